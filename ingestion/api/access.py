@@ -1,0 +1,37 @@
+"""Who may send records: for now, programs on this machine, or everybody where a setting says so."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from django.conf import settings
+from django.http import HttpRequest
+
+from ingestion.outcomes import AccessError, Code
+
+# A proxy on this machine speaks for somebody else.
+_FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")
+
+
+def client_name(request: HttpRequest) -> str:
+    """The name of the client that sends this request, as it stands in a message's `source`.
+
+    Raises `AccessError` for a request that could have come over a network, unless
+    `OPEN_WITHOUT_KEY` is set. The peer is asked and not the address that the server was bound to,
+    so that this holds under any web server.
+    """
+    if settings.OPEN_WITHOUT_KEY:
+        return "anonymous"
+    if is_loopback(request.META.get("REMOTE_ADDR", "")) and not any(
+        header in request.headers for header in _FORWARDING_HEADERS
+    ):
+        return "local"
+    raise AccessError(Code.UNAUTHENTICATED)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether the address is this very machine's. Text that is no address is not."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,530 @@
+"""What the OpenAPI documentation says of each address; the records come from their serializers."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
+from rest_framework import serializers
+
+from ingestion.outcomes import ANSWERS, Code, FieldCode
+from ingestion.records import RECORD_TYPES, RecordType
+
+_TIMESTAMP = "2024-05-14T10:00:00.123456Z"
+_REQUEST_ID = "3f2c9b6e1d8a4f0c9b7e5a1d2c3b4a5f"
+
+# What may befall any request that carries records.
+_INTAKE_CODES = (
+    Code.MALFORMED_JSON,
+    Code.MALFORMED_ENCODING,
+    Code.MALFORMED_COMPRESSION,
+    Code.TOO_DEEP,
+    Code.EMPTY_BODY,
+    Code.UNAUTHENTICATED,
+    Code.REQUEST_TIMEOUT,
+    Code.LENGTH_REQUIRED,
+    Code.BODY_TOO_LARGE,
+    Code.UNSUPPORTED_MEDIA_TYPE,
+    Code.UNSUPPORTED_ENCODING,
+    Code.INTERNAL_ERROR,
+    Code.SERVER_BUSY,
+    Code.QUEUE_FULL,
+    Code.STORE_UNREACHABLE,
+    Code.STORE_ANSWER_LOST,
+    Code.STORE_LOADING,
+    Code.STORE_READ_ONLY,
+    Code.STORE_OUT_OF_MEMORY,
+    Code.STORE_ERROR,
+)
+
+
+class TextFieldExtension(OpenApiSerializerFieldExtension):
+    """Our text fields, with the pattern that they really hold."""
+
+    target_class = "ingestion.fields.Text"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
+        """The JSON schema of the field."""
+        text = self.target
+        shape: dict[str, Any] = {"type": "string"}
+        if not text.allow_blank:
+            shape["minLength"] = 1
+        if text.max_length is not None:
+            shape["maxLength"] = text.max_length
+        if text.format:
+            shape["format"] = text.format
+        if text.pattern:
+            shape["pattern"] = text.pattern
+        return shape
+
+
+class FieldErrorSerializer(serializers.Serializer[Any]):
+    """One reason why a record was refused."""
+
+    field = serializers.CharField(  # type: ignore[assignment]
+        allow_null=True,
+        help_text="The field, `subjects[2]` for an entry of a list, null for the whole record.",
+    )
+    code = serializers.ChoiceField(choices=[code.value for code in FieldCode])
+    message = serializers.CharField(help_text="For people; never repeats a value.")
+
+
+class RejectionSerializer(serializers.Serializer[Any]):
+    """One record of a batch that was refused."""
+
+    index = serializers.IntegerField(min_value=0, help_text="Its place in the batch, from 0.")
+    line = serializers.IntegerField(
+        min_value=1, required=False, help_text="Its line, from 1 (NDJSON only)."
+    )
+    id = serializers.CharField(
+        allow_null=True, help_text="The record's id where it was given and is valid."
+    )
+    errors = FieldErrorSerializer(many=True)  # type: ignore[assignment]
+
+
+class ReceiptSerializer(serializers.Serializer[Any]):
+    """The record lies on the queue."""
+
+    success = serializers.BooleanField()
+    message = serializers.CharField()
+    id = serializers.CharField(help_text="The record's id.")
+    queued = serializers.BooleanField()
+    timestamp = serializers.DateTimeField()
+
+
+class BatchReceiptSerializer(serializers.Serializer[Any]):
+    """What became of each record of a batch."""
+
+    success = serializers.BooleanField(help_text="True when every record was accepted.")
+    message = serializers.CharField()
+    count = serializers.IntegerField(help_text="How many records are on the queue.")
+    rejected = serializers.IntegerField(help_text="How many records were refused.")
+    queued = serializers.BooleanField(help_text="Whether anything was queued.")
+    timestamp = serializers.DateTimeField()
+    errors = RejectionSerializer(  # type: ignore[assignment]
+        many=True, help_text="The first 1,000 rejections, in order."
+    )
+    errors_truncated = serializers.BooleanField(
+        required=False, help_text="True when there are more rejections than listed."
+    )
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """Nothing of the request was queued (unless `outcome` says that it is not known)."""
+
+    success = serializers.BooleanField()
+    error = serializers.CharField(help_text="One sentence for people.")
+    code = serializers.ChoiceField(choices=[code.value for code in Code])
+    errors = FieldErrorSerializer(many=True, required=False)  # type: ignore[assignment]
+    outcome = serializers.ChoiceField(choices=["unknown"], required=False)
+    timestamp = serializers.DateTimeField()
+    request_id = serializers.CharField()
+
+
+class BatchErrorSerializer(BatchReceiptSerializer):
+    """A batch of which nothing was queued, in the shape of every error and that of a batch."""
+
+    error = serializers.CharField()
+    code = serializers.ChoiceField(choices=[Code.INVALID_BATCH.value])
+    request_id = serializers.CharField()
+
+
+class QueueDetailSerializer(serializers.Serializer[Any]):
+    """One queue."""
+
+    queue = serializers.CharField(help_text="The list's key in Redis.")
+    depth = serializers.IntegerField()
+    oldest_age_seconds = serializers.FloatField(allow_null=True)
+    accepted = serializers.IntegerField(help_text="Since the store's data began.")
+    rejected = serializers.IntegerField(help_text="Since the store's data began.")
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """How the portal is."""
+
+    status = serializers.ChoiceField(choices=["healthy", "degraded"])
+    timestamp = serializers.DateTimeField()
+    redis_connected = serializers.BooleanField()
+    version = serializers.CharField()
+
+
+class LiveSerializer(serializers.Serializer[Any]):
+    """The process runs."""
+
+    live = serializers.BooleanField()
+    timestamp = serializers.DateTimeField()
+
+
+class ReadySerializer(serializers.Serializer[Any]):
+    """Whether a request could be accepted safely, and if not, why."""
+
+    ready = serializers.BooleanField()
+    reasons = serializers.ListField(child=serializers.CharField())
+    timestamp = serializers.DateTimeField()
+
+
+class RootSerializer(serializers.Serializer[Any]):
+    """What this is."""
+
+    name = serializers.CharField()
+    version = serializers.CharField()
+    status = serializers.ChoiceField(choices=["running"])
+    endpoints = serializers.DictField(child=serializers.CharField())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """One method of one address, as the documentation tells it."""
+
+    id: str
+    tag: str
+    summary: str
+    description: str
+    responses: Mapping[Any, Any]
+    request: Any = None
+    examples: tuple[OpenApiExample, ...] = ()
+    parameters: tuple[OpenApiParameter, ...] = field(default=())
+
+
+class Described(AutoSchema):
+    """A view's schema from an `Operation`, made by `describe` from the view."""
+
+    def __init__(self, describe: Callable[[Any], Operation]) -> None:
+        super().__init__()
+        self._describe = describe
+
+    @property
+    def _operation(self) -> Operation:
+        return self._describe(self.view)
+
+    def get_operation_id(self) -> str:
+        return self._operation.id
+
+    def get_tags(self) -> list[str]:
+        return [self._operation.tag]
+
+    def get_summary(self) -> str:
+        return self._operation.summary
+
+    def get_description(self) -> str:
+        return self._operation.description
+
+    def get_request_serializer(self) -> Any:
+        return self._operation.request
+
+    def get_response_serializers(self) -> Any:
+        return self._operation.responses
+
+    def get_examples(self) -> list[OpenApiExample]:
+        return list(self._operation.examples)
+
+    def get_override_parameters(self) -> list[Any]:
+        return [*self._operation.parameters, _REQUEST_ID_PARAMETER, *_ANSWER_HEADERS]
+
+
+_REQUEST_ID_PARAMETER = OpenApiParameter(
+    "X-Request-ID",
+    str,
+    OpenApiParameter.HEADER,
+    description="An id of yours for this request; it comes back and stands in the log.",
+)
+_ANSWER_HEADERS = (
+    OpenApiParameter(
+        "X-Request-ID",
+        str,
+        OpenApiParameter.HEADER,
+        response=True,
+        description="The id of this request, yours or ours.",
+    ),
+)
+
+
+def record(view: Any) -> Operation:
+    """POST of one record."""
+    kind: RecordType = view.record_type
+    return Operation(
+        id=f"send_{kind.path}",
+        tag=kind.path,
+        summary=f"Send one {kind.title}",
+        description=f"Judges the {kind.title} and puts it on the queue `{kind.queue}`. "
+        f"The body may be gzip (`Content-Encoding: gzip`) and holds at most "
+        f"{settings.MAX_BODY_BYTES:,} bytes, packed and unpacked.",
+        request={"application/json": kind.serializer_class},
+        examples=(_record_example(kind),),
+        responses={
+            201: OpenApiResponse(
+                ReceiptSerializer,
+                f"The {kind.title} is queued.",
+                [
+                    _example(
+                        "queued",
+                        {
+                            "success": True,
+                            "message": f"The {kind.title} is queued.",
+                            "id": kind.serializer_class.example[kind.id_field],
+                            "queued": True,
+                            "timestamp": _TIMESTAMP,
+                        },
+                    )
+                ],
+            ),
+            **_error_responses(*_INTAKE_CODES, Code.NOT_AN_OBJECT, Code.INVALID_RECORD),
+        },
+    )
+
+
+def batch(view: Any) -> Operation:
+    """POST of many records."""
+    kind: RecordType = view.record_type
+    example = dict(kind.serializer_class.example)
+    two_records = [example, example | {kind.id_field: "another-id"}]
+    rejection = {
+        "index": 1,
+        "id": None,
+        "errors": [
+            {"field": kind.id_field, "code": "required", "message": "This field is required."}
+        ],
+    }
+    receipt = {
+        "success": True,
+        "message": "2 of 2 records are queued.",
+        "count": 2,
+        "rejected": 0,
+        "queued": True,
+        "timestamp": _TIMESTAMP,
+        "errors": [],
+    }
+    partial = receipt | {
+        "success": False,
+        "message": "1 of 2 records are queued.",
+        "count": 1,
+        "rejected": 1,
+        "errors": [rejection],
+    }
+    refused = _error_example_value(Code.INVALID_BATCH) | partial | {
+        "message": "0 of 2 records are queued.",
+        "count": 0,
+        "queued": False,
+    }
+    responses = _error_responses(
+        *_INTAKE_CODES,
+        Code.MALFORMED_REQUEST,
+        Code.NOT_AN_ARRAY,
+        Code.EMPTY_BATCH,
+        Code.BATCH_TOO_LARGE,
+    )
+    return Operation(
+        id=f"send_{kind.path}_batch",
+        tag=kind.path,
+        summary=f"Send many records ({kind.path})",
+        description=f"Every record is judged by itself; the valid ones go on the queue "
+        f"`{kind.queue}` together, in the order given, in one atomic push. At most "
+        f"{settings.MAX_BATCH_RECORDS:,} records and {settings.MAX_BODY_BYTES:,} bytes (packed "
+        f"and unpacked) a batch; send more as several batches.",
+        request={
+            "application/json": kind.serializer_class(many=True),
+            "application/x-ndjson": OpenApiTypes.STR,
+        },
+        examples=(
+            OpenApiExample(
+                "two records",
+                value=two_records,
+                request_only=True,
+                media_type="application/json",
+            ),
+            OpenApiExample(
+                "two lines",
+                value="\n".join(json.dumps(one) for one in two_records) + "\n",
+                request_only=True,
+                media_type="application/x-ndjson",
+            ),
+        ),
+        parameters=(
+            OpenApiParameter(
+                "strict",
+                bool,
+                description="With `true`, one bad record keeps the whole batch off the queue.",
+                default=False,
+            ),
+        ),
+        responses={
+            201: OpenApiResponse(
+                BatchReceiptSerializer, "Every record is queued.", [_example("all", receipt)]
+            ),
+            207: OpenApiResponse(
+                BatchReceiptSerializer,
+                "Some records are queued; `errors` tells of the others.",
+                [_example("some", partial)],
+            ),
+            **responses,
+            422: OpenApiResponse(
+                BatchErrorSerializer,
+                "No record is valid, or not all are and `strict` was asked for; nothing is queued.",
+                [_example("none", refused)],
+            ),
+        },
+    )
+
+
+def queue_stats(_: Any) -> Operation:
+    """GET of the queues' numbers."""
+    labels = [kind.queue_label for kind in RECORD_TYPES.values()]
+    detail = {"depth": 3, "oldest_age_seconds": 12.5, "accepted": 120, "rejected": 4}
+    depths = type(
+        "QueueDepthsSerializer",
+        (serializers.Serializer,),
+        {label: serializers.IntegerField(min_value=0) for label in labels},
+    )
+    details = type(
+        "QueueDetailsSerializer",
+        (serializers.Serializer,),
+        {label: QueueDetailSerializer() for label in labels},
+    )
+    stats = type(
+        "QueueStatsSerializer",
+        (serializers.Serializer,),
+        {"timestamp": serializers.DateTimeField(), "queues": depths(), "detail": details()},
+    )
+    return Operation(
+        id="get_queue_stats",
+        tag="operation",
+        summary="Depth and age of every queue",
+        description="Read from the store in one round trip.",
+        responses={
+            200: OpenApiResponse(
+                stats,
+                "The numbers of this moment.",
+                [
+                    _example(
+                        "numbers",
+                        {
+                            "timestamp": _TIMESTAMP,
+                            "queues": dict.fromkeys(labels, 3),
+                            "detail": {
+                                kind.queue_label: {"queue": kind.queue} | detail
+                                for kind in RECORD_TYPES.values()
+                            },
+                        },
+                    )
+                ],
+            ),
+            **_error_responses(
+                Code.UNAUTHENTICATED,
+                Code.INTERNAL_ERROR,
+                Code.STORE_UNREACHABLE,
+                Code.STORE_LOADING,
+                Code.STORE_ERROR,
+            ),
+        },
+    )
+
+
+def _simple(
+    operation_id: str, summary: str, description: str, responses: Mapping[Any, Any]
+) -> Callable[[Any], Operation]:
+    def describe(_: Any) -> Operation:
+        return Operation(
+            id=operation_id,
+            tag="operation",
+            summary=summary,
+            description=description,
+            responses={**responses, **_error_responses(Code.INTERNAL_ERROR)},
+        )
+
+    return describe
+
+
+root = _simple(
+    "get_root",
+    "What this is and where things are",
+    "A browser gets the same as a small page.",
+    {200: OpenApiResponse(RootSerializer, "Name, version and addresses.")},
+)
+health = _simple(
+    "get_health",
+    "How the portal is",
+    "Always 200: `status` says how it is.",
+    {200: OpenApiResponse(HealthSerializer, "Healthy, or degraded while the store is away.")},
+)
+live = _simple(
+    "get_health_live",
+    "Whether the process runs",
+    "Asks nobody else.",
+    {200: OpenApiResponse(LiveSerializer, "It runs.")},
+)
+ready = _simple(
+    "get_health_ready",
+    "Whether a request could be accepted safely",
+    "For load balancers.",
+    {
+        200: OpenApiResponse(ReadySerializer, "It could."),
+        503: OpenApiResponse(ReadySerializer, "It could not; `reasons` says why."),
+    },
+)
+
+
+def metrics(_: Any) -> Operation:
+    """GET of the Prometheus text."""
+    return Operation(
+        id="get_metrics",
+        tag="operation",
+        summary="Numbers for Prometheus",
+        description="Prometheus text format.",
+        responses={
+            (200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, "The numbers of this moment."),
+            **_error_responses(Code.UNAUTHENTICATED, Code.INTERNAL_ERROR),
+        },
+    )
+
+
+def _example(name: str, value: Any) -> OpenApiExample:
+    return OpenApiExample(name, value=value, response_only=True)
+
+
+def _record_example(kind: RecordType) -> OpenApiExample:
+    return OpenApiExample(
+        f"a {kind.title}", value=dict(kind.serializer_class.example), request_only=True
+    )
+
+
+def _error_example_value(code: Code) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "success": False,
+        "error": ANSWERS[code].sentence,
+        "code": code.value,
+        "timestamp": _TIMESTAMP,
+        "request_id": _REQUEST_ID,
+    }
+    if code is Code.INVALID_RECORD:
+        value["errors"] = [
+            {"field": "email", "code": "required", "message": "This field is required."}
+        ]
+    if code is Code.STORE_ANSWER_LOST:
+        value["outcome"] = "unknown"
+    return value
+
+
+def _error_responses(*codes: Code) -> dict[int, OpenApiResponse]:
+    """One response per status, with an example for each code that it may carry."""
+    by_status: defaultdict[int, list[Code]] = defaultdict(list)
+    for code in codes:
+        by_status[ANSWERS[code].status.value].append(code)
+    return {
+        status: OpenApiResponse(
+            ErrorSerializer,
+            " ".join(ANSWERS[code].sentence for code in members)
+            if len(members) == 1
+            else ANSWERS[members[0]].status.phrase,
+            [_example(code.value, _error_example_value(code)) for code in members],
+        )
+        for status, members in sorted(by_status.items())
+    }

@@ -1,0 +1,31 @@
+"""What every command shares that works with the queues."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from ingestion import embedded
+from ingestion.outcomes import ANSWERS, IntakeError
+
+
+class StoreCommand(BaseCommand):
+    """A command with a store at hand.
+
+    Without REDIS_URL that is the embedded one: the running portal's where there is one, else one
+    started for the time of the command. A fault becomes one sentence and exit status 1.
+    """
+
+    def execute(self, *args: Any, **options: Any) -> Any:
+        """Run the command over the store."""
+        store = nullcontext() if settings.REDIS_URL else embedded.running(settings.DATA_DIR)
+        try:
+            with store:
+                return super().execute(*args, **options)
+        except embedded.EmbeddedStoreError as fault:
+            raise CommandError(str(fault)) from fault
+        except IntakeError as fault:
+            raise CommandError(ANSWERS[fault.code].sentence) from fault

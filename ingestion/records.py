@@ -1,0 +1,66 @@
+"""The record types: the only place where a type is registered.
+
+Routes, OpenAPI, portal, commands, metrics and the generator's client loop over `RECORD_TYPES`;
+a further type is one serializer and one entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from ingestion.serializers import (
+    FeedbackSerializer,
+    RecordSerializer,
+    SessionSerializer,
+    TutorSerializer,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordType:
+    """One record type: where it comes in, what a valid one is, and which queue takes it.
+
+    `path` is its name in addresses and commands, `title` its name for people (singular),
+    `id_field` the field that names a record.
+    """
+
+    path: str
+    title: str
+    queue: str
+    id_field: str
+    serializer_class: type[RecordSerializer]
+
+    @property
+    def queue_label(self) -> str:
+        """The queue's short name in statistics: the last part of its key."""
+        return self.queue.rpartition(":")[2]
+
+
+_TYPES = (
+    RecordType(
+        path="tutors",
+        title="tutor profile",
+        queue="tutormax:queue:tutors",
+        id_field="tutor_id",
+        serializer_class=TutorSerializer,
+    ),
+    RecordType(
+        path="sessions",
+        title="session",
+        queue="tutormax:queue:sessions",
+        id_field="session_id",
+        serializer_class=SessionSerializer,
+    ),
+    RecordType(
+        path="feedback",
+        title="feedback",
+        queue="tutormax:queue:feedbacks",
+        id_field="feedback_id",
+        serializer_class=FeedbackSerializer,
+    ),
+)
+
+RECORD_TYPES: Mapping[str, RecordType] = MappingProxyType({kind.path: kind for kind in _TYPES})
+"""Every record type by its path, in the order in which people see them."""

@@ -1,0 +1,50 @@
+"""What every request gets: an id, and one line in the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+
+from tutormax.request_id import request_id
+
+logger = structlog.get_logger(__name__)
+
+
+class IdentifiedRequest(HttpRequest):
+    """A request as the views see it: `request_id`, and `log_facts` for its line in the log."""
+
+    request_id: str
+    log_facts: dict[str, Any]
+
+
+class RequestLogMiddleware:
+    """Gives each request its `request_id`, repeats it in `X-Request-ID`, and logs the request.
+
+    A view may leave facts for the line, like counts, in `request.log_facts`.
+    """
+
+    def __init__(self, get_response: Callable[[IdentifiedRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: IdentifiedRequest) -> HttpResponse:
+        """Answer the request."""
+        began = time.perf_counter()
+        request.request_id = request_id(request.headers.get("X-Request-ID"))
+        request.log_facts = {}
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request.request_id)
+        response = self._get_response(request)
+        response["X-Request-ID"] = request.request_id
+        logger.info(
+            "request",
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            duration_ms=round((time.perf_counter() - began) * 1000, 2),
+            **request.log_facts,
+        )
+        return response

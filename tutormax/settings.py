@@ -1,0 +1,201 @@
+"""Environment → settings. Nothing else in the project reads the environment.
+
+The variables are described in `.env.example`. A value that can not be used is reported by a
+system check (`tutormax.checks`) that names the variable; the default stands in until then.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ingestion import embedded
+from tutormax.environment import Environment
+from tutormax.logs import logging_config
+from tutormax.secret_key import stored_secret_key
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "1.0.0"
+
+ENVIRONMENT = env = Environment(BASE_DIR / ".env")
+
+DEBUG = env.flag("DEBUG", default=False)
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.number("PORT", 8000, least=1, most=65535)
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
+# Everything that this installation writes: the embedded store, SQLite, the key below.
+DATA_DIR = Path(env.text("DATA_DIR", str(BASE_DIR / "var")))
+SECRET_KEY = env.text("SECRET_KEY", "") or stored_secret_key(DATA_DIR)
+
+# --- Intake ------------------------------------------------------------------------------------
+
+API_PREFIX = "/" + env.text("API_PREFIX", "/api").strip("/")
+# Records without an API key are taken from this very machine alone, unless this says otherwise.
+OPEN_WITHOUT_KEY = env.flag("OPEN_WITHOUT_KEY", default=False)
+MAX_BODY_BYTES = env.number("MAX_BODY_BYTES", 16 * 2**20, least=1024)
+MAX_BATCH_RECORDS = env.number("MAX_BATCH_RECORDS", 10_000, least=1, most=100_000)
+QUEUE_LIMIT = env.number("QUEUE_LIMIT", 2_000_000, least=1)
+
+# --- Web server --------------------------------------------------------------------------------
+
+BODY_TIMEOUT_SECONDS = env.number("BODY_TIMEOUT_SECONDS", 30, least=1, most=3600)
+WEB_THREADS = env.number("WEB_THREADS", 4, least=1, most=64)
+MAX_WAITING_REQUESTS = env.number("MAX_WAITING_REQUESTS", 256, least=1)
+MAX_BUFFERED_BYTES = env.number("MAX_BUFFERED_BYTES", 256 * 2**20, least=2**20)
+SHUTDOWN_SECONDS = env.number("SHUTDOWN_SECONDS", 30, least=1, most=3600)
+
+# --- Store -------------------------------------------------------------------------------------
+
+REDIS_URL = env.text("REDIS_URL", "")
+REDIS_MAX_CONNECTIONS = env.number("REDIS_MAX_CONNECTIONS", 10, least=1, most=10_000)
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL or embedded.url(DATA_DIR),
+        "OPTIONS": {
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+            "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
+            # Together below two seconds: so long a client waits at most to hear that the store
+            # is away. Never a retry by the library: it could put a push on the queue twice.
+            "CONNECTION_POOL_KWARGS": {
+                "max_connections": REDIS_MAX_CONNECTIONS,
+                "timeout": 1.0,
+                "socket_timeout": 1.0,
+                "socket_connect_timeout": 0.5,
+                "retry": Retry(NoBackoff(), 0),
+            },
+        },
+    }
+}
+
+# --- Database ----------------------------------------------------------------------------------
+
+DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'portal.sqlite3'}")}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = {
+        # Readers and one writer at a time, waiting for each other instead of failing.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 10,
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Logging -----------------------------------------------------------------------------------
+
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+LOG_FORMAT = env.choice("LOG_FORMAT", "plain", ("plain", "json"))
+LOGGING = logging_config(level=LOG_LEVEL, as_json=LOG_FORMAT == "json")
+
+# --- Browsers ----------------------------------------------------------------------------------
+
+CORS_ALLOWED_ORIGINS = env.words(
+    "CORS_ORIGINS",
+    ("http://localhost:3000", "http://localhost:5173", "http://localhost:8080"),
+)
+CORS_ALLOW_HEADERS = ("accept", "authorization", "content-type", "idempotency-key", "x-request-id")
+CORS_EXPOSE_HEADERS = ("Retry-After", "X-Request-ID")
+
+# Set where a proxy in front speaks HTTPS: cookies then travel over HTTPS alone, and plain
+# requests are sent there.
+HTTPS = env.flag("HTTPS", default=False)
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", ())
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+# A load balancer asks for health in plain HTTP, from inside.
+SECURE_REDIRECT_EXEMPT = [r"^health"]
+X_FRAME_OPTIONS = "DENY"
+
+# --- Django ------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "ingestion",
+    "tutormax",
+]
+MIDDLEWARE = [
+    "tutormax.middleware.RequestLogMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "tutormax.urls"
+WSGI_APPLICATION = "tutormax.wsgi.application"
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+# The body is capped where it is read; this holds for servers other than our own as well.
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# --- REST framework and its documentation ------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": [],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "ingestion.api.negotiation.AlwaysJSON",
+    "DEFAULT_METADATA_CLASS": None,
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "ingestion.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "TutorMax ingestion portal",
+    "VERSION": VERSION,
+    "DESCRIPTION": "",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "ENFORCE_NON_BLANK_FIELDS": True,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}

@@ -1,0 +1,49 @@
+"""The whole site on one page."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, path, re_path
+from django.views.generic import RedirectView
+
+from ingestion.api import docs, views
+from ingestion.records import RECORD_TYPES
+
+_api = settings.API_PREFIX.strip("/")
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", views.RootView.as_view(), name="root"),
+    path("health", views.HealthView.as_view(), name="health"),
+    path("health/live", views.LiveView.as_view(), name="health-live"),
+    path("health/ready", views.ReadyView.as_view(), name="health-ready"),
+    path("metrics", views.MetricsView.as_view(), name="metrics"),
+    path(f"{_api}/queue/stats", views.QueueStatsView.as_view(), name="queue-stats"),
+    path("docs", docs.SwaggerView.as_view(), name="docs"),
+    path("redoc", docs.RedocView.as_view(), name="redoc"),
+    path("openapi.json", docs.SchemaJSONView.as_view(), name="openapi-json"),
+    path("openapi.yaml", docs.SchemaYAMLView.as_view(), name="openapi-yaml"),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+]
+
+for kind in RECORD_TYPES.values():
+    urlpatterns += [
+        path(
+            f"{_api}/{kind.path}",
+            views.RecordView.as_view(record_type=kind),
+            name=f"record-{kind.path}",
+        ),
+        path(
+            f"{_api}/{kind.path}/batch",
+            views.BatchView.as_view(record_type=kind),
+            name=f"batch-{kind.path}",
+        ),
+    ]
+
+urlpatterns.append(re_path("", views.NotFoundView.as_view()))
+
+handler400 = "ingestion.api.errors.bad_request"
+handler403 = "ingestion.api.errors.permission_denied"
+handler404 = "ingestion.api.errors.page_not_found"
+handler500 = "ingestion.api.errors.server_error"
