@@ -164,9 +164,14 @@ class Number(serializers.FloatField):
 
     def to_internal_value(self, data: Any) -> float:
         # 1e999 is JSON, and Python reads it as infinity.
-        if isinstance(data, bool) or not isinstance(data, int | float) or data in (
-            math.inf,
-            -math.inf,
+        if (
+            isinstance(data, bool)
+            or not isinstance(data, int | float)
+            or data
+            in (
+                math.inf,
+                -math.inf,
+            )
         ):
             self.fail(FieldCode.NOT_A_NUMBER)
         return data
@@ -209,13 +214,14 @@ class TextList(serializers.ListField):
         FieldCode.MAX_LENGTH: "Must have at most {max_length} entries.",
     }
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(child=Text(max_length=100), **kwargs)
+    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
+        super().__init__(child=Text(max_length=100), max_length=max_length, **kwargs)
+        self._most = max_length
 
     def to_internal_value(self, data: Any) -> list[Any]:
         if not isinstance(data, list):
             self.fail(FieldCode.NOT_A_LIST)
         # Counted before its entries are judged: a list of a million must not cost a million.
-        if len(data) > self.max_length:
-            self.fail(FieldCode.MAX_LENGTH, max_length=self.max_length)
+        if len(data) > self._most:
+            self.fail(FieldCode.MAX_LENGTH, max_length=self._most)
         return [] if not data else super().to_internal_value(data)

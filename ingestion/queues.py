@@ -178,7 +178,9 @@ def _run_once(keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         connection = pool.get_connection()
         try:
             for command, script in (("EVALSHA", _PUSH_SHA), ("EVAL", _PUSH)):
-                connection.send_command(command, script, len(keys), *keys, *arguments)
+                connection.send_command(  # type: ignore[no-untyped-call]
+                    command, script, len(keys), *keys, *arguments
+                )
                 sent = True
                 try:
                     return connection.read_response()

@@ -40,9 +40,7 @@ def record_type(request: pytest.FixtureRequest) -> RecordType:
 def post(store: Redis, client: Client) -> Callable[..., Any]:
     """Post to the API: a value becomes JSON, bytes go as they are."""
 
-    def send(
-        path: str, body: Any, content_type: str = "application/json", **headers: str
-    ) -> Any:
+    def send(path: str, body: Any, content_type: str = "application/json", **headers: str) -> Any:
         payload = body if isinstance(body, bytes) else json.dumps(body).encode()
         return client.post(path, payload, content_type=content_type, headers=headers)
 

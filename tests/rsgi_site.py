@@ -27,6 +27,7 @@ WEB_THREADS = int(os.environ.get("WEB_THREADS", 4))
 MAX_WAITING_REQUESTS = int(os.environ.get("MAX_WAITING_REQUESTS", 256))
 MAX_BUFFERED_BYTES = int(os.environ.get("MAX_BUFFERED_BYTES", 256 * 2**20))
 
+
 def echo(request: HttpRequest) -> HttpResponse:
     """What arrived: the body's length and hash, and the environ's texts."""
     body = request.body
@@ -38,7 +39,9 @@ def echo(request: HttpRequest) -> HttpResponse:
         }
     )
 
+
 def noop(request):
     return HttpResponse(b"ok")
+
 
 urlpatterns = [path("noop", noop), path("echo", echo)]

@@ -1,9 +1,17 @@
-"""The product's settings over a data folder of this test run; no `.env` or shell setting reaches in."""
+"""The product's settings over a data folder of this test run."""
 
 import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
+
+# Nothing of the machine's own configuration reaches the tests: REDIS_URL above all, since the
+# tests empty the store that they use.
+for line in Path(__file__).parent.parent.joinpath(".env.example").read_text().splitlines():
+    if line.startswith("#") and "=" in line:
+        os.environ.pop(line.lstrip("#").partition("=")[0], None)
+os.environ["ENV_FILE"] = os.devnull
 
 _data_dir = tempfile.mkdtemp(prefix="tutormax-tests-")
 atexit.register(shutil.rmtree, _data_dir, ignore_errors=True)

@@ -29,14 +29,13 @@ def check_environment(**_: Any) -> list[CheckMessage]:
 
 
 def _check_addresses() -> Iterator[CheckMessage]:
-    if settings.REDIS_URL:
-        if urlsplit(settings.REDIS_URL).scheme not in _REDIS_SCHEMES:
-            yield Error(
-                "REDIS_URL must begin with redis://, rediss:// or unix://.",
-                hint="For example redis://localhost:6379/0. Without REDIS_URL the portal brings "
-                "a store of its own.",
-                id="tutormax.E002",
-            )
+    if settings.REDIS_URL and urlsplit(settings.REDIS_URL).scheme not in _REDIS_SCHEMES:
+        yield Error(
+            "REDIS_URL must begin with redis://, rediss:// or unix://.",
+            hint="For example redis://localhost:6379/0. Without REDIS_URL the portal brings "
+            "a store of its own.",
+            id="tutormax.E002",
+        )
     for origin in settings.CORS_ALLOWED_ORIGINS:
         parts = urlsplit(origin)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path:

@@ -68,7 +68,9 @@ class Environment:
     def words(self, variable: str, default: Sequence[str]) -> list[str]:
         """A list, separated by commas."""
         return self._read(
-            variable, list(default), lambda value: [w.strip() for w in value.split(",") if w.strip()],
+            variable,
+            list(default),
+            lambda value: [w.strip() for w in value.split(",") if w.strip()],
             "a list separated by commas",
         )
 

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import structlog
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 
+from ingestion.api.requests import IdentifiedRequest
 from tutormax.request_id import request_id
 
 logger = structlog.get_logger(__name__)
-
-
-class IdentifiedRequest(HttpRequest):
-    """A request as the views see it: `request_id`, and `log_facts` for its line in the log."""
-
-    request_id: str
-    log_facts: dict[str, Any]
 
 
 class RequestLogMiddleware:

@@ -6,6 +6,7 @@ system check (`tutormax.checks`) that names the variable; the default stands in 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from redis.backoff import NoBackoff
@@ -19,7 +20,7 @@ from tutormax.secret_key import stored_secret_key
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "1.0.0"
 
-ENVIRONMENT = env = Environment(BASE_DIR / ".env")
+ENVIRONMENT = env = Environment(Path(os.environ.get("ENV_FILE", BASE_DIR / ".env")))
 
 DEBUG = env.flag("DEBUG", default=False)
 HOST = env.text("HOST", "127.0.0.1")
@@ -41,6 +42,7 @@ QUEUE_LIMIT = env.number("QUEUE_LIMIT", 2_000_000, least=1)
 # --- Web server --------------------------------------------------------------------------------
 
 BODY_TIMEOUT_SECONDS = env.number("BODY_TIMEOUT_SECONDS", 30, least=1, most=3600)
+WEB_WORKERS = env.number("WEB_WORKERS", 1, least=1, most=64)
 WEB_THREADS = env.number("WEB_THREADS", 4, least=1, most=64)
 MAX_WAITING_REQUESTS = env.number("MAX_WAITING_REQUESTS", 256, least=1)
 MAX_BUFFERED_BYTES = env.number("MAX_BUFFERED_BYTES", 256 * 2**20, least=2**20)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 from django.conf import settings
 from django.http import HttpRequest
 
+from ingestion.addresses import is_loopback
 from ingestion.outcomes import AccessError, Code
 
 # A proxy on this machine speaks for somebody else.
@@ -27,11 +26,3 @@ def client_name(request: HttpRequest) -> str:
     ):
         return "local"
     raise AccessError(Code.UNAUTHENTICATED)
-
-
-def is_loopback(address: str) -> bool:
-    """Whether the address is this very machine's. Text that is no address is not."""
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return False

@@ -24,7 +24,9 @@ class _Page:
     url_name = "openapi-json"
     content_negotiation_class: type[BaseContentNegotiation] = AlwaysJSON
 
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Any:
+    def finalize_response(
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Any:
         """The page with its policy."""
         response["Content-Security-Policy"] = _POLICY
         return super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]

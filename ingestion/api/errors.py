@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from django.conf import settings
-from django.http import HttpRequest, JsonResponse
+from django.http import JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from ingestion.api.requests import IdentifiedRequest
 from ingestion.outcomes import ANSWERS, Code, FieldError, IntakeError, utc_timestamp
 
 logger = structlog.get_logger(__name__)
@@ -81,7 +81,7 @@ def exception_handler(fault: Exception, context: dict[str, Any]) -> Response:
         headers["Accept-Encoding"] = "gzip, identity"
     if code is Code.INTERNAL_ERROR:
         logger.error("request_failed", exc_info=fault)
-    request.outcome_code = code
+    request.log_facts["code"] = code.value
     return Response(
         error_document(code, request_id=request.request_id, outcome_unknown=outcome_unknown),
         status=ANSWERS[code].status,
@@ -89,27 +89,27 @@ def exception_handler(fault: Exception, context: dict[str, Any]) -> Response:
     )
 
 
-def _answer(request: HttpRequest, code: Code) -> JsonResponse:
+def _answer(request: IdentifiedRequest, code: Code) -> JsonResponse:
     return JsonResponse(
         error_document(code, request_id=request.request_id), status=ANSWERS[code].status
     )
 
 
-def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+def bad_request(request: IdentifiedRequest, exception: Exception) -> JsonResponse:
     """Django's handler400."""
     return _answer(request, Code.MALFORMED_REQUEST)
 
 
-def permission_denied(request: HttpRequest, exception: Exception) -> JsonResponse:
+def permission_denied(request: IdentifiedRequest, exception: Exception) -> JsonResponse:
     """Django's handler403."""
     return _answer(request, Code.FORBIDDEN)
 
 
-def page_not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+def page_not_found(request: IdentifiedRequest, exception: Exception) -> JsonResponse:
     """Django's handler404."""
     return _answer(request, Code.NOT_FOUND)
 
 
-def server_error(request: HttpRequest) -> JsonResponse:
+def server_error(request: IdentifiedRequest) -> JsonResponse:
     """Django's handler500; Django has logged the fault with its trace."""
     return _answer(request, Code.INTERNAL_ERROR)

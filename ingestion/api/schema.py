@@ -46,7 +46,7 @@ _INTAKE_CODES = (
 )
 
 
-class TextFieldExtension(OpenApiSerializerFieldExtension):
+class TextFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
     """Our text fields, with the pattern that they really hold."""
 
     target_class = "ingestion.fields.Text"
@@ -70,7 +70,7 @@ class TextFieldExtension(OpenApiSerializerFieldExtension):
 class FieldErrorSerializer(serializers.Serializer[Any]):
     """One reason why a record was refused."""
 
-    field = serializers.CharField(  # type: ignore[assignment]
+    field = serializers.CharField(
         allow_null=True,
         help_text="The field, `subjects[2]` for an entry of a list, null for the whole record.",
     )
@@ -215,7 +215,7 @@ class Described(AutoSchema):
     def get_summary(self) -> str:
         return self._operation.summary
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]
         return self._operation.description
 
     def get_request_serializer(self) -> Any:
@@ -244,6 +244,13 @@ _ANSWER_HEADERS = (
         OpenApiParameter.HEADER,
         response=True,
         description="The id of this request, yours or ours.",
+    ),
+    OpenApiParameter(
+        "Retry-After",
+        int,
+        OpenApiParameter.HEADER,
+        response=[503],
+        description="Seconds after which another try makes sense.",
     ),
 )
 
@@ -310,11 +317,15 @@ def batch(view: Any) -> Operation:
         "rejected": 1,
         "errors": [rejection],
     }
-    refused = _error_example_value(Code.INVALID_BATCH) | partial | {
-        "message": "0 of 2 records are queued.",
-        "count": 0,
-        "queued": False,
-    }
+    refused = (
+        _error_example_value(Code.INVALID_BATCH)
+        | partial
+        | {
+            "message": "0 of 2 records are queued.",
+            "count": 0,
+            "queued": False,
+        }
+    )
     responses = _error_responses(
         *_INTAKE_CODES,
         Code.MALFORMED_REQUEST,

@@ -21,6 +21,7 @@ from ingestion.api.access import client_name
 from ingestion.api.body import read_payload
 from ingestion.api.errors import error_document, field_errors_document
 from ingestion.api.metrics import REGISTRY
+from ingestion.api.requests import ApiRequest
 from ingestion.api.schema import Described
 from ingestion.outcomes import Code, PayloadError, Receipt, Rejection, utc_timestamp
 from ingestion.records import RECORD_TYPES, RecordType
@@ -29,19 +30,24 @@ from ingestion.records import RECORD_TYPES, RecordType
 MOST_ERRORS = 1000
 
 
-class IntakeView(APIView):
+class View(APIView):
+    """What all addresses share: a method that one does not know is 405, OPTIONS included."""
+
+    # Preflights of browsers are answered before a view is reached.
+    http_method_names = ["get", "head", "post"]
+
+
+class IntakeView(View):
     """What the two ways to send records share. `record_type` comes with the route."""
 
     record_type: RecordType = RECORD_TYPES["sessions"]
     batch = False
 
-    def take(self, request: Request, *, strict: bool = False) -> Receipt:
+    def take(self, request: ApiRequest, *, strict: bool = False) -> Receipt:
         """Hand the request's body to the intake and note the counts for the log."""
         client = client_name(request)
         payload = read_payload(request, batch=self.batch)
-        receipt = intake.accept(
-            self.record_type, payload, source=f"api:{client}", strict=strict
-        )
+        receipt = intake.accept(self.record_type, payload, source=f"api:{client}", strict=strict)
         request.log_facts.update(accepted=receipt.accepted, rejected=receipt.rejected)
         return receipt
 
@@ -51,7 +57,7 @@ class RecordView(IntakeView):
 
     schema = Described(schema.record)
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         """201 where the record is on the queue, 422 where it is not valid."""
         receipt = self.take(request)
         if receipt.rejections:
@@ -80,15 +86,13 @@ class BatchView(IntakeView):
     schema = Described(schema.batch)
     batch = True
 
-    def post(self, request: Request) -> Response:
+    def post(self, request: ApiRequest) -> Response:
         """201 all accepted, 207 some, 422 none (or, with `?strict=true`, not all valid)."""
         strict = request.GET.get("strict", "false").lower()
         if strict not in ("true", "false"):
             raise PayloadError(Code.MALFORMED_REQUEST)
         receipt = self.take(request, strict=strict == "true")
-        return Response(
-            self._document(receipt, request.request_id), status=_batch_status(receipt)
-        )
+        return Response(self._document(receipt, request.request_id), status=_batch_status(receipt))
 
     def _document(self, receipt: Receipt, request_id: str) -> dict[str, Any]:
         total = receipt.accepted + receipt.rejected
@@ -122,17 +126,15 @@ def _rejection_document(rejection: Rejection) -> dict[str, Any]:
     return document | {"id": rejection.id, "errors": field_errors_document(rejection.errors)}
 
 
-class QueueStatsView(APIView):
+class QueueStatsView(View):
     """GET the numbers of every queue."""
 
     schema = Described(schema.queue_stats)
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         """Depth, oldest age and totals, from one round trip to the store."""
         client_name(request)
-        found = dict(
-            zip(RECORD_TYPES.values(), queues.summaries(_queue_names()), strict=True)
-        )
+        found = dict(zip(RECORD_TYPES.values(), queues.summaries(_queue_names()), strict=True))
         return Response(
             {
                 "timestamp": utc_timestamp(),
@@ -155,12 +157,12 @@ def _queue_names() -> list[str]:
     return [kind.queue for kind in RECORD_TYPES.values()]
 
 
-class RootView(APIView):
+class RootView(View):
     """GET / : what this is and where things are; a small page for a browser."""
 
     schema = Described(schema.root)
 
-    def get(self, request: Request) -> HttpResponseBase:
+    def get(self, request: ApiRequest) -> HttpResponseBase:
         """JSON, or the page where the Accept header prefers HTML."""
         document = {
             "name": "TutorMax ingestion portal",
@@ -191,12 +193,12 @@ def endpoints() -> dict[str, str]:
     return {word: reverse(name) for word, name in names.items()}
 
 
-class HealthView(APIView):
+class HealthView(View):
     """GET /health: how the portal is; always 200."""
 
     schema = Described(schema.health)
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         """`degraded` while the store can not take records."""
         reasons = queues.health().reasons
         return Response(
@@ -209,22 +211,22 @@ class HealthView(APIView):
         )
 
 
-class LiveView(APIView):
+class LiveView(View):
     """GET /health/live: the process runs."""
 
     schema = Described(schema.live)
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         """Asks nobody."""
         return Response({"live": True, "timestamp": utc_timestamp()})
 
 
-class ReadyView(APIView):
+class ReadyView(View):
     """GET /health/ready: whether a request could be accepted safely."""
 
     schema = Described(schema.ready)
 
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         """200, or 503 with the reasons."""
         reasons = queues.health().reasons
         return Response(
@@ -234,12 +236,12 @@ class ReadyView(APIView):
         )
 
 
-class MetricsView(APIView):
+class MetricsView(View):
     """GET /metrics: the queues' numbers as Prometheus text."""
 
     schema = Described(schema.metrics)
 
-    def get(self, request: Request) -> HttpResponse:
+    def get(self, request: ApiRequest) -> HttpResponse:
         """Prometheus text, whatever the store's state."""
         client_name(request)
         return HttpResponse(
@@ -247,7 +249,7 @@ class MetricsView(APIView):
         )
 
 
-class NotFoundView(APIView):
+class NotFoundView(View):
     """Every address that is none of ours."""
 
     schema = None

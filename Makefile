@@ -1,0 +1,59 @@
+# make run    the portal, from nothing
+# make test   all checks and tests, from nothing
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help run demo test lint format clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+run: $(VENV)/.run
+	@exec $(BIN)/python manage.py serve
+
+# make demo   15 tutors, 30 sessions and 25 feedback entries, sent to the running portal
+demo: $(VENV)/.run
+	@exec $(BIN)/python manage.py generate --demo
+
+test: $(VENV)/.test lint
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# make lint   style, types, import layers, schema
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+# make format puts the code into the house's form
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# make clean  removes the virtual environment; the portal's data in var/ stays
+clean:
+	rm -rf $(VENV)
+
+# uv installs several times faster where somebody has it; nobody needs it.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one: make run PYTHON=python3.11" >&2; exit 1; }
+	@echo "Installing $(1), once; this takes about half a minute."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python -r $(1); \
+		else $(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(1); fi
+endef
+
+$(VENV)/.run: requirements.txt
+	$(call install,requirements.txt)
+	@touch $@
+
+$(VENV)/.test: requirements.txt requirements-dev.txt
+	$(call install,requirements-dev.txt)
+	@touch $@ $(VENV)/.run
