@@ -16,6 +16,8 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
+from ingestion import generator_tables as tables
+
 Record = dict[str, Any]
 T = TypeVar("T")
 
@@ -28,126 +30,6 @@ class Dataset:
     """
 
     by_path: Mapping[str, tuple[Record, ...]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Archetype:
-    """How tutors of one kind behave. Pairs are the lowest and the highest value.
-
-    `newcomers` is the chance that a seat is given to a student who never met the tutor;
-    `decline` is what the engagement loses from the first day to the last (0: holds its level,
-    above 0: the sessions thin out as well).
-    """
-
-    percent: int
-    tenure_days: tuple[int, int]
-    weekly_sessions: tuple[int, int]
-    reschedules: float
-    no_shows: float
-    lateness: float
-    late_minutes: int
-    technical_issues: float
-    engagement: float
-    rating: float
-    newcomers: float
-    decline: float = 0.0
-    statuses: tuple[str, ...] = ("active",)
-
-
-# Tables read better in blocks than with one word per line.
-# fmt: off
-ARCHETYPES = MappingProxyType({
-    "high_performer": _Archetype(
-        percent=30, tenure_days=(180, 1400), weekly_sessions=(15, 25), newcomers=0.08,
-        reschedules=0.02, no_shows=0.01, lateness=0.10, late_minutes=5, technical_issues=0.03,
-        engagement=0.88, rating=4.7),
-    "at_risk": _Archetype(
-        percent=20, tenure_days=(90, 900), weekly_sessions=(6, 14), newcomers=0.25,
-        reschedules=0.18, no_shows=0.12, lateness=0.45, late_minutes=25, technical_issues=0.12,
-        engagement=0.52, rating=2.9, statuses=("active",) * 9 + ("suspended",)),
-    "new_tutor": _Archetype(
-        percent=25, tenure_days=(4, 85), weekly_sessions=(4, 12), newcomers=0.35,
-        reschedules=0.06, no_shows=0.04, lateness=0.25, late_minutes=10, technical_issues=0.09,
-        engagement=0.68, rating=3.8),
-    "steady": _Archetype(
-        percent=20, tenure_days=(150, 1400), weekly_sessions=(10, 18), newcomers=0.10,
-        reschedules=0.05, no_shows=0.03, lateness=0.18, late_minutes=8, technical_issues=0.05,
-        engagement=0.76, rating=4.1),
-    "churner": _Archetype(
-        percent=5, tenure_days=(90, 600), weekly_sessions=(3, 9), newcomers=0.30,
-        reschedules=0.32, no_shows=0.16, lateness=0.50, late_minutes=30, technical_issues=0.12,
-        engagement=0.50, rating=2.8, decline=0.30,
-        statuses=("active",) * 6 + ("inactive",) * 3 + ("suspended",)),
-})
-
-FIRST_NAMES = (
-    "Amara", "Anna", "Benjamin", "Carlos", "Chloé", "Daniel", "Elena", "Émile", "Fatima", "Grace",
-    "Hannah", "Ibrahim", "Isabel", "Jamal", "James", "José", "Katarzyna", "Kenji", "Leila", "Linh",
-    "Łukasz", "Maria", "Mei", "Michael", "Nadia", "Noah", "Olivia", "Priya", "Rachel", "Renée",
-    "Samuel", "Sofía", "Søren", "Tomás", "Wei", "Yusuf", "Zoë",
-)
-LAST_NAMES = (
-    "Adeyemi", "Andersen", "Baker", "Brown", "Chen", "Cohen", "Díaz", "Dubois", "Evans",
-    "Fernández", "García", "Gonçalves", "Haddad", "Hansen", "Ivanova", "Johnson", "Kim", "Kowalski",
-    "Lefèvre", "Martin", "Müller", "Nakamura", "Novák", "O'Connor", "Okafor", "Patel", "Reyes",
-    "Rossi", "Schröder", "Singh", "Smith", "Tanaka", "Taylor", "Walker", "Williams", "Öztürk",
-)
-ASCII_LETTERS = str.maketrans("áçéèëíöøüł", "aceeeiooul", "'")
-DOMAINS = ("example.com", "example.org", "example.net")
-LOCATIONS = (
-    "Atlanta", "Austin", "Berlin", "Boston", "Chicago", "Denver", "Dublin", "Kraków", "London",
-    "Los Angeles", "Manchester", "Miami", "Montréal", "New York", "Philadelphia", "San Francisco",
-    "São Paulo", "Seattle", "Toronto", "Zürich",
-)
-EDUCATION = (  # level, youngest and oldest age; a level stands as often as it is found
-    ("Undergraduate Student", 18, 25), ("Bachelor's Degree", 22, 60), ("Bachelor's Degree", 22, 45),
-    ("Master's Degree", 24, 62), ("Master's Degree", 24, 48), ("Teaching Certificate", 23, 66),
-    ("Doctorate", 28, 72),
-)
-SUBJECTS = MappingProxyType({
-    "STEM": ("Algebra", "Biology", "Calculus", "Chemistry", "Computer Science", "Geometry",
-             "Mathematics", "Physics", "Statistics"),
-    "Language": ("Arabic", "English", "French", "German", "Italian", "Japanese", "Mandarin",
-                 "Portuguese", "Spanish"),
-    "TestPrep": ("ACT English", "ACT Math", "GMAT Preparation", "GRE Preparation",
-                 "IELTS Preparation", "LSAT Preparation", "SAT Math", "SAT Reading and Writing"),
-})
-SUBJECT_TYPES = ("STEM", "STEM", "STEM", "Language", "Language", "TestPrep")
-SESSION_TYPES = ("1-on-1",) * 17 + ("group", "group", "workshop")
-DURATIONS_MINUTES = (30, 45, 60, 60, 60, 90)
-
-FIRST_HOUR = 8  # the popularity of each hour from here on; tutoring follows the school day
-WEEKDAY_HOURS = (1, 1, 1, 1, 2, 2, 4, 10, 14, 14, 13, 11, 7, 2)
-WEEKEND_HOURS = (2, 6, 10, 10, 7, 8, 9, 8, 6, 4, 3, 2, 1, 1)
-OPENINGS_PER_DAY = 2 * len(WEEKDAY_HOURS)  # a session may begin every half hour
-LONGEST_COURSE_WEEKS = 30
-BOOKED_AHEAD_MINUTES = 3 * 24 * 60  # at most; the newest tutors came four days before the start
-NO_SHOW_WAIT = timedelta(minutes=15)
-
-FEEDBACK_SHARE = 0.8
-SILENT_SHARE = 0.25  # of the feedback comes without a word
-RATED_ASPECTS = (
-    "subject_knowledge_rating", "communication_rating", "patience_rating", "engagement_rating",
-    "helpfulness_rating",
-)
-COMMENTS = MappingProxyType({
-    5: ("Great session, very helpful!", "I finally understand {subject}. Thank you!",
-        "Best tutor I have had so far.", "Clear, patient and well prepared.",
-        "¡Muy buena clase! The examples made {subject} easy."),
-    4: ("Good session, I learned a lot.", "Helpful, although we ran out of time at the end.",
-        "Explains {subject} well and takes questions.", "Très bien, I would book again."),
-    3: ("It was okay.", "Some parts of {subject} are still unclear to me.",
-        "Good explanations, but the pace was too fast.", "We covered less than I had hoped."),
-    2: ("I did not get much out of this session.", "The tutor seemed unprepared for {subject}.",
-        "Hard to follow, and my questions were passed over."),
-    1: ("Very disappointing.", "We got nowhere with {subject}.",
-        "The tutor was impatient and did not listen. I want another one."),
-})
-IMPROVEMENT_AREAS = (
-    "Clearer explanations", "More examples", "More patience", "Pace of the session",
-    "Preparation", "Punctuality", "Staying on topic", "Time for questions",
-)
-# fmt: on
 
 
 class _Draw:
@@ -228,20 +110,23 @@ def generate(
         )
     # Every argument counts, so that another day of the same seed has session ids of its own.
     draw = _Draw(f"{seed} {tutors} {sessions} {feedback} {start} {days}")
-    shares = _apportion(tutors, [archetype.percent for archetype in ARCHETYPES.values()])
-    names = [name for name, share in zip(ARCHETYPES, shares, strict=True) for _ in range(share)]
+    shares = _apportion(tutors, [archetype.percent for archetype in tables.ARCHETYPES.values()])
+    names = [
+        name for name, share in zip(tables.ARCHETYPES, shares, strict=True) for _ in range(share)
+    ]
     profiles = [
         _tutor(draw, number, name, start) for number, name in enumerate(draw.shuffled(names), 1)
     ]
     archetypes = {
-        profile["tutor_id"]: ARCHETYPES[profile["behavioral_archetype"]] for profile in profiles
+        profile["tutor_id"]: tables.ARCHETYPES[profile["behavioral_archetype"]]
+        for profile in profiles
     }
     scheduled = sorted(
         _sessions(draw, profiles, sessions, _window(start, days)),
         key=lambda record: record["scheduled_start"],
     )
     held = _held(draw, scheduled, archetypes, at_least=feedback or 0)
-    wanted = round(FEEDBACK_SHARE * len(held)) if feedback is None else feedback
+    wanted = round(tables.FEEDBACK_SHARE * len(held)) if feedback is None else feedback
     given: list[Record] = []
     for position, session in enumerate(held):  # picks exactly as many as wanted, each as likely
         if draw.chance((wanted - len(given)) / (len(held) - position)):
@@ -264,23 +149,23 @@ def _apportion(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def _tutor(draw: _Draw, number: int, archetype_name: str, start: date) -> Record:
-    archetype = ARCHETYPES[archetype_name]
-    first, last = draw.pick(FIRST_NAMES), draw.pick(LAST_NAMES)
-    mailbox = f"{first}.{last}{number}".lower().translate(ASCII_LETTERS)
+    archetype = tables.ARCHETYPES[archetype_name]
+    first, last = draw.pick(tables.FIRST_NAMES), draw.pick(tables.LAST_NAMES)
+    mailbox = f"{first}.{last}{number}".lower().translate(tables.ASCII_LETTERS)
     tenure_days = draw.between(*archetype.tenure_days)
-    education, youngest, oldest = draw.pick(EDUCATION)
-    subject_type = draw.pick(SUBJECT_TYPES)
+    education, youngest, oldest = draw.pick(tables.EDUCATION)
+    subject_type = draw.pick(tables.SUBJECT_TYPES)
     profiled = datetime.combine(start, time(draw.between(8, 17), draw.pick((0, 15, 30, 45))))
     onboarded = profiled - timedelta(days=tenure_days)
     return {
         "tutor_id": f"tutor_{number:05d}",
         "name": f"{first} {last}",
-        "email": f"{mailbox}@{draw.pick(DOMAINS)}",
+        "email": f"{mailbox}@{draw.pick(tables.DOMAINS)}",
         # nobody began to tutor before the age of 18
         "age": draw.between(max(youngest, 19 + tenure_days // 365), oldest),
-        "location": draw.pick(LOCATIONS),
+        "location": draw.pick(tables.LOCATIONS),
         "education_level": education,
-        "subjects": draw.shuffled(SUBJECTS[subject_type])[: draw.between(1, 4)],
+        "subjects": draw.shuffled(tables.SUBJECTS[subject_type])[: draw.between(1, 4)],
         "subject_type": subject_type,
         "onboarding_date": onboarded.isoformat(),
         "tenure_days": tenure_days,
@@ -297,10 +182,10 @@ def _window(start: date, days: int) -> _Window:
     popular: list[int] = []
     for day in range(days):
         midnight = datetime.combine(start + timedelta(days=day), time())
-        hours = WEEKEND_HOURS if midnight.weekday() >= 5 else WEEKDAY_HOURS
-        for half_hour in range(OPENINGS_PER_DAY):
+        hours = tables.WEEKEND_HOURS if midnight.weekday() >= 5 else tables.WEEKDAY_HOURS
+        for half_hour in range(tables.OPENINGS_PER_DAY):
             popular += [len(openings)] * hours[half_hour // 2]
-            openings.append(midnight + timedelta(hours=FIRST_HOUR, minutes=30 * half_hour))
+            openings.append(midnight + timedelta(hours=tables.FIRST_HOUR, minutes=30 * half_hour))
     return _Window(days=days, openings=openings, popular=popular)
 
 
@@ -329,7 +214,7 @@ def _sessions_of(
     The students take turns, once or twice a week. Most of them were here before the first day;
     now and then one leaves and a newcomer takes the seat.
     """
-    archetype = ARCHETYPES[profile["behavioral_archetype"]]
+    archetype = tables.ARCHETYPES[profile["behavioral_archetype"]]
     chosen = _openings(draw, window, number, declines=archetype.decline > 0)
     starts = [window.openings[index] for index in chosen]
     day_after = window.openings[-1] + timedelta(days=1)
@@ -342,7 +227,7 @@ def _sessions_of(
         elif seat in roster:
             student_id, session_number = roster[seat][0], roster[seat][1] + 1
         else:
-            weeks = min(profile["tenure_days"] // 7, LONGEST_COURSE_WEEKS)
+            weeks = min(profile["tenure_days"] // 7, tables.LONGEST_COURSE_WEEKS)
             student_id, session_number = next(student_ids), 1 + draw.between(1, 1 + weeks)
         roster[seat] = student_id, session_number
         yield _session(
@@ -352,7 +237,7 @@ def _sessions_of(
             number=session_number,
             begin=begin,
             room=next_begin - begin,
-            progress=chosen[position] // OPENINGS_PER_DAY / window.days,
+            progress=chosen[position] // tables.OPENINGS_PER_DAY / window.days,
         )
 
 
@@ -369,7 +254,9 @@ def _openings(draw: _Draw, window: _Window, number: int, *, declines: bool) -> l
             taken.clear()
         index = draw.pick(window.popular)
         if declines:  # the earlier of two days, so that the later days thin out
-            index = min(index, draw.pick(window.popular), key=lambda i: i // OPENINGS_PER_DAY)
+            index = min(
+                index, draw.pick(window.popular), key=lambda i: i // tables.OPENINGS_PER_DAY
+            )
         while index in taken:
             index = (index + 1) % len(window.openings)
         taken.add(index)
@@ -391,15 +278,17 @@ def _session(
 
     `room` is the time until the tutor's next one, `progress` the share of the days gone by.
     """
-    archetype = ARCHETYPES[profile["behavioral_archetype"]]
-    fitting = [minutes for minutes in DURATIONS_MINUTES if timedelta(minutes=minutes) <= room]
-    duration = draw.pick(fitting or DURATIONS_MINUTES[:1])
+    archetype = tables.ARCHETYPES[profile["behavioral_archetype"]]
+    fitting = [
+        minutes for minutes in tables.DURATIONS_MINUTES if timedelta(minutes=minutes) <= room
+    ]
+    duration = draw.pick(fitting or tables.DURATIONS_MINUTES[:1])
     late = draw.between(1, archetype.late_minutes) if draw.chance(archetype.lateness) else 0
     technical_issues = draw.chance(archetype.technical_issues)
     usual = archetype.engagement - archetype.decline * progress - 0.15 * technical_issues
     engagement = round(min(max(draw.near(usual, 0.25), 0.0), 1.0), 2)
     actual = begin + timedelta(minutes=late)
-    booked = begin - timedelta(minutes=draw.between(60, BOOKED_AHEAD_MINUTES))
+    booked = begin - timedelta(minutes=draw.between(60, tables.BOOKED_AHEAD_MINUTES))
     noted = actual + timedelta(minutes=duration + draw.between(1, 10))
     return {
         "session_id": draw.uuid(),
@@ -411,7 +300,7 @@ def _session(
         "actual_start": actual.isoformat(),
         "duration_minutes": duration,
         "subject": draw.pick(profile["subjects"]),
-        "session_type": draw.pick(SESSION_TYPES),
+        "session_type": draw.pick(tables.SESSION_TYPES),
         "tutor_initiated_reschedule": draw.chance(archetype.reschedules),
         "no_show": False,
         "late_start_minutes": late,
@@ -426,7 +315,7 @@ def _session(
 def _held(
     draw: _Draw,
     sessions: Sequence[Record],
-    archetypes: Mapping[str, _Archetype],
+    archetypes: Mapping[str, tables.Archetype],
     *,
     at_least: int,
 ) -> list[Record]:
@@ -436,7 +325,7 @@ def _held(
     for session in sessions:
         if may_be_missed and draw.chance(archetypes[session["tutor_id"]].no_shows):
             may_be_missed -= 1
-            given_up = datetime.fromisoformat(session["scheduled_start"]) + NO_SHOW_WAIT
+            given_up = datetime.fromisoformat(session["scheduled_start"]) + tables.NO_SHOW_WAIT
             session.update(
                 actual_start=None,
                 no_show=True,
@@ -451,7 +340,7 @@ def _held(
     return held
 
 
-def _feedback(draw: _Draw, session: Record, archetype: _Archetype) -> Record:
+def _feedback(draw: _Draw, session: Record, archetype: tables.Archetype) -> Record:
     """Return what the student says of a session that took place, within two days of its end."""
     mood = archetype.rating + 2 * (session["engagement_score"] - archetype.engagement)
     overall = _rating(draw.near(mood, 2.2))
@@ -467,13 +356,18 @@ def _feedback(draw: _Draw, session: Record, archetype: _Archetype) -> Record:
         "tutor_id": session["tutor_id"],
         "overall_rating": overall,
         "is_first_session": first,
-        **{aspect: _rating(overall + draw.pick((-1, 0, 0, 0, 1))) for aspect in RATED_ASPECTS},
+        **{
+            aspect: _rating(overall + draw.pick((-1, 0, 0, 0, 1)))
+            for aspect in tables.RATED_ASPECTS
+        },
         "free_text_feedback": _comment(draw, session, overall),
         "submitted_at": submitted.isoformat(),
         "created_at": submitted.isoformat(),
         "would_recommend": draw.chance((overall - 1) / 4) if first else None,
         "improvement_areas": (
-            draw.shuffled(IMPROVEMENT_AREAS)[: draw.between(0, 5 - overall)] if first else None
+            draw.shuffled(tables.IMPROVEMENT_AREAS)[: draw.between(0, 5 - overall)]
+            if first
+            else None
         ),
     }
 
@@ -483,9 +377,9 @@ def _rating(value: float) -> int:
 
 
 def _comment(draw: _Draw, session: Record, overall: int) -> str:
-    if draw.chance(SILENT_SHARE):
+    if draw.chance(tables.SILENT_SHARE):
         return ""
-    sentences = [draw.pick(COMMENTS[overall]).format(subject=session["subject"])]
+    sentences = [draw.pick(tables.COMMENTS[overall]).format(subject=session["subject"])]
     if session["late_start_minutes"] >= 10:
         sentences.append(f"We started {session['late_start_minutes']} minutes late.")
     if session["technical_issues"]:

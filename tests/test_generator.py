@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import pytest
 
@@ -186,23 +188,26 @@ def is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def text(low: int, high: int):
+Rule = Callable[[Any], bool]
+
+
+def text(low: int, high: int) -> Rule:
     return lambda value: isinstance(value, str) and low <= len(value) <= high
 
 
-def whole(low: int, high: int):
+def whole(low: int, high: int) -> Rule:
     return lambda value: type(value) is int and low <= value <= high
 
 
-def texts(low: int, high: int):
+def texts(low: int, high: int) -> Rule:
     return lambda value: low <= len(value) <= high and all(text(1, 100)(v) for v in value)
 
 
-def or_null(rule):
+def or_null(rule: Rule) -> Rule:
     return lambda value: value is None or rule(value)
 
 
-CONTRACT = {
+CONTRACT: dict[str, dict[str, Rule]] = {
     "tutors": {
         "tutor_id": is_id,
         "name": text(1, 255),
