@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from ingestion.generator import SUBJECTS, Dataset, Record, generate
+from ingestion.generator import Dataset, Record, generate
+from ingestion.generator_tables import SUBJECTS
 
 MONDAY = date(2024, 5, 13)
 DAYS = 28
