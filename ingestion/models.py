@@ -1,0 +1,193 @@
+"""What staff need remembered: who did what, and what became of every file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.core.files.storage import Storage, storages
+from django.db import models
+
+from ingestion.records import RECORD_TYPES
+
+
+class Right(models.Model):
+    """No table: the rights that pages and actions of the portal ask for, one each."""
+
+    class Meta:
+        managed = False
+        default_permissions = ()
+        permissions = [
+            ("view_portal", "See queues, uploads and rejections, without payloads"),
+            ("upload_files", "Upload files and queue their rows"),
+            ("enter_records", "Enter one record, or fix a refused one"),
+            ("see_payloads", "See what messages and refused records hold"),
+            ("pause_queue", "Pause and resume a queue"),
+            ("discard_messages", "Discard messages and put them back"),
+            ("recall_rows", "Recall rows of an upload that nobody has read yet"),
+            ("manage_keys", "Create, rotate and revoke API keys"),
+        ]
+
+
+class AppendOnlyQuerySet(models.QuerySet["Activity"]):
+    """Entries are made and read; nothing else."""
+
+    def update(self, **_: Any) -> int:
+        """Refused."""
+        raise TypeError("The activity log is append-only.")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Refused."""
+        raise TypeError("The activity log is append-only.")
+
+
+class Activity(models.Model):
+    """One thing that somebody did in the portal: who, what, to which queue or upload, why, when.
+
+    `facts` holds counts and names of things, never the content of a record.
+    """
+
+    class Action(models.TextChoices):
+        """What was done."""
+
+        UPLOADED = "uploaded", "Uploaded a file"
+        QUEUED = "queued", "Queued the rows of a file"
+        CANCELLED = "cancelled", "Cancelled an upload"
+        RECALLED = "recalled", "Recalled rows"
+        ENTERED = "entered", "Entered a record"
+        FIXED = "fixed", "Fixed a refused record"
+        PAYLOAD_SHOWN = "payload_shown", "Looked at a payload"
+        PAUSED = "paused", "Paused a queue"
+        RESUMED = "resumed", "Resumed a queue"
+        DISCARDED = "discarded", "Discarded messages"
+        PUT_BACK = "put_back", "Put messages back"
+
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    # The name stays when the account goes.
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    user_name = models.CharField("who", max_length=150)
+    action = models.CharField("what", max_length=20, choices=Action)
+    record_type = models.CharField(
+        max_length=50,
+        blank=True,
+        choices={path: kind.title for path, kind in RECORD_TYPES.items()},
+    )
+    upload = models.ForeignKey(
+        "Upload", null=True, blank=True, on_delete=models.PROTECT, related_name="activities"
+    )
+    reason = models.CharField(max_length=500, blank=True)
+    facts = models.JSONField(default=dict, blank=True)
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-at", "-pk"]
+        verbose_name_plural = "activity"
+
+    def __str__(self) -> str:
+        return f"{self.get_action_display()} by {self.user_name}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Make the entry; one that exists is never changed."""
+        if self.pk is not None:
+            raise TypeError("The activity log is append-only.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Refused."""
+        raise TypeError("The activity log is append-only.")
+
+
+def upload_storage() -> Storage:
+    """Where uploaded files lie; shared by all servers where STORAGES says so."""
+    return storages["uploads"]
+
+
+class Upload(models.Model):
+    """One file from staff, from its arrival to what became of every row."""
+
+    class State(models.TextChoices):
+        """Where the upload stands; the first three wait, in turn, for the machine or for staff."""
+
+        CHECK = "check", "Waiting for answers"
+        READING = "reading", "Being read"
+        REVIEW = "review", "Waiting for a decision"
+        QUEUEING = "queueing", "Being queued"
+        DONE = "done", "Done"
+        CANCELLED = "cancelled", "Cancelled"
+        FAILED = "failed", "Could not be read"
+
+    state = models.CharField(max_length=10, choices=State, default=State.CHECK, db_index=True)
+    record_type = models.CharField(
+        max_length=50,
+        blank=True,
+        choices={path: kind.title for path, kind in RECORD_TYPES.items()},
+    )
+    file = models.FileField(storage=upload_storage, max_length=255)
+    file_name = models.CharField("file", max_length=255)
+    size_bytes = models.BigIntegerField("size")
+    sha256 = models.CharField("SHA-256", max_length=64, db_index=True)
+    uploaded_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="uploads"
+    )
+    uploaded_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    # The upload whose error file this one is, corrected.
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children"
+    )
+
+    # How the file is read: format, encoding, delimiter, sheet, header, date order, columns.
+    reading = models.JSONField(default=dict)
+    # Corrections made in place: line → field → text.
+    fixes = models.JSONField(default=dict)
+
+    # Rows read = ready + invalid + duplicate + blank.
+    rows_read = models.PositiveIntegerField(default=0)
+    rows_ready = models.PositiveIntegerField(default=0)
+    rows_invalid = models.PositiveIntegerField("rows to fix", default=0)
+    rows_duplicate = models.PositiveIntegerField(default=0)
+    rows_blank = models.PositiveIntegerField(default=0)
+    rows_queued = models.PositiveIntegerField(default=0)
+    rows_recalled = models.PositiveIntegerField(default=0)
+    # What the review shows: causes with counts, and the first good and bad rows.
+    findings = models.JSONField(default=dict)
+    error_file = models.FileField(storage=upload_storage, max_length=255, blank=True)
+
+    # How far the running step has come; `beat_at` shows that somebody works on it.
+    progress_bytes = models.BigIntegerField(default=0)
+    progress_line = models.PositiveBigIntegerField(default=0)
+    beat_at = models.DateTimeField(null=True)
+    # Where the pushed chunks lie in the order of all that ever went on the queue: [first, count].
+    places = models.JSONField(default=list)
+
+    read_at = models.DateTimeField(null=True)
+    confirmed_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    failure = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"Upload {self.pk}: {self.file_name}"
+
+
+class ColumnChoice(models.Model):
+    """Which column is which field, remembered for files with the same header."""
+
+    record_type = models.CharField(max_length=50)
+    header_sha256 = models.CharField(max_length=64)
+    columns = models.JSONField()
+    used_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["record_type", "header_sha256"], name="one_choice_per_header"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Columns of {self.record_type}"
