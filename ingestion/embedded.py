@@ -16,7 +16,6 @@ import shlex
 import socket
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +25,8 @@ from io import BufferedWriter
 from pathlib import Path
 from urllib.parse import quote
 
+from ingestion.processes import start_bound, stop
+
 _SILENCE_SECONDS = 30.0  # how long a process may hold the folder without a word from its store
 _STOP_SECONDS = 10.0  # a clean stop only flushes what is written already: no data hangs on it
 _ANSWER_SECONDS = 1.0
@@ -33,17 +34,6 @@ _POLL_SECONDS = 0.02
 _MAX_SOCKET_PATH_BYTES = 100  # the kernels end at 103 (macOS) and 107 (Linux)
 # Not TMPDIR: it differs between shells, and every process must find the same socket.
 _SHORT_ROOT = Path("/tmp")  # noqa: S108 (the folder below it is private and checked)
-
-# Linux ends the store with the thread that started it, however that dies. The server does not ask
-# for this itself, so a small Python asks and then becomes the server: a preexec_fn would run
-# Python in a fork of a threaded process. If the parent is gone already, nothing is started.
-_BOUND_TO_PARENT = """
-import ctypes, os, signal, sys
-PR_SET_PDEATHSIG = 1
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class EmbeddedStoreError(Exception):
@@ -58,6 +48,17 @@ class Store:
     pid: int
     started: bool
     data_dir: Path
+
+    def has_ended(self) -> bool:
+        """Whether its process is gone, by whatever end."""
+        with suppress(ChildProcessError):  # where it is our own child, only this tells
+            if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                return True
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
 
 
 def url(data_dir: Path) -> str:
@@ -103,7 +104,7 @@ def running(data_dir: Path, *, config: Mapping[str, str] = {}) -> Iterator[Store
                 raise _start_error(data_dir, log_start, process.returncode)
             yield Store(url=url(data_dir), pid=process.pid, started=True, data_dir=data_dir)
         finally:
-            _stop(process)
+            stop(process, within_seconds=_STOP_SECONDS)
 
 
 def _binary() -> Path:
@@ -227,27 +228,7 @@ def _start(
     command = [str(binary)]
     for name, value in settings.items():
         command += [f"--{name}", value]
-    if sys.platform == "linux":
-        command = [sys.executable, "-I", "-S", "-c", _BOUND_TO_PARENT, str(os.getpid()), *command]
-    return subprocess.Popen(  # noqa: S603 (our binary and settings, and no shell)
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        pass_fds=[store_lock.fileno()],
-        start_new_session=True,  # Ctrl-C is for us; the store stops after the last request
-        umask=0o077,
-    )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-    finally:  # also when a second Ctrl-C cuts the wait short
-        process.kill()
-        process.wait()
+    return start_bound(command, stdout=log, stderr=log, pass_fds=[store_lock.fileno()], umask=0o077)
 
 
 def _silence_error(lock: BufferedWriter) -> EmbeddedStoreError:

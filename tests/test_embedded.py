@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import redis
 
-from ingestion import embedded
+from ingestion import embedded, processes
 from ingestion.embedded import EmbeddedStoreError, Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +32,7 @@ ON_LINUX = pytest.mark.skipif(
 OTHER_PROCESS = """
 import json, signal, sys
 from pathlib import Path
-from ingestion import embedded
+from ingestion import embedded, processes
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 folder, config, platform = json.loads(sys.argv[1])
 sys.platform = platform
@@ -312,7 +312,7 @@ def test_a_store_whose_owner_was_killed_a_moment_ago_is_not_adopted(
 @ON_LINUX
 def test_nothing_is_started_for_a_parent_that_is_gone_already(tmp_path: Path) -> None:
     def start(parent: int, made: Path) -> None:
-        launcher = [sys.executable, "-I", "-S", "-c", embedded._BOUND_TO_PARENT, str(parent)]
+        launcher = [sys.executable, "-I", "-S", "-c", processes._BOUND_TO_PARENT, str(parent)]
         subprocess.run([*launcher, str(shutil.which("touch")), str(made)], check=True, timeout=20)
 
     start(os.getpid(), tmp_path / "for us")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
+from redis import ConnectionPool
+from redis.exceptions import RedisError
 
 
 @register("tutormax")
@@ -19,37 +18,38 @@ def check_environment(**_: Any) -> list[CheckMessage]:
         *(
             Error(
                 f"{problem.variable} must be {problem.must_be}.",
-                hint=f"Correct or remove {problem.variable} in the environment or in .env.",
+                hint="Correct or remove it, in the environment or in .env.",
                 id="tutormax.E001",
             )
             for problem in settings.ENVIRONMENT.problems
         ),
-        *_check_addresses(),
+        *_check_together(),
     ]
 
 
-def _check_addresses() -> Iterator[CheckMessage]:
-    if settings.REDIS_URL and urlsplit(settings.REDIS_URL).scheme not in _REDIS_SCHEMES:
-        yield Error(
-            "REDIS_URL must begin with redis://, rediss:// or unix://.",
-            hint="For example redis://localhost:6379/0. Without REDIS_URL the portal brings "
-            "a store of its own.",
-            id="tutormax.E002",
-        )
-    for origin in settings.CORS_ALLOWED_ORIGINS:
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path:
+def _check_together() -> Iterator[CheckMessage]:
+    if settings.REDIS_URL:
+        try:
+            # Nothing is opened yet; every option of the address is read.
+            ConnectionPool.from_url(settings.REDIS_URL).make_connection()
+        except (ValueError, TypeError, RedisError):
             yield Error(
-                "CORS_ORIGINS must hold origins like https://portal.example.com.",
-                hint="An origin has a scheme and a host, perhaps a port, and no path. "
-                "Separate several by commas.",
-                id="tutormax.E003",
+                "REDIS_URL must be an address that begins with redis://, rediss:// or unix://.",
+                hint="For example redis://localhost:6379/0. Without REDIS_URL the portal brings "
+                "a store of its own.",
+                id="tutormax.E002",
             )
-    if not settings.API_PREFIX.strip("/"):
+    if not settings.DATA_DIR.is_dir():
         yield Error(
-            "API_PREFIX must not be empty.",
-            hint="For example /api.",
+            "DATA_DIR must be a folder, or one that can be made.",
+            hint="Name a folder that the portal may write to, or make it.",
             id="tutormax.E004",
+        )
+    if settings.MAX_BUFFERED_BYTES < settings.MAX_BODY_BYTES:
+        yield Error(
+            "MAX_BUFFERED_BYTES must not be less than MAX_BODY_BYTES.",
+            hint="The largest body that is allowed would never find room.",
+            id="tutormax.E003",
         )
 
 

@@ -6,15 +6,25 @@ the list of their names: `.env.example` and the documentation are held against i
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import environ
 
 T = TypeVar("T")
+
+# What needs no escaping in an address, and means nothing to Django's routes.
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_NAME = r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*"
+_HOST = re.compile(rf"{_NAME}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
+# As Django compares them: no port, an IPv6 address in brackets, a leading dot for all subdomains.
+_ALLOWED_HOST = re.compile(rf"\*|\.?{_NAME}|\[[0-9A-Fa-f:.]+\]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,13 +36,23 @@ class Problem:
 
 
 class Environment:
-    """The process's environment over a `.env` file (the process wins)."""
+    """The process's environment over a `.env` file (the process wins).
 
-    def __init__(self, env_file: Path) -> None:
+    A file that `must_exist` and does not is a problem, as is one that can not be read.
+    """
+
+    def __init__(self, env_file: Path, *, must_exist: bool) -> None:
         self.variables: list[str] = []
         self.problems: list[Problem] = []
-        if env_file.is_file():
-            environ.Env.read_env(env_file, parse_comments=True)
+        if must_exist or env_file.exists():
+            try:
+                content = env_file.read_text("utf-8-sig")
+            except (OSError, UnicodeDecodeError):
+                variable = "ENV_FILE" if must_exist else env_file.name
+                must_be = "a file in UTF-8 that can be read"
+                self.problems.append(Problem(variable=variable, must_be=must_be))
+            else:
+                environ.Env.read_env(io.StringIO(content))
 
     def is_set(self, variable: str) -> bool:
         """Whether somebody gave the variable a value."""
@@ -65,14 +85,54 @@ class Environment:
 
         return self._read(variable, default, parse, f"one of {', '.join(choices)}")
 
-    def words(self, variable: str, default: Sequence[str]) -> list[str]:
-        """A list, separated by commas."""
-        return self._read(
-            variable,
-            list(default),
-            lambda value: [w.strip() for w in value.split(",") if w.strip()],
-            "a list separated by commas",
-        )
+    def path(self, variable: str, default: str) -> str:
+        """A path of an address, like /api or /v1/api: with a slash in front and none behind."""
+
+        def parse(value: str) -> str:
+            path = "/" + value.strip("/")
+            if not _PATH.fullmatch(path):
+                raise ValueError
+            return path
+
+        return self._read(variable, default, parse, "a path like /api")
+
+    def host(self, variable: str, default: str) -> str:
+        """A host's name or address to listen on."""
+
+        def parse(value: str) -> str:
+            if not _HOST.fullmatch(value):
+                raise ValueError
+            return value
+
+        return self._read(variable, default, parse, "a host name or an IP address")
+
+    def allowed_hosts(self, variable: str, default: Sequence[str]) -> list[str]:
+        """Names under which this site is asked for, separated by commas."""
+
+        def parse(value: str) -> list[str]:
+            hosts = _words(value)
+            if not all(map(_ALLOWED_HOST.fullmatch, hosts)):
+                raise ValueError
+            return hosts
+
+        must_be = "host names without scheme and port, separated by commas"
+        return self._read(variable, list(default), parse, must_be)
+
+    def origins(self, variable: str, default: Sequence[str]) -> list[str]:
+        """Origins of web pages, separated by commas: a scheme, a host, perhaps a port, no path."""
+
+        def parse(value: str) -> list[str]:
+            origins = _words(value)
+            for origin in origins:
+                parts = urlsplit(origin)
+                if origin != f"{parts.scheme}://{parts.netloc}" or (
+                    parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+                ):
+                    raise ValueError
+            return origins
+
+        must_be = "origins like https://portal.example.com (no path), separated by commas"
+        return self._read(variable, list(default), parse, must_be)
 
     def database(self, variable: str, default: str) -> dict[str, Any]:
         """A database address as Django's setting, like postgresql://user:password@host/name."""
@@ -95,6 +155,10 @@ class Environment:
             return default
 
 
+def _words(value: str) -> list[str]:
+    return [word for word in map(str.strip, value.split(",")) if word]
+
+
 def _flag(value: str) -> bool:
     return {
         **dict.fromkeys(("true", "on", "yes", "1"), True),
@@ -107,6 +171,6 @@ def _database(value: str) -> dict[str, Any]:
     if scheme not in ("postgresql", "postgres", "sqlite"):
         raise ValueError
     config: dict[str, Any] = environ.Env.db_url_config(value)
-    if not config["NAME"]:
+    if config["NAME"] in ("", ":memory:"):  # each thread would have a database of its own
         raise ValueError
     return config

@@ -6,6 +6,7 @@ system check (`tutormax.checks`) that names the variable; the default stands in 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -20,19 +21,22 @@ from tutormax.secret_key import stored_secret_key
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "1.0.0"
 
-ENVIRONMENT = env = Environment(Path(os.environ.get("ENV_FILE", BASE_DIR / ".env")))
+_env_file = os.environ.get("ENV_FILE")
+ENVIRONMENT = env = Environment(Path(_env_file or BASE_DIR / ".env"), must_exist=bool(_env_file))
 
 DEBUG = env.flag("DEBUG", default=False)
-HOST = env.text("HOST", "127.0.0.1")
+HOST = env.host("HOST", "127.0.0.1")
 PORT = env.number("PORT", 8000, least=1, most=65535)
-ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
+ALLOWED_HOSTS = env.allowed_hosts("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
 # Everything that this installation writes: the embedded store, SQLite, the key below.
 DATA_DIR = Path(env.text("DATA_DIR", str(BASE_DIR / "var")))
+with contextlib.suppress(OSError):  # a check tells of it
+    DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
 SECRET_KEY = env.text("SECRET_KEY", "") or stored_secret_key(DATA_DIR)
 
 # --- Intake ------------------------------------------------------------------------------------
 
-API_PREFIX = "/" + env.text("API_PREFIX", "/api").strip("/")
+API_PREFIX = env.path("API_PREFIX", "/api")
 # Records without an API key are taken from this very machine alone, unless this says otherwise.
 OPEN_WITHOUT_KEY = env.flag("OPEN_WITHOUT_KEY", default=False)
 MAX_BODY_BYTES = env.number("MAX_BODY_BYTES", 16 * 2**20, least=1024)
@@ -92,17 +96,25 @@ LOGGING = logging_config(level=LOG_LEVEL, as_json=LOG_FORMAT == "json")
 
 # --- Browsers ----------------------------------------------------------------------------------
 
-CORS_ALLOWED_ORIGINS = env.words(
+CORS_ALLOWED_ORIGINS = env.origins(
     "CORS_ORIGINS",
     ("http://localhost:3000", "http://localhost:5173", "http://localhost:8080"),
 )
-CORS_ALLOW_HEADERS = ("accept", "authorization", "content-type", "idempotency-key", "x-request-id")
+CORS_ALLOW_METHODS = ("GET", "POST")
+CORS_ALLOW_HEADERS = (
+    "accept",
+    "authorization",
+    "content-encoding",
+    "content-type",
+    "idempotency-key",
+    "x-request-id",
+)
 CORS_EXPOSE_HEADERS = ("Retry-After", "X-Request-ID")
 
 # Set where a proxy in front speaks HTTPS: cookies then travel over HTTPS alone, and plain
 # requests are sent there.
 HTTPS = env.flag("HTTPS", default=False)
-CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS", ())
+CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS", ())
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
@@ -111,14 +123,28 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^health"]
 X_FRAME_OPTIONS = "DENY"
 
+# --- Staff portal ------------------------------------------------------------------------------
+
+# Told on every page, so that nobody takes the one installation for the other.
+ENVIRONMENT_NAME = env.text("ENVIRONMENT_NAME", "Local")
+LOGIN_URL = "admin:login"
+# A sign-in holds for a working day.
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+# Lax, not Strict: who follows a link from a mail is still signed in.
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_FAILURE_VIEW = "ingestion.portal.errors.csrf_failure"
+
 # --- Django ------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # Without the search for admin modules: the portal registers on a site of its own.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.humanize",
     "django.contrib.staticfiles",
     "corsheaders",
     "rest_framework",
@@ -129,6 +155,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "tutormax.middleware.RequestLogMiddleware",
+    "ingestion.portal.policy.ContentSecurityPolicyMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -171,7 +198,8 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA_DIR / "static"
+# Static files are served straight from the packages: nothing to collect, nothing to go stale.
+WHITENOISE_USE_FINDERS = True
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     # Several web servers share uploads where this is a storage that all of them reach.
@@ -179,7 +207,7 @@ STORAGES = {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": DATA_DIR / "uploads", "base_url": None},
     },
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 
 # --- REST framework and its documentation ------------------------------------------------------
@@ -198,7 +226,22 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "TutorMax ingestion portal",
     "VERSION": VERSION,
-    "DESCRIPTION": "",
+    "DESCRIPTION": (
+        "Takes in tutor profiles, sessions and feedback as JSON, judges every record, and puts the "
+        "valid ones on a queue.\n\n"
+        "**The promise:** a 2xx answer means that every record counted as accepted is on the "
+        "queue. Any other status means that nothing of the request was queued. The one exception "
+        'says so: a 503 with `"outcome": "unknown"`.\n\n'
+        "Fields that a record type does not know are dropped. A value is never converted: a number "
+        "sent as text is refused. Errors have one shape everywhere; `code` is one of a closed "
+        "list, and no message repeats a value that was sent. Where an answer has `Retry-After`, "
+        "the same request may succeed later."
+    ),
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "ingestion.api.schema.describe_tags",
+    ],
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "ENFORCE_NON_BLANK_FIELDS": True,

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import errno
 import secrets
+import signal
 import socket
+import subprocess
+import sys
+import threading
+from contextlib import nullcontext, suppress
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
-from granian import Granian
-from granian.constants import Interfaces
-from granian.log import LogLevels
 
+from ingestion import embedded
 from ingestion.addresses import is_loopback
-from ingestion.management.store_command import StoreCommand
+from ingestion.processes import start_bound, stop
+
+logger = structlog.get_logger(__name__)
 
 _STAFF_NAME = "admin"
+_LOOK_EVERY_SECONDS = 0.5
+_WEB_SERVER = ("-m", "tutormax.web")
 
 
-class Command(StoreCommand):
-    """Starts the store (unless REDIS_URL names one), prepares database and files, and serves."""
+class Command(BaseCommand):
+    """Prepares everything, starts the store and the web server, and keeps both running."""
 
     help = (
-        "Runs the portal: the embedded store (unless REDIS_URL is set), migrations, static "
-        "files, a staff account at the first start, and the web server. Ctrl-C stops all of it."
+        "Runs the portal: the embedded store (unless REDIS_URL is set), migrations, a "
+        "staff account at the first start, and the web server. Ctrl-C stops all of it."
     )
 
-    def execute(self, *args: Any, **options: Any) -> Any:
-        """Refuse what can not work before anything is started."""
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Serve until told to stop. Refuses first what can not work."""
         if not (settings.OPEN_WITHOUT_KEY or is_loopback(settings.HOST)):
             raise CommandError(
                 f"HOST={settings.HOST} can be reached from the network, and records are taken "
@@ -40,37 +48,54 @@ class Command(StoreCommand):
                 "this server may queue records."
             )
         _check_port_is_free()
-        return super().execute(*args, **options)
-
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Prepare, say where things are, and serve until told to stop."""
+        self._stopping = threading.Event()
+        for word in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(word, lambda *_: self._stopping.set())
+        self._web: subprocess.Popen[bytes] | None = None
         try:
-            call_command("migrate", interactive=False, verbosity=0)
-        except OperationalError as fault:
-            raise CommandError(
-                f"The database can not be used ({fault}). Check DATABASE_URL, or the rights on "
-                f"{settings.DATA_DIR}."
-            ) from fault
-        call_command("collectstatic", interactive=False, verbosity=0)
-        self._greet(_make_staff_account())
-        Granian(
-            "tutormax.rsgi:application",
-            address=settings.HOST,
-            port=settings.PORT,
-            interface=Interfaces.RSGI,
-            websockets=False,
-            workers=settings.WEB_WORKERS,
-            # A worker that died is replaced, and one that does not end is ended.
-            respawn_failed_workers=True,
-            workers_kill_timeout=settings.SHUTDOWN_SECONDS,
-            log_level=LogLevels.warning,
-            log_dictconfig=settings.LOGGING,
-        ).serve()
+            while not self._stopping.is_set():
+                self._serve_while_the_store_lives()
+        except embedded.EmbeddedStoreError as fault:
+            raise CommandError(str(fault)) from fault
+        finally:
+            self._stop_web()
+
+    def _serve_while_the_store_lives(self) -> None:
+        """Return when told to stop, with the web server ended before its store; or when the
+        embedded store is gone, with the web server left running: it answers 503 meanwhile."""
+        with nullcontext() if settings.REDIS_URL else embedded.running(settings.DATA_DIR) as store:
+            if self._web is None:
+                password = _prepare()
+                self._web = start_bound([sys.executable, *_WEB_SERVER], cwd=settings.BASE_DIR)
+                self._wait_for_web()
+                self._greet(password)
+            while not self._stopping.wait(_LOOK_EVERY_SECONDS):
+                if self._web.poll() is not None:
+                    raise CommandError("The web server has ended; its last lines say why.")
+                if store is not None and store.has_ended():
+                    logger.error("embedded_store_ended", log=str(settings.DATA_DIR / "store.log"))
+                    return
+            self._stop_web()
+
+    def _wait_for_web(self) -> None:
+        assert self._web is not None  # noqa: S101 (for the type checker)
+        while self._web.poll() is None and not self._stopping.wait(0.05):
+            with suppress(OSError), socket.create_connection((settings.HOST, settings.PORT), 1):
+                return
+
+    def _stop_web(self) -> None:
+        if self._web is not None:
+            # A little more than the server itself gives its running requests.
+            stop(self._web, within_seconds=settings.SHUTDOWN_SECONDS + 5)
 
     def _greet(self, password: str | None) -> None:
         host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
         site = f"http://{host}:{settings.PORT}"
-        store = settings.REDIS_URL and "the one that REDIS_URL names"
+        store = (
+            "the one that REDIS_URL names"
+            if settings.REDIS_URL
+            else f"embedded, its data in {settings.DATA_DIR}"
+        )
         keys = (
             "taken from everybody, without a key (OPEN_WITHOUT_KEY)"
             if settings.OPEN_WITHOUT_KEY
@@ -83,7 +108,7 @@ class Command(StoreCommand):
             f"  Staff portal  {site}/admin/",
             f"  Try the API   {site}/docs",
             f"  Send records  {site}{settings.API_PREFIX}/sessions",
-            f"  Store         {store or f'embedded, its data in {settings.DATA_DIR}'}",
+            f"  Store         {store}",
             f"  Records are   {keys}",
             "",
         ]
@@ -95,6 +120,23 @@ class Command(StoreCommand):
             ]
         self.stdout.write("\n".join([*lines, "Ctrl-C stops it.", ""]))
         self.stdout.flush()
+
+
+def _prepare() -> str | None:
+    """Database and staff account; gives the password of a new account."""
+    try:
+        call_command("migrate", interactive=False, verbosity=0)
+    except OperationalError as fault:
+        raise CommandError(
+            f"The database can not be used ({fault}). Check DATABASE_URL, or the rights on "
+            f"{settings.DATA_DIR}."
+        ) from fault
+    users = get_user_model().objects
+    if users.filter(is_superuser=True).exists():
+        return None
+    password = secrets.token_urlsafe(12)
+    users.create_superuser(_STAFF_NAME, password=password)
+    return password
 
 
 def _check_port_is_free() -> None:
@@ -115,13 +157,3 @@ def _check_port_is_free() -> None:
             raise CommandError(
                 f"Can not listen on {settings.HOST} port {settings.PORT}. {advice}"
             ) from fault
-
-
-def _make_staff_account() -> str | None:
-    """The password of a new staff account where there is none yet, else None."""
-    users = get_user_model().objects
-    if users.filter(is_superuser=True).exists():
-        return None
-    password = secrets.token_urlsafe(12)
-    users.create_superuser(_STAFF_NAME, password=password)
-    return password
