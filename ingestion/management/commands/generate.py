@@ -1,0 +1,298 @@
+"""`manage.py generate`: synthetic records, written to files or posted to a portal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import sys
+import time
+from argparse import ArgumentTypeError
+from collections.abc import Mapping, Sequence
+from datetime import date
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ingestion.client import Delivery, Portal, PortalError, Record
+from ingestion.generator import generate
+from ingestion.records import RECORD_TYPES
+
+# How many records of each type; a type that is not named follows from the others.
+_SMALL = {"tutors": 15, "sessions": 30}
+_DEMO = _SMALL | {"feedback": 25}
+_DAY = {"tutors": 300, "sessions": 3000}
+
+_SENT_SINGLY_IN_DEMO = 5
+
+
+class Command(BaseCommand):
+    """Makes records and writes or posts them.
+
+    Exit status: 0 all were taken, 2 some were refused, 1 it could not be done.
+    """
+
+    help = (
+        "Makes synthetic tutors, sessions and feedback: in files, or posted to a running portal. "
+        "The same seed, sizes and dates give the same records."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Where to, how many, and how."""
+        host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
+        here = f"http://{host}:{settings.PORT}"
+        target = parser.add_mutually_exclusive_group(required=True)
+        for option, what in (
+            ("--demo", "15 tutors, 30 sessions and 25 feedback, and show the queues then"),
+            ("--post", "the records"),
+        ):
+            target.add_argument(
+                option,
+                metavar="URL",
+                nargs="?",
+                const=here,
+                help=f"send {what}; to the portal at URL (default: %(const)s)",
+            )
+        target.add_argument(
+            "--output",
+            metavar="DIR",
+            help="write a file for each type; - is standard output, for one --type",
+        )
+
+        made = parser.add_argument_group("what is made")
+        made.add_argument(
+            "--day", action="store_true", help="300 tutors, 3,000 sessions and the feedback on them"
+        )
+        for path in RECORD_TYPES:
+            default = _SMALL.get(path, "follows from the others")
+            made.add_argument(
+                f"--{path}", metavar="N", type=int, help=f"how many (default: {default})"
+            )
+        made.add_argument("--type", choices=list(RECORD_TYPES), help="leave out the other types")
+        made.add_argument("--seed", metavar="N", type=int, default=1, help="default: 1")
+        made.add_argument(
+            "--start",
+            metavar="DATE",
+            type=_date,
+            default=timezone.localdate(),
+            help="the first day of sessions, like 2024-05-14 (default: today)",
+        )
+        made.add_argument(
+            "--days", metavar="N", type=int, default=1, help="so many of them (default: 1)"
+        )
+
+        files = parser.add_argument_group("with --output")
+        files.add_argument(
+            "--format", choices=("json", "ndjson", "csv"), default="json", help="default: json"
+        )
+
+        posts = parser.add_argument_group("with --post")
+        manner = posts.add_mutually_exclusive_group()
+        manner.add_argument("--single", action="store_true", help="one record per request")
+        manner.add_argument(
+            "--batch-size", metavar="N", type=_positive, default=500, help="default: 500 records"
+        )
+        posts.add_argument(
+            "--rate", metavar="N", type=_positive, help="not more than N records per second"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Make the records and bring them where they shall go."""
+        records = _make(options)
+        if options["output"] is not None:
+            self._write(records, options["output"], options["format"])
+            return
+        # The closing table counts retries; a line for each would break the progress bar.
+        logging.getLogger("urllib3").setLevel(logging.ERROR)
+        self.console = Console(no_color=options["no_color"], markup=False, highlight=False)
+        is_demo = options["demo"] is not None
+        try:
+            portal = Portal(
+                options["demo"] if is_demo else options["post"], api_prefix=settings.API_PREFIX
+            )
+            deliveries = (
+                self._demo(portal, records) if is_demo else self._post(portal, records, options)
+            )
+        except PortalError as fault:
+            raise CommandError(str(fault)) from fault
+        except KeyboardInterrupt:
+            raise CommandError("Stopped before everything was sent.") from None
+        total = sum(deliveries.values(), Delivery())
+        if total.accepted != total.sent:
+            raise CommandError(
+                f"{total.sent - total.accepted:,} of {total.sent:,} records were refused.",
+                returncode=2,
+            )
+
+    def _write(
+        self, records: Mapping[str, Sequence[Record]], output: str, file_format: str
+    ) -> None:
+        contents = {path: _encode(path, found, file_format) for path, found in records.items()}
+        try:
+            if output == "-":
+                if len(contents) > 1:
+                    raise CommandError("Standard output takes one type: name it with --type.")
+                # As bytes: UTF-8 whatever the terminal's encoding, and no line ends are changed.
+                with open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
+                    stdout.writelines(contents.values())
+                return
+            folder = Path(output)
+            folder.mkdir(parents=True, exist_ok=True)
+            for path, content in contents.items():
+                file = folder / f"{path}.{file_format}"
+                file.write_bytes(content)
+                self.stdout.write(f"{file}: {len(records[path]):,} records")
+        except OSError as fault:
+            raise CommandError(f"Can not write to {output}: {fault.strerror}.") from fault
+
+    def _post(
+        self, portal: Portal, records: Mapping[str, Sequence[Record]], options: Mapping[str, Any]
+    ) -> dict[str, Delivery]:
+        deliveries = {path: Delivery() for path in records}
+        rate = options["rate"]
+        bars = Console(stderr=True)
+        sent = 0
+        started = time.monotonic()
+        try:
+            with Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=bars,
+                disable=not bars.is_terminal,
+            ) as progress:
+                for path, found in records.items():
+                    bar = progress.add_task(path, total=len(found))
+                    for delivery in (
+                        portal.post_singly(path, found)
+                        if options["single"]
+                        else portal.post_batches(path, found, options["batch_size"])
+                    ):
+                        deliveries[path] += delivery
+                        progress.advance(bar, delivery.sent)
+                        sent += delivery.sent
+                        if rate:
+                            time.sleep(max(0.0, started + sent / rate - time.monotonic()))
+        finally:
+            # What was sent is told as well where the rest could not be.
+            if sent:
+                self._print_deliveries(deliveries, time.monotonic() - started)
+                self._print_refusals(deliveries)
+        return deliveries
+
+    def _demo(self, portal: Portal, records: Mapping[str, Sequence[Record]]) -> dict[str, Delivery]:
+        self.stdout.write(f"Sending synthetic records to the portal at {portal.url}\n\n")
+        deliveries = {}
+        for path, found in records.items():
+            singles, rest = found[:_SENT_SINGLY_IN_DEMO], found[_SENT_SINGLY_IN_DEMO:]
+            one_by_one = portal.post_singly(path, singles)
+            together = portal.post_batches(path, rest, max(len(rest), 1))
+            deliveries[path] = delivery = sum(chain(one_by_one, together), Delivery())
+            self.stdout.write(
+                f"  {len(found)} {path}: {len(singles)} one by one, {len(rest)} as a batch; "
+                f"{delivery.accepted} accepted"
+            )
+        table = _table("Queue", "Waiting", "Oldest", "Accepted", "Rejected")
+        for queue in portal.queue_numbers():
+            age = queue.oldest_age_seconds
+            oldest = "" if age is None else f"{age:,.0f} s ago"
+            totals = (f"{number:,}" for number in (queue.accepted, queue.rejected))
+            table.add_row(queue.queue, f"{queue.depth:,}", oldest, *totals)
+        self.stdout.write("\nWhat the queues hold now; the totals count from the first record on:")
+        self.console.print(table)
+        self._print_refusals(deliveries)
+        self.stdout.write(
+            "Where to look next:\n"
+            f"  {portal.url}/admin/   the staff portal\n"
+            f"  {portal.url}/docs     every address of the API, to try out\n"
+            f"  {portal.url}/metrics  the same numbers for Prometheus\n"
+            "  manage.py generate --day --post   a whole day of records"
+        )
+        return deliveries
+
+    def _print_deliveries(self, deliveries: Mapping[str, Delivery], seconds: float) -> None:
+        table = _table("Type", "Sent", "Accepted", "Rejected", "Requests", "Retries")
+        for path, one in deliveries.items():
+            numbers = (one.sent, one.accepted, one.rejected, one.requests, one.retries)
+            table.add_row(path, *(f"{number:,}" for number in numbers))
+        self.console.print(table)
+        sent = sum(deliveries.values(), Delivery()).sent
+        self.stdout.write(
+            f"{sent:,} records in {seconds:.2f} seconds: {sent / seconds:,.0f} records/s."
+        )
+
+    def _print_refusals(self, deliveries: Mapping[str, Delivery]) -> None:
+        table = Table("Type", "Field", "Code", "Count", title="Refused", title_justify="left")
+        for path, one in deliveries.items():
+            for (field, code), count in one.refusals.most_common():
+                table.add_row(path, field, code, f"{count:,}")
+        if table.rows:
+            self.console.print(table)
+
+
+def _make(options: Mapping[str, Any]) -> dict[str, Sequence[Record]]:
+    """The records asked for, by the path of their type."""
+    preset: Mapping[str, int] = _DAY if options["day"] else _DEMO if options["demo"] else _SMALL
+    counts: dict[str, Any] = {
+        path: preset.get(path) if options[path] is None else options[path] for path in RECORD_TYPES
+    }
+    try:
+        dataset = generate(
+            seed=options["seed"], start=options["start"], days=options["days"], **counts
+        )
+    except ValueError as fault:
+        raise CommandError(str(fault)) from fault
+    paths = [options["type"]] if options["type"] else RECORD_TYPES
+    return {path: dataset.by_path[path] for path in paths}
+
+
+def _table(first: str, *numbers: str) -> Table:
+    table = Table(first)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _encode(path: str, records: Sequence[Record], file_format: str) -> bytes:
+    text = io.StringIO()
+    if file_format == "json":
+        json.dump(records, text, ensure_ascii=False, indent=2)
+        text.write("\n")
+    elif file_format == "ndjson":
+        text.writelines(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
+    else:
+        writer = csv.DictWriter(text, list(RECORD_TYPES[path].serializer_class().fields))
+        writer.writeheader()
+        for record in records:
+            writer.writerow({field: _cell(value) for field, value in record.items()})
+    return text.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ";".join(value) if isinstance(value, list) else str(value)
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError("write a date like 2024-05-14") from None
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError("write a whole number from 1 up")
+    return int(text)
