@@ -63,6 +63,9 @@ class Code(StrEnum):
     NOT_AN_ARRAY = "not_an_array"
     EMPTY_BODY = "empty_body"
     EMPTY_BATCH = "empty_batch"
+    EMPTY_FILE = "empty_file"
+    UNKNOWN_FILE_FORMAT = "unknown_file_format"
+    UNKNOWN_COLUMNS = "unknown_columns"
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
@@ -131,6 +134,16 @@ ANSWERS = MappingProxyType(
         ),
         Code.EMPTY_BATCH: Answer(
             status=HTTPStatus.BAD_REQUEST, sentence="The batch holds no record."
+        ),
+        Code.EMPTY_FILE: Answer(status=HTTPStatus.BAD_REQUEST, sentence="The file is empty."),
+        Code.UNKNOWN_FILE_FORMAT: Answer(
+            status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            sentence="This file can not be read. Save it as CSV, JSON or NDJSON.",
+        ),
+        Code.UNKNOWN_COLUMNS: Answer(
+            status=HTTPStatus.BAD_REQUEST,
+            sentence="No column of the file is named like a field of this record type: name the "
+            "columns in its first row.",
         ),
         Code.UNAUTHENTICATED: Answer(
             status=HTTPStatus.UNAUTHORIZED,

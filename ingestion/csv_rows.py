@@ -1,0 +1,206 @@
+"""CSV text as a stream of rows, and how such text is laid out.
+
+The text must keep its line ends (`newline=""`) and have `BAD_BYTES` where bytes were no text.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from typing import TextIO
+
+from ingestion.cells import converter
+from ingestion.decoding import Row
+from ingestion.outcomes import Code, FieldCode, FieldError, PayloadError
+from ingestion.records import RECORD_TYPES, RecordType
+
+DELIMITERS = (",", ";", "\t", "|")
+# Half a surrogate pair: text that was decoded well has none.
+BAD_BYTES = "\udcff"
+
+_HEAD_ROWS = 20
+_SNIFFED_CHARACTERS = 4096
+
+_Cells = list[str]
+
+
+class Encoding(StrEnum):
+    """The encodings in which a CSV file is read, by Python's names."""
+
+    UTF_8 = "utf-8-sig"  # with a byte order mark or without
+    UTF_16 = "utf-16"
+    CP1252 = "cp1252"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CsvOptions:
+    """How a CSV file is written. `header_line` is the 1-based line where its header row starts."""
+
+    encoding: Encoding
+    delimiter: str
+    header_line: int
+
+
+def find_header(head: str) -> tuple[str, int]:
+    """The delimiter and the header row's 1-based line, by the beginning of the text.
+
+    The header row is the one of the first rows that names most of our fields, by whichever
+    delimiter; where no row names any, the first row, parted as `csv.Sniffer` sees it.
+    """
+    ours = {name for kind in RECORD_TYPES.values() for name in kind.serializer_class().fields}
+    best, most_named = None, 0
+    for delimiter in DELIMITERS:
+        lines = _Lines(io.StringIO(head, newline=""), first=1, longest_row=len(head))
+        for line, cells in islice(_split(lines, delimiter), _HEAD_ROWS):
+            named = len(ours.intersection(map(_field_name, cells or ())))
+            if named > most_named:
+                best, most_named = (delimiter, line), named
+    return best or (_sniffed_delimiter(head), 1)
+
+
+def column_names(text: TextIO, options: CsvOptions, *, longest_row: int) -> list[str]:
+    """The columns of the header row, spelled as fields are, whether we have such fields or not."""
+    return _begin(text, options, longest_row)[0]
+
+
+def rows(
+    text: TextIO, record_type: RecordType, options: CsvOptions, *, longest_row: int
+) -> Iterator[Row]:
+    """The records below the header row, blank rows passed over.
+
+    A row that can not be read, or is longer than `longest_row` characters, has a problem. Raises
+    `PayloadError` where no column is a field of the record type.
+    """
+    fields = record_type.serializer_class().fields
+    names, table = _begin(text, options, longest_row)
+    columns = [(name, converter(fields[name])) if name in fields else None for name in names]
+    if not any(columns):
+        raise PayloadError(Code.UNKNOWN_COLUMNS)
+    for line, cells in table:
+        problem = _problem(cells, len(columns))
+        if cells is None or problem is not None:
+            yield Row(line=line, problem=problem)
+        elif any(map(str.strip, cells)):
+            record = {
+                column[0]: column[1](filled)
+                for column, cell in zip(columns, cells, strict=False)
+                if column and (filled := cell.strip())
+            }
+            yield Row(line=line, value=record)
+
+
+def _problem(cells: _Cells | None, columns: int) -> FieldError | None:
+    if cells is None:
+        return _BROKEN
+    if _unreadable.search("".join(cells)):
+        return _UNREADABLE
+    # Spreadsheets like to end all rows with the same number of empty cells.
+    return _TOO_MANY_CELLS if any(map(str.strip, cells[columns:])) else None
+
+
+def _begin(
+    text: TextIO, options: CsvOptions, longest_row: int
+) -> tuple[list[str], Iterator[tuple[int, _Cells | None]]]:
+    """The names of the columns, and the rows below them."""
+    lines = _Lines(text, first=options.header_line, longest_row=longest_row)
+    table = _split(lines, options.delimiter)
+    _, cells = next(table, (0, None))
+    return [_field_name(cell) for cell in cells or ()], table
+
+
+def _split(lines: _Lines, delimiter: str) -> Iterator[tuple[int, _Cells | None]]:
+    """Each row's first line and cells; None for cells that can not be told apart.
+
+    A quote that is never closed would take all rows after it for its cell. Strict parsing notices
+    that at the next quote, and the row ends with its first line: the others are read again.
+    """
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    while True:
+        line = lines.begin_row()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:  # also a cell beyond csv's own limit of 131,072 characters
+            lines.give_back()
+            yield line, None
+        else:
+            yield line, cells
+
+
+class _Lines:
+    """The lines of a text, for `csv.reader`; those of a broken row can be given back."""
+
+    def __init__(self, text: TextIO, *, first: int, longest_row: int) -> None:
+        self._text = text
+        self._longest_row = longest_row
+        self._line = first
+        self._row: list[str] = []
+        self._row_length = 0
+        self._again: deque[str] = deque()
+        for _ in range(1, first):
+            self._read()
+
+    def begin_row(self) -> int:
+        """The 1-based line where the next row starts."""
+        self._line += len(self._row)
+        self._row = []
+        self._row_length = 0
+        return self._line
+
+    def give_back(self) -> None:
+        """Let all lines of this row but its first be read again."""
+        self._again.extendleft(reversed(self._row[1:]))
+        del self._row[1:]
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else self._read()
+        if not line:
+            raise StopIteration
+        self._row.append(line)
+        self._row_length += len(line)
+        if self._row_length > self._longest_row:
+            raise csv.Error
+        return line
+
+    def _read(self) -> str:
+        """The next line; of one that is too long, only so much that this can be seen."""
+        line = end = self._text.readline(self._longest_row + 1)
+        while len(line) > self._longest_row and end and end[-1] not in "\r\n":
+            end = self._text.readline(self._longest_row)
+        return line
+
+
+def _field_name(cell: str) -> str:
+    """A column's name as a field's name: "Tutor ID" is tutor_id."""
+    return re.sub(r"[\s-]+", "_", cell.strip()).lower()
+
+
+def _sniffed_delimiter(head: str) -> str:
+    # Of all that the sniffer finds only the delimiter can be trusted.
+    try:
+        sniffed = csv.Sniffer().sniff(head[:_SNIFFED_CHARACTERS], "".join(DELIMITERS))
+    except csv.Error:
+        return ","
+    return sniffed.delimiter
+
+
+_unreadable = re.compile(r"[\x00\udc00-\udfff]")
+
+
+def _malformed(message: str) -> FieldError:
+    return FieldError(field=None, code=FieldCode.MALFORMED_LINE, message=message)
+
+
+_BROKEN = _malformed("This row's quotes do not match, or it is far longer than a valid one can be.")
+_UNREADABLE = _malformed("This row has a NUL, or bytes that are no text in the file's encoding.")
+_TOO_MANY_CELLS = _malformed("This row has more cells than the header row has columns.")

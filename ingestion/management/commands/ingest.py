@@ -1,0 +1,184 @@
+"""`manage.py ingest`: the records of a file onto their queue."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
+
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ingestion import intake, readers
+from ingestion.decoding import Row
+from ingestion.management.store_command import StoreCommand
+from ingestion.outcomes import ANSWERS, FieldError, IntakeError, Receipt
+from ingestion.readers import FileFormat
+from ingestion.records import RECORD_TYPES, RecordType
+
+_CHUNK_RECORDS = 1000
+# The closing table is bounded, whatever the file: so many causes, so many examples of each.
+_MOST_CAUSES = 30
+_MOST_EXAMPLES = 5
+
+
+@dataclass(kw_only=True, slots=True)
+class _Tally:
+    """What became of the records so far. A place is a line, or a record's number in JSON."""
+
+    read: int = 0
+    queued: int = 0
+    last_place: int = 0
+    causes: Counter[FieldError] = field(default_factory=Counter)
+    examples: defaultdict[FieldError, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, rows: Sequence[Row], receipt: Receipt) -> None:
+        """Count the rows of one chunk."""
+        for rejection in receipt.rejections:
+            place = rejection.line or self.read + rejection.index + 1
+            for error in rejection.errors:
+                self.causes[error] += 1
+                if len(self.examples[error]) < _MOST_EXAMPLES:
+                    self.examples[error].append(place)
+        self.read += len(rows)
+        self.queued += receipt.accepted
+        self.last_place = rows[-1].line or self.read
+
+
+class Command(StoreCommand):
+    """Queues the records of a file, chunk by chunk, and tells what was refused and why.
+
+    Each chunk is queued whole or not at all, so what is said to be queued is.
+    """
+
+    help = (
+        "Queues the records of a CSV, JSON or NDJSON file; the format is told by the content. "
+        "Exit status: 0 every record is queued; 1 the file could not be read, or not to its end, "
+        "and the message says how much is queued; 2 some records were refused, the others are "
+        "queued (a command line that makes no sense ends with 2 as well)."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Which file, and what is in it."""
+        parser.add_argument("file", metavar="FILE", help="the file; - is standard input")
+        parser.add_argument(
+            "--type",
+            choices=list(RECORD_TYPES),
+            help="which records these are; without it, told by their fields",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Queue the file's records."""
+        with _opened(options["file"]) as file:
+            file_format = readers.detect(file)
+            csv_options = readers.detect_csv(file) if file_format is FileFormat.CSV else None
+            if options["type"]:
+                kind = RECORD_TYPES[options["type"]]
+            else:
+                guess = readers.guess_record_type(file, file_format, csv_options)
+                if guess is None:
+                    raise CommandError(
+                        "It is not certain which records these are: say it with --type "
+                        f"{', '.join(RECORD_TYPES)}."
+                    )
+                kind = guess
+            rows = readers.read(file, file_format, kind, csv_options)
+            tally = _Tally()
+            try:
+                self._queue(file, rows, kind, tally)
+            except (IntakeError, OSError, KeyboardInterrupt) as fault:
+                raise CommandError(f"{_reason(fault)} {_done(tally)}") from fault
+            finally:
+                self._report(tally, kind, file_format)
+        if not tally.read:
+            raise CommandError("The file holds no record.")
+        if tally.causes:
+            raise CommandError("Mend the refused records and send them again.", returncode=2)
+
+    def _queue(self, file: BinaryIO, rows: Iterator[Row], kind: RecordType, tally: _Tally) -> None:
+        size_bytes = file.seek(0, os.SEEK_END)
+        terminal = Console(stderr=True)
+        if terminal.is_terminal:
+            # A line for each chunk would tear the bar apart, and says less than it.
+            logging.getLogger("ingestion").setLevel(logging.WARNING)
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[records]:,} records"),
+            TimeRemainingColumn(),
+            console=terminal,
+            disable=not terminal.is_terminal,
+            transient=True,
+        ) as progress:
+            bar = progress.add_task(kind.path, total=size_bytes, records=0)
+            while chunk := list(islice(rows, min(_CHUNK_RECORDS, settings.MAX_BATCH_RECORDS))):
+                tally.add(chunk, intake.accept(kind, chunk, source="command"))
+                progress.update(bar, completed=file.tell(), records=tally.read)
+
+    def _report(self, tally: _Tally, kind: RecordType, file_format: FileFormat) -> None:
+        if tally.causes:
+            place = "Record" if file_format is FileFormat.JSON else "Line"
+            table = Table(title="Refused", title_justify="left")
+            table.add_column("Field", no_wrap=True)
+            for heading in ("Code", "Why", place):
+                table.add_column(heading)
+            table.add_column("Count", justify="right")
+            for error, count in tally.causes.most_common(_MOST_CAUSES):
+                examples = ", ".join(map(str, tally.examples[error]))
+                more = ", …" if count > _MOST_EXAMPLES else ""
+                table.add_row(
+                    error.field, error.code, error.message, f"{examples}{more}", f"{count:,}"
+                )
+            console = Console(markup=False, highlight=False)
+            with console.capture() as printed:
+                console.print(table)
+            self.stdout.write(printed.get())
+            if len(tally.causes) > _MOST_CAUSES:
+                self.stdout.write(f"… and {len(tally.causes) - _MOST_CAUSES} causes more.")
+        self.stdout.write(
+            f"{kind.path}: {tally.read:,} records read, {tally.queued:,} queued, "
+            f"{tally.read - tally.queued:,} refused."
+        )
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[BinaryIO]:
+    """The file of this name, or standard input for `-`; what can not seek is copied to disk."""
+    with ExitStack() as stack:
+        try:
+            file = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
+            if not file.seekable():
+                pipe, file = file, stack.enter_context(TemporaryFile())
+                shutil.copyfileobj(pipe, file)
+        except OSError as fault:
+            raise CommandError(f"{name} can not be read: {fault.strerror}.") from fault
+        yield file
+
+
+def _reason(fault: BaseException) -> str:
+    if isinstance(fault, IntakeError):
+        return ANSWERS[fault.code].sentence
+    if isinstance(fault, OSError):
+        return f"The file can not be read on: {fault.strerror}."
+    return f"Stopped; up to {_CHUNK_RECORDS:,} records more may be queued than are told here."
+
+
+def _done(tally: _Tally) -> str:
+    if not tally.read:
+        return "No record was queued before."
+    return (
+        f"Before that, {tally.queued:,} records were queued, up to line or record "
+        f"{tally.last_place:,}."
+    )

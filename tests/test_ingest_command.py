@@ -1,0 +1,328 @@
+"""`manage.py ingest`: files onto the real queues, and what it tells of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from redis import Redis
+
+from ingestion.records import RECORD_TYPES, RecordType
+from tests.portal_process import free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+TUTORS = RECORD_TYPES["tutors"]
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+
+def example(kind: RecordType, **changes: Any) -> dict[str, Any]:
+    return {**kind.serializer_class.example, **changes}
+
+
+def tutors(number: int, **changes: Any) -> list[dict[str, Any]]:
+    return [example(TUTORS, tutor_id=f"tutor_{n:05}", **changes) for n in range(number)]
+
+
+def as_json(records: Sequence[Any]) -> str:
+    return json.dumps(records, indent=1)
+
+
+def as_ndjson(records: Sequence[Any]) -> str:
+    return "".join(f"{json.dumps(record)}\n" for record in records)
+
+
+def as_csv(records: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(records[0]))
+    writer.writeheader()
+    for record in records:
+        cells = {k: ";".join(v) if isinstance(v, list) else v for k, v in record.items()}
+        writer.writerow(cells)
+    return text.getvalue()
+
+
+def ingest(path: Path | str, *options: str) -> tuple[int, str, str]:
+    """Exit status, what was printed, and the closing words."""
+    printed = io.StringIO()
+    try:
+        call_command("ingest", str(path), *options, stdout=printed)
+    except CommandError as fault:
+        return fault.returncode, printed.getvalue(), str(fault)
+    return 0, printed.getvalue(), ""
+
+
+def environment(**variables: str) -> dict[str, str]:
+    here = {"DJANGO_SETTINGS_MODULE": "tutormax.settings", "DATA_DIR": str(settings.DATA_DIR)}
+    return os.environ | here | variables
+
+
+def manage(
+    *arguments: str, stdin: Any = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=environment(**variables),
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def queued(store: Redis, kind: RecordType = TUTORS) -> list[dict[str, Any]]:
+    """The messages, the next to be taken first."""
+    return [json.loads(message) for message in store.lrange(kind.queue, 0, -1)[::-1]]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    # No extension: the content alone tells what it is.
+    return tmp_path / "records"
+
+
+# --- what is queued ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", [as_json, as_ndjson, as_csv])
+def test_a_file_of_any_format_and_type_is_queued_in_order(
+    store: Redis, file: Path, record_type: RecordType, write: Any
+) -> None:
+    records = [example(record_type, **{record_type.id_field: f"id-{n}"}) for n in range(5)]
+    file.write_text(write(records))
+    status, printed, _ = ingest(file)
+    assert (status, printed) == (
+        0,
+        f"{record_type.path}: 5 records read, 5 queued, 0 refused.\n",
+    )
+    messages = queued(store, record_type)
+    assert [
+        {name: value for name, value in message["data"].items() if value is not None}
+        for message in messages
+    ] == [{name: value for name, value in one.items() if value is not None} for one in records]
+    assert {message["source"] for message in messages} == {"command"}
+    assert {message["queue"] for message in messages} == {record_type.queue}
+
+
+def test_a_large_file_goes_in_chunks_that_the_intake_takes(
+    store: Redis, file: Path, settings: Any
+) -> None:
+    settings.MAX_BATCH_RECORDS = 7
+    file.write_text(as_ndjson(tutors(30)))
+    assert ingest(file)[0] == 0
+    assert [one["data"]["tutor_id"] for one in queued(store)] == [
+        f"tutor_{n:05}" for n in range(30)
+    ]
+
+
+def test_the_type_can_be_said(store: Redis, file: Path) -> None:
+    file.write_text("tutor_id,name\n1,Ann\n")
+    status, _, words = ingest(file)
+    assert status == 1
+    assert "--type tutors, sessions, feedback" in words
+    status, printed, _ = ingest(file, "--type", "tutors")
+    assert status == 2
+    assert "required" in printed
+
+
+def test_a_pipe_is_read_from_standard_input(store: Redis) -> None:
+    read_end, write_end = os.pipe()
+    with open(read_end, "rb") as pipe, open(write_end, "w") as writer:
+        writer.write(as_ndjson(tutors(3)))
+        writer.close()
+        done = manage("ingest", "-", stdin=pipe)
+    assert (done.returncode, done.stdout) == (0, "tutors: 3 records read, 3 queued, 0 refused.\n")
+    assert store.llen(TUTORS.queue) == 3
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+def test_refusals_are_told_by_field_and_code_with_their_lines(store: Redis, file: Path) -> None:
+    records = tutors(4)
+    records[1]["age"] = records[3]["age"] = 7
+    records[2]["subjects"] = ["Algebra", "x" * 101]
+    file.write_text(as_csv(records) + '"broken\n')
+    status, printed, words = ingest(file)
+    assert status == 2
+    rows = [[cell.strip() for cell in line.split("│")] for line in printed.splitlines()]
+    told = [[row[1], row[2], row[4], row[5]] for row in rows if len(row) == 7 and row[5]]
+    assert told == [
+        ["age", "min_value", "3, 5", "2"],
+        ["subjects[1]", "max_length", "4", "1"],
+        ["", "malformed_line", "6", "1"],
+    ]
+    assert printed.endswith("tutors: 5 records read, 1 queued, 4 refused.\n")
+    assert "Mend the refused records" in words
+    assert [one["data"]["tutor_id"] for one in queued(store)] == ["tutor_00000"]
+
+
+def test_records_of_a_json_array_are_told_by_their_number(
+    store: Redis, file: Path, settings: Any
+) -> None:
+    settings.MAX_BATCH_RECORDS = 4
+    records = tutors(10)
+    records[6]["age"] = "28"
+    file.write_text(as_json(records))
+    status, printed, _ = ingest(file)
+    assert status == 2
+    assert "Record" in printed
+    row = next(line for line in printed.splitlines() if "not_an_integer" in line)
+    assert row.split("│")[4].strip() == "7"
+
+
+def test_the_table_of_refusals_is_bounded(store: Redis, file: Path) -> None:
+    file.write_text("tutor_id,no such field\n" + "x y,\n" * 3000)
+    status, printed, _ = ingest(file, "--type", "tutors")
+    assert status == 2
+    assert "2, 3, 4, 5, 6, …" in printed
+    assert len(printed) < 5000
+
+
+def test_no_value_of_a_record_is_ever_printed(store: Redis, file: Path) -> None:
+    canary = "canary"
+    bad = {name: canary for name in example(TUTORS)} | {"tutor_id": f"{canary} 1", canary: canary}
+    file.write_text(as_csv([*tutors(1, name=canary, **{canary: ""}), bad]) + f'"{canary}\n')
+    done = manage("ingest", str(file))
+    assert done.returncode == 2
+    assert "2 refused" in done.stdout
+    assert canary not in done.stdout + done.stderr
+
+
+# --- what can not be done ----------------------------------------------------------------------
+
+
+def test_what_can_not_be_read_ends_with_status_1_and_a_reason(
+    store: Redis, file: Path, tmp_path: Path
+) -> None:
+    for content, reason in (
+        (None, "No such file"),
+        (b"", "empty"),
+        (b"PK\x03\x04", "Save it as CSV, JSON or NDJSON"),
+        (b"[]", "--type"),
+        (b"hello,world\n", "--type"),
+    ):
+        if content is not None:
+            file.write_bytes(content)
+        status, printed, words = ingest(file)
+        assert (status, printed) == (1, "")
+        assert reason in words
+    assert "directory" in ingest(tmp_path)[2]
+
+
+def test_a_file_without_records_is_not_called_a_success(store: Redis, file: Path) -> None:
+    file.write_text(as_csv(tutors(1)).splitlines()[0])
+    status, _, words = ingest(file)
+    assert (status, words) == (1, "The file holds no record.")
+
+
+def test_a_file_that_breaks_off_tells_what_is_queued(store: Redis, file: Path) -> None:
+    file.write_text(as_json(tutors(2500))[:-20])
+    status, printed, words = ingest(file)
+    assert status == 1
+    assert printed == "tutors: 2,000 records read, 2,000 queued, 0 refused.\n"
+    assert "Before that, 2,000 records were queued, up to line or record 2,000." in words
+    assert store.llen(TUTORS.queue) == 2000
+
+
+def test_a_store_that_takes_no_more_tells_what_is_queued(
+    store: Redis, file: Path, settings: Any
+) -> None:
+    settings.QUEUE_LIMIT = 1500
+    records = tutors(2500)
+    records[10]["age"] = 7
+    file.write_text(as_csv(records))
+    status, printed, words = ingest(file)
+    assert status == 1
+    assert "min_value" in printed
+    assert "queue is full" in words
+    assert "Before that, 1,999 records were queued, up to line or record 2,001." in words
+    assert store.llen(TUTORS.queue) == 1999
+
+
+def test_a_store_that_is_away_is_told_in_a_sentence(file: Path) -> None:
+    file.write_text(as_ndjson(tutors(3)))
+    done = manage("ingest", str(file), REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    assert done.returncode == 1
+    assert "can not be reached" in done.stderr
+    assert "No record was queued before." in done.stderr
+
+
+# --- at a terminal -----------------------------------------------------------------------------
+
+
+def start_at_terminal(*arguments: str) -> tuple[subprocess.Popen[bytes], list[bytes], Any]:
+    """A command whose standard error is a terminal, and what it writes there."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=environment(TERM="xterm"),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown: list[bytes] = []
+
+    def collect() -> None:
+        with open(ours, "rb", buffering=0) as terminal:
+            try:
+                while content := terminal.read(4096):
+                    shown.append(content)
+            except OSError:  # how a terminal ends on Linux
+                return
+
+    reader = threading.Thread(target=collect)
+    reader.start()
+    return process, shown, reader
+
+
+def test_a_terminal_sees_a_bar_and_no_log_lines(store: Redis, file: Path) -> None:
+    file.write_text(as_ndjson(tutors(2000)))
+    process, shown, reader = start_at_terminal("ingest", str(file))
+    printed, _ = process.communicate(timeout=60)
+    reader.join(10)
+    text = b"".join(shown).decode()
+    assert process.returncode == 0
+    assert printed == b"tutors: 2,000 records read, 2,000 queued, 0 refused.\n"
+    assert "100%" in text
+    assert "2,000 records" in text
+    assert "records_judged" not in text
+
+
+def test_ctrl_c_ends_with_a_true_count(store: Redis, file: Path) -> None:
+    file.write_text(as_ndjson(tutors(1000)) * 60)
+    process, shown, reader = start_at_terminal("ingest", str(file))
+    deadline = time.monotonic() + 60
+    while not store.llen(TUTORS.queue):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    reader.join(10)
+    depth = store.llen(TUTORS.queue)
+    assert process.returncode == 1
+    assert depth < 60_000
+    told = int(printed.decode().split(" queued")[0].rpartition(" ")[2].replace(",", ""))
+    assert told in (depth, depth - 1000)
+    assert "Traceback" not in b"".join(shown).decode()
+    assert "Stopped" in b"".join(shown).decode()
