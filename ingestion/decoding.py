@@ -6,6 +6,7 @@ refused. Of keys that come twice, the last one counts.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -92,8 +93,9 @@ def decode_line(content: bytes, line: int) -> Row:
 
 def _lines(content: bytes) -> Iterator[Row]:
     # Only a line feed ends a line of NDJSON; JSON texts may hold the other line separators.
-    for line, text in enumerate(content.split(b"\n"), start=1):
-        if text.strip(b" \t\r"):
+    # One after the other: millions of lines are not cut up before the limit stops them.
+    for line, text in enumerate(io.BytesIO(content), start=1):
+        if text.strip(b" \t\r\n"):
             yield decode_line(text, line)
 
 

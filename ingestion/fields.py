@@ -163,16 +163,10 @@ class Number(serializers.FloatField):
     }
 
     def to_internal_value(self, data: Any) -> float:
-        # 1e999 is JSON, and Python reads it as infinity.
-        if (
-            isinstance(data, bool)
-            or not isinstance(data, int | float)
-            or data
-            in (
-                math.inf,
-                -math.inf,
-            )
-        ):
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail(FieldCode.NOT_A_NUMBER)
+        # 1e999 is JSON, and Python reads it as infinity; a cell of a file may hold nan.
+        if isinstance(data, float) and not math.isfinite(data):
             self.fail(FieldCode.NOT_A_NUMBER)
         return data
 

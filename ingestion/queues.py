@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import structlog
@@ -108,6 +108,8 @@ def peek(queue: str, count: int, *, newest_first: bool = False) -> list[bytes]:
 
     Takes nothing off the queue. Raises `StoreError`.
     """
+    if count < 1:  # Redis would take a range that ends at -1 for the whole list
+        return []
     client = _client()
     if newest_first:
         found: list[bytes] = _read(lambda: client.lrange(queue, 0, count - 1))
@@ -124,14 +126,16 @@ def health() -> StoreHealth:
     except StoreError as fault:
         return StoreHealth(reasons=(fault.code.value,))
     reasons = []
-    if info["loading"]:
+    # Some hosted stores leave parts of INFO out: what is not said is taken for good.
+    if info.get("loading"):
         reasons.append(Code.STORE_LOADING.value)
-    if info["role"] != "master":
+    if info.get("role", "master") != "master":
         reasons.append(Code.STORE_READ_ONLY.value)
+    version = info.get("valkey_version") or info.get("redis_version")
     return StoreHealth(
         reasons=tuple(reasons),
-        version=str(info.get("valkey_version") or info["redis_version"]),
-        used_memory_bytes=info["used_memory"],
+        version=None if version is None else str(version),
+        used_memory_bytes=info.get("used_memory"),
     )
 
 
@@ -154,7 +158,7 @@ def _age_seconds(message: bytes | None, now: datetime) -> float | None:
         return None
     try:
         queued_at = msgspec.json.decode(message, type=_Envelope).queued_at
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     return max(0.0, (now - queued_at).total_seconds())
 
@@ -162,7 +166,7 @@ def _age_seconds(message: bytes | None, now: datetime) -> float | None:
 class _Envelope(msgspec.Struct):
     """The one part of a message that the queue itself reads."""
 
-    queued_at: datetime
+    queued_at: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 def _run_once(keys: Sequence[str], arguments: Sequence[Any]) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from django.conf import settings
@@ -44,8 +45,10 @@ def judge(record_type: RecordType, payload: Payload | Iterable[Row]) -> list[Ver
     Raises `PayloadError` where there is no record, where there are more than
     `settings.MAX_BATCH_RECORDS`, or where the payload as a whole can not be read.
     """
-    # Counted first: a batch over the limit is refused before its records are judged.
-    rows = list(decoding.rows(payload) if isinstance(payload, Payload) else payload)
+    # Counted first: a batch over the limit is refused before its records are judged, and no row
+    # beyond the limit is even made.
+    found = decoding.rows(payload) if isinstance(payload, Payload) else payload
+    rows = list(islice(found, settings.MAX_BATCH_RECORDS + 1))
     if len(rows) > settings.MAX_BATCH_RECORDS:
         raise PayloadError(Code.BATCH_TOO_LARGE)
     if not rows:

@@ -1,0 +1,211 @@
+"""Hostile bytes: each is refused as what it is, and one bad line spoils no other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingestion.decoding import Framing, Payload, Row, decode, decode_line, rows
+from ingestion.outcomes import PayloadError
+
+DEEP = 1_000_000
+
+
+def refusal(content: bytes) -> str:
+    """The code with which the payload is refused."""
+    with pytest.raises(PayloadError) as caught:
+        decode(content)
+    assert not caught.value.outcome_unknown
+    return caught.value.code.value
+
+
+def lines(content: bytes) -> list[tuple[int | None, Any]]:
+    """Line and value of each row; where a line could not be read, the code of its problem."""
+    found = rows(Payload(content=content, framing=Framing.LINES))
+    return [(row.line, row.problem.code.value if row.problem else row.value) for row in found]
+
+
+NO_JSON = {
+    "NaN": b'{"a": NaN}',
+    "Infinity": b'{"a": Infinity}',
+    "minus Infinity": b'{"a": -Infinity}',
+    "NaN alone": b"NaN",
+    "half": b'{"a": 1',
+    "two": b'{"a": 1}{"a": 2}',
+    "tail": b'{"a": 1} x',
+    "NUL after it": b'{"a": 1}\x00',
+    "NUL in a text": b'{"a": "\x00"}',
+    "line feed in a text": b'{"a": "\n"}',
+    "single quotes": b"{'a': 1}",
+    "trailing comma": b'{"a": 1,}',
+    "trailing comma in a list": b"[1,]",
+    "comment": b'{"a": 1} // x',
+    "name without quotes": b"{a: 1}",
+    "number with a plus": b'{"a": +1}',
+    "number with a leading zero": b'{"a": 01}',
+    "number without digits after its point": b'{"a": 1.}',
+    "hexadecimal": b'{"a": 0x10}',
+    "arabic digits": '{"a": \u0661}'.encode(),
+    "Python's True": b'{"a": True}',
+    "5,000 digits": b'{"a": ' + b"9" * 5000 + b"}",
+    "no-break space around it": "\u00a0{}".encode(),
+    "line separator around it": "\u2028{}".encode(),
+    "bad escape": b'{"a": "\\x41"}',
+    "half an escape": b'{"a": "\\u00"}',
+    "UTF-16 without a mark": '{"a": 1}'.encode("utf-16-le"),
+}
+
+
+@pytest.mark.parametrize("content", NO_JSON.values(), ids=NO_JSON)
+def test_what_is_no_json_is_refused(content):
+    assert refusal(content) == "malformed_json"
+
+
+NO_UTF_8 = {
+    "byte order mark": b'\xef\xbb\xbf{"a": 1}',
+    "byte order mark alone": b"\xef\xbb\xbf",
+    "UTF-16": '{"a": 1}'.encode("utf-16"),
+    "UTF-32": '{"a": 1}'.encode("utf-32"),
+    "latin-1": '{"a": "\u00e9"}'.encode("latin-1"),
+    "half a character": '{"a": "\u20ac"}'.encode()[:8],
+    "overlong slash": b'{"a": "\xc0\xaf"}',
+    "a surrogate's bytes": b'{"a": "\xed\xa0\x80"}',
+    "beyond Unicode": b'{"a": "\xf5\x80\x80\x80"}',
+}
+
+
+@pytest.mark.parametrize("content", NO_UTF_8.values(), ids=NO_UTF_8)
+def test_what_is_no_utf_8_or_has_a_byte_order_mark_is_refused(content):
+    assert refusal(content) == "malformed_encoding"
+
+
+@pytest.mark.parametrize("content", [b"", b" ", b"\n", b" \t\r\n" * 1000])
+def test_an_empty_payload_is_refused_as_empty(content):
+    assert refusal(content) == "empty_body"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * DEEP + b"]" * DEEP, b"[" * DEEP, b'{"a":' * DEEP + b"1" + b"}" * DEEP],
+    ids=["lists", "lists without an end", "objects"],
+)
+def test_absurd_nesting_is_refused(content):
+    assert refusal(content) == "too_deep"
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (b' {"a": [1, 2.5, true, null]}\r\n', {"a": [1, 2.5, True, None]}),
+        (b'{"a": 1, "b": 2, "a": 3}', {"a": 3, "b": 2}),
+        (b'{"a": 1e999}', {"a": float("inf")}),
+        (b'{"a": "\\ud83d\\ude00"}', {"a": "\U0001f600"}),
+        ('{"a": "\u2028\u2029\x85"}'.encode(), {"a": "\u2028\u2029\x85"}),
+        (b'{"\\ud800": "\\udfff"}', {"\ud800": "\udfff"}),
+        ('{"a": "\ufeff"}'.encode(), {"a": "\ufeff"}),
+        (b"9" * 4000, 10**4000 - 1),
+        (b"[" * 100 + b"]" * 100, json.loads("[" * 100 + "]" * 100)),
+    ],
+    ids=str,
+)
+def test_what_is_json_is_read_as_it_stands(content, value):
+    assert decode(content) == value
+
+
+nearly_json = st.text(alphabet='[]{}":,\\ue0-1.N\ufeff\n', max_size=20).map(str.encode)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=30) | nearly_json)
+def test_any_bytes_are_read_or_refused_and_nothing_else(content):
+    row = decode_line(content, 7)
+    assert row.line == 7
+    try:
+        value = decode(content)
+    except PayloadError:
+        assert row.problem is not None
+    else:
+        assert row == Row(value=value, line=7)
+
+
+# --- One record, an array ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"[{}]", b'"a"', b"1", b"null", b"true"])
+def test_a_single_record_is_an_object_and_nothing_else(content):
+    with pytest.raises(PayloadError) as caught:
+        list(rows(Payload(content=content, framing=Framing.RECORD)))
+    assert caught.value.code.value == "not_an_object"
+
+
+@pytest.mark.parametrize("content", [b"{}", b'"[]"', b"1", b"null"])
+def test_an_array_is_an_array_and_nothing_else(content):
+    with pytest.raises(PayloadError) as caught:
+        list(rows(Payload(content=content, framing=Framing.ARRAY)))
+    assert caught.value.code.value == "not_an_array"
+
+
+def test_the_entries_of_an_array_are_rows_without_a_line_whatever_they_are():
+    found = list(rows(Payload(content=b'[{"a": 1}, 2, null, []]', framing=Framing.ARRAY)))
+    assert found == [Row(value={"a": 1}), Row(value=2), Row(value=None), Row(value=[])]
+    assert list(rows(Payload(content=b"[]", framing=Framing.ARRAY))) == []
+
+
+# --- Lines -------------------------------------------------------------------------------------
+
+
+def test_lines_are_counted_from_one_and_blank_ones_are_passed_over_but_counted():
+    assert lines(b'\n{"a": 1}\n\n \t\n\r\n{"a": 2}\n\n') == [(2, {"a": 1}), (6, {"a": 2})]
+
+
+def test_a_line_may_end_with_crlf_and_the_last_one_with_nothing():
+    assert lines(b'{"a": 1}\r\n{"a": 2}\r\n{"a": 3}') == [
+        (1, {"a": 1}),
+        (2, {"a": 2}),
+        (3, {"a": 3}),
+    ]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_a_separator_inside_a_text_ends_no_line(separator):
+    assert lines(f'{{"a": "x{separator}y"}}\n{{"a": 2}}'.encode()) == [
+        (1, {"a": f"x{separator}y"}),
+        (2, {"a": 2}),
+    ]
+
+
+def test_a_lone_carriage_return_ends_no_line():
+    assert lines(b'{"a": 1}\r{"a": 2}') == [(1, "malformed_json")]
+
+
+BAD_LINES = {
+    **NO_JSON,
+    **NO_UTF_8,
+    "too deep": b"[" * DEEP,
+    "cut": b'{"a": "b',
+    "vertical tab": b"\x0b",
+    "form feed": b" \x0c",
+}
+del BAD_LINES["line feed in a text"]  # there it is two lines
+
+
+@pytest.mark.parametrize("bad", BAD_LINES.values(), ids=BAD_LINES)
+def test_a_bad_line_spoils_no_other(bad):
+    assert lines(b'{"a": 1}\n' + bad + b'\n{"a": 3}\n') == [
+        (1, {"a": 1}),
+        (2, "malformed_json"),
+        (3, {"a": 3}),
+    ]
+
+
+def test_a_line_of_the_wrong_kind_is_a_row_to_be_judged():
+    assert lines(b"1\nnull\n[]\n") == [(1, 1), (2, None), (3, [])]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n\n", b" \r\n\t"])
+def test_a_payload_of_blank_lines_has_no_row(content):
+    assert lines(content) == []

@@ -1,0 +1,524 @@
+"""The queue against a real store that is well, ill, away, hung, or cut off in mid-answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import socketserver
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from django_redis.pool import ConnectionFactory
+from redis import Redis
+from redis.crc import key_slot
+
+from ingestion import embedded, queues
+from ingestion.outcomes import Code, StoreError
+
+QUEUE = "tutormax:queue:sessions"
+OTHER = "tutormax:queue:tutors"
+
+
+def taken(store: Redis, queue: str = QUEUE) -> list[bytes]:
+    """All messages, as a consumer takes them; the queue is empty afterwards."""
+    return store.rpop(queue, 1_000_000) or []
+
+
+def everything(store: Redis) -> dict[bytes, Any]:
+    """All that the store holds, byte for byte."""
+    return {key: (store.dump(key), store.expiretime(key)) for key in store.scan_iter()}
+
+
+def refusal(queue: str = QUEUE) -> StoreError:
+    """The fault with which a push is refused."""
+    with pytest.raises(StoreError) as caught:
+        queues.push(queue, [b"refused"], rejected=1)
+    return caught.value
+
+
+def push_in_the_end(message: bytes) -> list[Code]:
+    """Push as soon as the store takes it; the faults on the way."""
+    faults: list[Code] = []
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            queues.push(QUEUE, [message])
+        except StoreError as fault:
+            assert time.monotonic() < deadline, faults
+            faults.append(fault.code)
+            time.sleep(0.02)
+        else:
+            return faults
+
+
+@pytest.fixture
+def use_store(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Makes the portal use the store at this address until the test ends."""
+    monkeypatch.setattr(queues, "_left_alone_until", 0.0)
+    used = []
+
+    def use(url: str) -> None:
+        used.append(url)
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": url}}
+
+    yield use
+    for url in used:
+        if pool := ConnectionFactory._pools.pop(url, None):
+            pool.disconnect()
+
+
+# --- Order and counts --------------------------------------------------------------------------
+
+
+def test_messages_are_taken_in_the_order_in_which_they_were_pushed(store):
+    assert queues.push(QUEUE, [b"1", b"2", b"3"]) == 3
+    assert queues.push(QUEUE, [b"4"]) == 4
+    assert queues.push(OTHER, [b"x"]) == 1
+    assert queues.push(QUEUE, [b"5", b"6"]) == 6
+    assert taken(store) == [b"1", b"2", b"3", b"4", b"5", b"6"]
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 1001, 2000, 10_000])
+def test_a_push_of_any_size_is_whole_and_in_order(store, count):
+    messages = [b"%d" % number for number in range(count)]
+    assert queues.push(QUEUE, [b"before"]) == 1
+    assert queues.push(QUEUE, messages) == count + 1
+    assert taken(store) == [b"before", *messages]
+
+
+def test_a_message_is_kept_byte_for_byte(store):
+    messages = [b"", b"\x00\xff\r\n", b"x" * 2**20, "\U0001f600".encode()]
+    queues.push(QUEUE, messages)
+    assert taken(store) == messages
+
+
+def test_pushes_from_more_threads_than_connections_each_stay_whole_and_in_order(store):
+    threads, rounds, size = 20, 10, 5
+
+    def work(thread: int) -> None:
+        for turn in range(rounds):
+            queues.push(QUEUE, [b"%d %d" % (thread, turn * size + one) for one in range(size)])
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+    found = [tuple(map(int, message.split())) for message in taken(store)]
+    assert len(found) == threads * rounds * size
+    for at in range(0, len(found), size):  # no push was torn apart by another
+        thread, first = found[at]
+        assert found[at : at + size] == [(thread, first + one) for one in range(size)]
+    for thread in range(threads):
+        assert [number for one, number in found if one == thread] == list(range(rounds * size))
+
+
+def test_accepted_and_rejected_are_counted_in_all_and_by_minute(store):
+    began = int(time.time()) // 60
+    queues.push(QUEUE, [b"1", b"2", b"3"], rejected=2)
+    queues.push(QUEUE, [b"4"])
+    queues.push(QUEUE, [], rejected=1)
+    ended = int(time.time()) // 60
+    (summary,) = queues.summaries([QUEUE])
+    assert (summary.depth, summary.accepted, summary.rejected) == (4, 4, 3)
+    minutes: dict[str, int] = {"accepted": 0, "rejected": 0}
+    for key in store.keys("*:counts:*"):
+        assert 48 * 3600 < store.ttl(key) < 50 * 3600
+        for field, count in store.hgetall(key).items():
+            outcome, minute = field.decode().split(":")
+            assert began <= int(key.rpartition(b":")[2]) * 60 + int(minute) <= ended
+            minutes[outcome] += int(count)
+    assert minutes == {"accepted": 4, "rejected": 3}
+    assert all(store.ttl(key) == -1 for key in store.scan_iter() if b":counts:" not in key)
+
+
+def test_rejections_alone_make_no_queue(store):
+    assert queues.push(QUEUE, [], rejected=2) == 0
+    assert not store.exists(QUEUE)
+    assert queues.summaries([QUEUE])[0].rejected == 2
+
+
+def test_every_key_of_a_queue_lives_in_the_queues_slot(store):
+    queues.push(QUEUE, [b"1"], rejected=1)
+    assert len(store.keys()) == 3
+    assert {key_slot(key) for key in store.scan_iter()} == {key_slot(QUEUE.encode())}
+
+
+# --- All or nothing ----------------------------------------------------------------------------
+
+
+def key_of(store: Redis, role: str) -> bytes:
+    """A key of the queue by what it is for."""
+    (found,) = store.keys({"queue": QUEUE, "totals": "*:totals", "counts": "*:counts:*"}[role])
+    return found
+
+
+@pytest.mark.parametrize("role", ["queue", "totals", "counts"])
+def test_a_push_onto_a_key_of_another_type_is_refused_and_changes_nothing(store, role):
+    queues.push(QUEUE, [b"1"], rejected=1)
+    key = key_of(store, role)
+    store.set(key, "not ours")
+    if role == "counts":  # the hour may end before the push
+        name, _, hour = key.rpartition(b":")
+        store.set(b"%s:%d" % (name, int(hour) + 1), "not ours")
+    before = everything(store)
+    fault = refusal()
+    assert (fault.code, fault.outcome_unknown) == (Code.STORE_ERROR, False)
+    assert fault.retry_after_seconds
+    assert everything(store) == before
+
+
+@pytest.mark.parametrize("role", ["totals", "counts"])
+def test_a_count_that_is_no_number_leaves_no_message_behind(store, role):
+    queues.push(QUEUE, [b"1"], rejected=1)
+    key = key_of(store, role)
+    for field in store.hkeys(key):
+        outcome, colon, minute = field.partition(b":")
+        store.hset(key, field, "many")
+        if colon:  # the minute may end before the push
+            store.hset(key, b"%s:%d" % (outcome, (int(minute) + 1) % 60), "many")
+    fault = refusal()
+    assert (fault.code, fault.outcome_unknown) == (Code.STORE_ERROR, False)
+    assert taken(store) == [b"1"]
+
+
+def test_a_store_that_is_full_refuses_and_changes_nothing(store):
+    queues.push(QUEUE, [b"1"])
+    before = everything(store)
+    store.config_set("maxmemory", 1)
+    try:
+        fault = refusal()
+    finally:
+        store.config_set("maxmemory", 0)
+    assert (fault.code, fault.outcome_unknown) == (Code.STORE_OUT_OF_MEMORY, False)
+    assert fault.retry_after_seconds
+    assert everything(store) == before
+    assert queues.push(QUEUE, [b"2"]) == 2
+
+
+def test_a_store_that_has_become_a_replica_refuses_and_changes_nothing(store):
+    queues.push(QUEUE, [b"1"])
+    before = everything(store)
+    store.replicaof("127.0.0.1", "1")  # nobody is there
+    try:
+        fault = refusal()
+        health = queues.health()
+    finally:
+        store.replicaof("NO", "ONE")
+    assert (fault.code, fault.outcome_unknown) == (Code.STORE_READ_ONLY, False)
+    assert fault.retry_after_seconds
+    assert health.reasons == ("store_read_only",)
+    assert everything(store) == before
+    assert queues.push(QUEUE, [b"2"]) == 2
+
+
+def test_a_store_that_forgot_its_scripts_takes_the_push_once_all_the_same(store):
+    queues.push(QUEUE, [b"1"])
+    store.script_flush()
+    assert queues.push(QUEUE, [b"2"], rejected=1) == 2
+    assert taken(store) == [b"1", b"2"]
+    (summary,) = queues.summaries([QUEUE])
+    assert (summary.accepted, summary.rejected) == (2, 1)
+
+
+def test_a_queue_at_its_limit_refuses_until_messages_are_taken(store, settings):
+    settings.QUEUE_LIMIT = 4
+    queues.push(QUEUE, [b"1", b"2"])
+    queues.push(QUEUE, [b"3", b"4"])
+    before = everything(store)
+    fault = refusal()
+    assert (fault.code, fault.outcome_unknown) == (Code.QUEUE_FULL, False)
+    assert fault.retry_after_seconds
+    assert everything(store) == before
+    assert queues.push(OTHER, [b"x"]) == 1
+    assert queues.push(QUEUE, [], rejected=1) == 4  # there is always room to count
+    store.rpop(QUEUE)
+    assert queues.push(QUEUE, [b"5", b"6", b"7"]) == 6  # beyond the limit by one push at most
+    assert refusal().code is Code.QUEUE_FULL
+
+
+# --- Numbers of the queues ---------------------------------------------------------------------
+
+
+def message(queued_at: datetime) -> bytes:
+    text = queued_at.replace(tzinfo=None).isoformat()
+    return json.dumps({"data": {}, "queued_at": f"{text}Z", "queue": QUEUE}).encode()
+
+
+def test_a_summary_tells_the_age_of_the_message_that_is_taken_next(store):
+    now = datetime.now(UTC)
+    queues.push(QUEUE, [message(now - timedelta(seconds=90)), message(now)])
+    queues.push(OTHER, [message(now + timedelta(hours=1))])
+    first, second, third = queues.summaries([QUEUE, OTHER, "tutormax:queue:feedbacks"])
+    assert (first.queue, first.depth) == (QUEUE, 2)
+    assert first.oldest_age_seconds is not None
+    assert 90 <= first.oldest_age_seconds < 150
+    assert (second.queue, second.depth, second.oldest_age_seconds) == (OTHER, 1, 0.0)
+    assert (third.depth, third.oldest_age_seconds) == (0, None)
+    assert (third.accepted, third.rejected) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"",
+        b"not JSON",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b"null",
+        b'{"queued_at": null}',
+        b'{"queued_at": 1715680800}',
+        b'{"queued_at": "yesterday"}',
+        b'{"queued_at": "\xff"}',
+        b'{"queued_at": "2024-05-14T10:00:00"}',
+        b'{"a": ' + b"[" * 100_000,
+    ],
+    ids=lambda one: repr(one[:36]),
+)
+def test_a_foreign_message_has_no_age_and_breaks_nothing(store, foreign):
+    store.lpush(QUEUE, foreign)
+    queues.push(QUEUE, [message(datetime.now(UTC))])
+    (summary,) = queues.summaries([QUEUE])
+    assert (summary.depth, summary.oldest_age_seconds) == (2, None)
+    assert queues.peek(QUEUE, 1) == [foreign]
+
+
+def test_messages_are_looked_at_and_stay(store):
+    queues.push(QUEUE, [b"1", b"2", b"3"])
+    assert queues.peek(QUEUE, 2) == [b"1", b"2"]
+    assert queues.peek(QUEUE, 2, newest_first=True) == [b"3", b"2"]
+    assert queues.peek(QUEUE, 10) == [b"1", b"2", b"3"]
+    assert queues.peek(QUEUE, 10, newest_first=True) == [b"3", b"2", b"1"]
+    assert queues.peek(QUEUE, 0) == queues.peek(QUEUE, 0, newest_first=True) == []
+    assert queues.peek(OTHER, 2) == []
+    assert taken(store) == [b"1", b"2", b"3"]
+
+
+def test_a_store_that_is_well_says_so(store):
+    health = queues.health()
+    assert health.reasons == ()
+    assert health.version == store.info()["valkey_version"]
+    assert health.used_memory_bytes is not None
+    assert health.used_memory_bytes > 0
+
+
+# --- A line that is cut ------------------------------------------------------------------------
+
+
+class Proxy(socketserver.ThreadingUnixStreamServer):
+    """Between a client and the store: notes who spoke, and cuts the line where it is told to.
+
+    While `cuts` lasts, what is sent to the store with a push in it arrives there, and the client
+    never hears of it. With `deaf`, the client still hears the store, and can say no more.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, path: Path, store: str) -> None:
+        self.store = store
+        self.cuts = 0
+        self.deaf = False
+        self.heard: list[tuple[str, int]] = []
+        super().__init__(str(path), _Relay)
+
+
+class _Relay(socketserver.BaseRequestHandler):
+    server: Proxy
+
+    def handle(self) -> None:
+        doomed = False
+        with socket.socket(socket.AF_UNIX) as store:
+            store.connect(self.server.store)
+            while True:
+                for speaker in select.select([self.request, store], [], [])[0]:
+                    data = speaker.recv(2**20)
+                    if not data:
+                        return
+                    if speaker is self.request:
+                        self.server.heard.append(("client", len(data)))
+                        doomed = self.server.cuts > 0 and (b"EVALSHA" in data or b"LPUSH" in data)
+                        store.sendall(data)
+                    elif doomed:
+                        self.server.cuts -= 1
+                        return
+                    else:
+                        self.server.heard.append(("store", len(data)))
+                        if self.server.deaf:
+                            self.request.shutdown(socket.SHUT_RD)
+                        self.request.sendall(data)
+
+
+@pytest.fixture
+def proxy(store: Redis, use_store: Callable[[str], None], tmp_path: Path) -> Iterator[Proxy]:
+    """The portal's line to the store leads through it."""
+    path = tmp_path / "proxy.sock"
+    with Proxy(path, store.connection_pool.connection_kwargs["path"]) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        use_store(f"unix://{path}")
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_push_whose_answer_is_cut_off_is_on_the_queue_once_and_its_outcome_is_unknown(
+    store, proxy
+):
+    queues.push(QUEUE, [b"1"])
+    proxy.cuts = 5
+    fault = refusal()
+    assert (fault.code, fault.outcome_unknown) == (Code.STORE_ANSWER_LOST, True)
+    assert fault.retry_after_seconds
+    assert proxy.cuts == 4
+    proxy.cuts = 0
+    assert queues.push(QUEUE, [b"2"]) == 3
+    assert taken(store) == [b"1", b"refused", b"2"]
+
+
+def test_a_push_that_could_not_be_sent_is_known_not_to_be_on_the_queue(store, proxy):
+    queues.push(QUEUE, [b"1"])
+    store.script_flush()
+    proxy.deaf = True  # "I do not know this script" is heard, and the script can not be sent
+    fault = refusal()
+    assert (fault.code, fault.outcome_unknown) == (Code.STORE_UNREACHABLE, False)
+    assert taken(store) == [b"1"]
+
+
+def test_control_the_clients_own_push_through_the_same_line_is_there_more_than_once(store, proxy):
+    proxy.cuts = 2
+    with Redis(unix_socket_path=proxy.server_address) as client:
+        client.lpush(QUEUE, b"once")
+    assert proxy.cuts == 0
+    assert taken(store) == [b"once"] * 3
+
+
+def test_the_numbers_of_all_queues_cost_one_round_trip_whatever_their_depth(store, proxy):
+    names = [QUEUE, OTHER, "tutormax:queue:feedbacks"]
+    queues.summaries(names)  # the connection is there now
+    talks = []
+    for _ in range(2):
+        for queue in names:
+            store.lpush(queue, *[message(datetime.now(UTC))] * 3000)
+        proxy.heard.clear()
+        assert {one.depth for one in queues.summaries(names)} == {3000 * (len(talks) + 1)}
+        talks.append(list(proxy.heard))
+    assert [[speaker for speaker, _ in talk] for talk in talks] == [["client", "store"]] * 2
+    assert talks[0] == talks[1]
+
+
+# --- A store that goes away --------------------------------------------------------------------
+
+
+def test_a_store_that_was_away_is_used_again_without_a_restart(use_store, tmp_path):
+    use_store(embedded.url(tmp_path))
+    fault = refusal()
+    assert (fault.code, fault.outcome_unknown) == (Code.STORE_UNREACHABLE, False)
+    assert fault.retry_after_seconds
+    with pytest.raises(StoreError):
+        queues.summaries([QUEUE])
+    assert queues.health().reasons == ("store_unreachable",)
+    with embedded.running(tmp_path):
+        assert queues.push(QUEUE, [b"1"]) == 1
+        assert queues.health().reasons == ()
+    with embedded.running(tmp_path):  # nobody noticed that it was away
+        assert queues.push(QUEUE, [b"2"]) == 2
+    assert refusal().code is Code.STORE_UNREACHABLE
+    with embedded.running(tmp_path) as store:
+        assert queues.push(QUEUE, [b"3"]) == 3
+        with Redis.from_url(store.url) as client:
+            assert taken(client) == [b"1", b"2", b"3"]
+
+
+def test_a_store_that_still_loads_refuses_and_is_then_used_by_itself(use_store, tmp_path):
+    use_store(embedded.url(tmp_path))
+    with embedded.running(tmp_path) as store, Redis.from_url(store.url) as client:
+        pipeline = client.pipeline(transaction=False)
+        for number in range(8000):
+            pipeline.lpush(QUEUE, number)
+        pipeline.execute()
+    done = Event()
+
+    def run_slowly() -> None:
+        with embedded.running(tmp_path, config={"key-load-delay": "100"}):
+            assert done.wait(60)
+
+    reasons = set()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_slowly)
+        try:
+            while Code.STORE_LOADING.value not in reasons and not running.done():
+                reasons |= set(queues.health().reasons)
+            faults = push_in_the_end(b"last")
+            assert queues.peek(QUEUE, 1, newest_first=True) == [b"last"]
+            assert queues.summaries([QUEUE])[0].depth == 8001
+        finally:
+            done.set()
+        running.result()
+    assert Code.STORE_LOADING.value in reasons
+    assert set(faults) == {Code.STORE_LOADING}
+
+
+def push(number: int) -> StoreError | None:
+    """The fault with which this push is refused, if it is."""
+    try:
+        queues.push(QUEUE, [b"%d" % number])
+    except StoreError as fault:
+        return fault
+    return None
+
+
+@contextmanager
+def hung(store: embedded.Store) -> Iterator[None]:
+    os.kill(store.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(store.pid, signal.SIGCONT)
+
+
+def test_a_store_that_hangs_is_left_alone_for_a_while_and_used_again_by_itself(use_store, tmp_path):
+    with embedded.running(tmp_path) as store, Redis.from_url(store.url) as client:
+        use_store(store.url)
+        queues.push(QUEUE, [b"before"])
+        connections = client.info("stats")["total_connections_received"]
+        with hung(store):
+            first, second = push(1), push(2)
+            reasons = queues.health().reasons
+        assert first is not None
+        assert (first.code, first.outcome_unknown) == (Code.STORE_ANSWER_LOST, True)
+        assert second is not None
+        assert (second.code, second.outcome_unknown) == (Code.STORE_UNREACHABLE, False)
+        assert second.retry_after_seconds
+        assert reasons == ("store_unreachable",)
+        # Only the first waited: the others did not even knock.
+        assert client.info("stats")["total_connections_received"] == connections
+        push_in_the_end(b"after")
+        assert taken(client) == [b"before", b"1", b"after"]
+
+
+def test_a_store_that_hangs_under_many_clients_refuses_each_and_loses_and_doubles_nothing(
+    use_store, tmp_path
+):
+    clients = 20
+    with embedded.running(tmp_path) as store, Redis.from_url(store.url) as client:
+        use_store(store.url)
+        queues.push(QUEUE, [b"before"])
+        with hung(store), ThreadPoolExecutor(clients) as pool:
+            faults = list(pool.map(push, range(clients)))
+        push_in_the_end(b"after")
+        found = taken(client)
+    assert found[0] == b"before"
+    assert found[-1] == b"after"
+    for number, fault in enumerate(faults):
+        assert fault is not None
+        assert fault.code in (Code.STORE_ANSWER_LOST, Code.STORE_UNREACHABLE)
+        assert found.count(b"%d" % number) <= int(fault.outcome_unknown)

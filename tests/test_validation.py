@@ -1,0 +1,298 @@
+"""One verdict per record, whatever it is; a further record type is found everywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from ingestion.decoding import Framing, Payload, Row
+from ingestion.outcomes import FieldCode, FieldError, PayloadError, Rejection
+from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.validation import Valid, judge
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def example(record_type: RecordType, **changes: Any) -> dict[str, Any]:
+    return {**record_type.serializer_class.example, **changes}
+
+
+def array(*records: Any) -> Payload:
+    return Payload(content=json.dumps(records).encode(), framing=Framing.ARRAY)
+
+
+# --- Verdicts ----------------------------------------------------------------------------------
+
+
+def test_each_record_has_its_own_verdict_in_the_order_given(record_type):
+    good = example(record_type)
+    bad = example(record_type, **{record_type.id_field: None})
+    verdicts = judge(record_type, array(good, bad, 7, good))
+    assert [type(one) for one in verdicts] == [Valid, Rejection, Rejection, Valid]
+    assert verdicts[0] == verdicts[3] == Valid(id=good[record_type.id_field], data=good)
+    assert [one.index for one in verdicts if isinstance(one, Rejection)] == [1, 2]
+
+
+def test_the_same_id_twice_in_a_batch_is_two_records(record_type):
+    first, second = judge(record_type, array(example(record_type), example(record_type)))
+    assert first == second
+    assert isinstance(first, Valid)
+
+
+def test_verdicts_on_lines_say_their_line_and_count_records_without_the_blank_ones(record_type):
+    good = json.dumps(example(record_type)).encode()
+    content = b"\n" + good + b"\n\n{\n \n[]\n" + good
+    verdicts = judge(record_type, Payload(content=content, framing=Framing.LINES))
+    assert [one.line for one in verdicts] == [2, 4, 6, 7]
+    rejections = [one for one in verdicts if isinstance(one, Rejection)]
+    assert [(one.index, one.errors[0].code.value) for one in rejections] == [
+        (1, "malformed_json"),
+        (2, "not_an_object"),
+    ]
+
+
+def test_a_row_that_could_not_be_read_is_refused_for_that_reason(record_type):
+    problem = FieldError(field=None, code=FieldCode.MALFORMED_LINE, message="It is torn.")
+    good = Row(value=example(record_type), line=2)
+    verdicts = judge(record_type, iter([Row(line=1, problem=problem), good]))
+    assert verdicts[0] == Rejection(index=0, line=1, errors=(problem,))
+    assert isinstance(verdicts[1], Valid)
+    assert verdicts[1].line == 2
+
+
+@pytest.mark.parametrize("value", [None, True, 7, 1.5, "text", [], [{}]])
+def test_what_is_no_object_is_refused_as_a_whole(record_type, value):
+    (verdict,) = judge(record_type, array(value))
+    assert isinstance(verdict, Rejection)
+    assert [(one.field, one.code.value) for one in verdict.errors] == [(None, "not_an_object")]
+    assert verdict.id is None
+
+
+def test_a_rejection_carries_the_records_id_where_that_is_valid(record_type):
+    (verdict,) = judge(record_type, array({record_type.id_field: "x-1"}))
+    assert isinstance(verdict, Rejection)
+    assert verdict.id == "x-1"
+
+
+@pytest.mark.parametrize("bad", [None, 7, "", " ", "two words", "x" * 65, "x\x00", ["x"], {}])
+def test_a_rejection_never_repeats_an_id_that_is_not_valid(record_type, bad):
+    changed = {record_type.id_field: bad}
+    for verdict in judge(record_type, array(changed, example(record_type, **changed))):
+        assert isinstance(verdict, Rejection)
+        assert verdict.id is None
+
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(10**40), 10**40)
+    | st.floats()
+    | st.text(st.characters())
+    | st.sampled_from(["\ud800", "\x00", "1", "true", "2024-05-14T15:00:00", "STEM"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("path", RECORD_TYPES)
+@hypothesis_settings(max_examples=120, deadline=None)
+@given(data=st.data())
+def test_whatever_json_is_sent_each_record_has_exactly_one_verdict(path, data):
+    kind = RECORD_TYPES[path]
+    names = st.sampled_from(list(kind.serializer_class.example))
+    record = example(kind, **data.draw(st.dictionaries(names, json_values, max_size=3)))
+    (verdict,) = judge(kind, [Row(value=record, line=3)])
+    assert isinstance(verdict, Valid | Rejection)
+    assert verdict.line == 3
+    assert isinstance(verdict, Valid) or verdict.errors
+    whole = data.draw(st.lists(json_values, min_size=1, max_size=3))
+    verdicts = judge(kind, [Row(value=value) for value in whole])
+    assert [one.index for one in verdicts if isinstance(one, Rejection)] == list(range(len(whole)))
+
+
+# --- Limits ------------------------------------------------------------------------------------
+
+
+def test_a_batch_of_the_limit_is_judged_and_one_more_record_is_too_many(record_type, settings):
+    settings.MAX_BATCH_RECORDS = 3
+    assert len(judge(record_type, array(1, 2, 3))) == 3
+    lines = b"1\n\n2\n3\n"
+    assert len(judge(record_type, Payload(content=lines, framing=Framing.LINES))) == 3
+    for payload in (
+        array(1, 2, 3, 4),
+        Payload(content=lines + b"4", framing=Framing.LINES),
+        [Row(value=1)] * 4,
+    ):
+        with pytest.raises(PayloadError) as caught:
+            judge(record_type, payload)
+        assert caught.value.code.value == "batch_too_large"
+
+
+def test_of_a_batch_over_the_limit_no_row_beyond_it_is_made(record_type, settings):
+    settings.MAX_BATCH_RECORDS = 3
+    rows = iter([Row(value=one) for one in range(10)])
+    with pytest.raises(PayloadError):
+        judge(record_type, rows)
+    assert next(rows).value == 4
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        array(),
+        Payload(content=b"", framing=Framing.LINES),
+        Payload(content=b"\n \n", framing=Framing.LINES),
+        [],
+    ],
+    ids=["array", "nothing", "blank lines", "rows"],
+)
+def test_a_batch_of_nothing_is_refused(record_type, payload):
+    with pytest.raises(PayloadError) as caught:
+        judge(record_type, payload)
+    assert caught.value.code.value == "empty_batch"
+
+
+# --- Threads -----------------------------------------------------------------------------------
+
+
+def test_threads_that_share_a_serializer_never_mix_up_their_records():
+    threads, rounds = 8, 300
+    start = Barrier(threads)
+    paths = list(RECORD_TYPES)
+    counts = {
+        "tutors": "age",
+        "sessions": "late_start_minutes",
+        "feedback": "patience_rating",
+    }
+
+    def work(thread: int) -> list[str]:
+        wrong = []
+        start.wait(timeout=30)
+        for turn in range(rounds):
+            path = paths[(thread + turn) % len(paths)]
+            kind = RECORD_TYPES[path]
+            name = f"{thread}-{turn}"
+            record = example(kind, **{kind.id_field: name})
+            expected: Valid | list[tuple[str | None, str]] = Valid(id=name, data=record)
+            if turn % 2:
+                record |= {counts[path]: name}
+                expected = [(counts[path], "not_an_integer")]
+            (verdict,) = judge(kind, [Row(value=record)])
+            found: Any = verdict
+            if isinstance(verdict, Rejection):
+                found = [(one.field, one.code.value) for one in verdict.errors]
+            if found != expected or verdict.id != name:
+                wrong.append(name)
+        return wrong
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            assert list(pool.map(work, range(threads))) == [[]] * threads
+    finally:
+        sys.setswitchinterval(interval)
+
+
+# --- A further record type ---------------------------------------------------------------------
+
+A_FOURTH_TYPE = """
+import json
+from types import MappingProxyType
+
+import django
+from ingestion import embedded, records
+from ingestion.fields import Identifier, Integer
+from ingestion.serializers import RecordSerializer
+
+
+class InvoiceSerializer(RecordSerializer):
+    invoice_id = Identifier(help_text="The invoice's id.")
+    cents = Integer(min_value=1, help_text="What is owed.")
+
+    example = {"invoice_id": "invoice-1", "cents": 250}
+
+
+records.RECORD_TYPES = MappingProxyType(
+    {
+        **records.RECORD_TYPES,
+        "invoices": records.RecordType(
+            path="invoices",
+            title="invoice",
+            queue="tutormax:queue:bills",
+            id_field="invoice_id",
+            serializer_class=InvoiceSerializer,
+        ),
+    }
+)
+
+django.setup()
+
+from django.conf import settings
+from django.test import Client
+
+client = Client(SERVER_NAME="localhost")
+
+
+def post(path, value):
+    answer = client.post(path, json.dumps(value), content_type="application/json")
+    return [answer.status_code, answer.json()]
+
+
+with embedded.running(settings.DATA_DIR):
+    found = {
+        "one": post("/api/invoices", InvoiceSerializer.example),
+        "none": post("/api/invoices", {"invoice_id": "invoice-2", "cents": 0}),
+        "batch": post("/api/invoices/batch", [InvoiceSerializer.example, {}]),
+        "root": client.get("/").json()["endpoints"],
+        "stats": client.get("/api/queue/stats").json(),
+        "openapi": client.get("/openapi.json").json(),
+        "metrics": client.get("/metrics").content.decode(),
+    }
+print(json.dumps(found))
+"""
+
+
+def test_a_fourth_record_type_is_one_serializer_and_one_entry_and_is_found_everywhere():
+    done = subprocess.run(
+        [sys.executable, "-c", A_FOURTH_TYPE],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["one"][0], found["one"][1]["id"]) == (201, "invoice-1")
+    assert (found["none"][0], found["none"][1]["errors"][0]["field"]) == (422, "cents")
+    assert (found["batch"][0], found["batch"][1]["count"]) == (207, 1)
+    assert found["root"]["invoices"] == "/api/invoices"
+    assert found["root"]["invoices_batch"] == "/api/invoices/batch"
+    assert found["stats"]["queues"] == {"tutors": 0, "sessions": 0, "feedbacks": 0, "bills": 2}
+    assert found["stats"]["detail"]["bills"]["queue"] == "tutormax:queue:bills"
+    assert found["stats"]["detail"]["bills"]["accepted"] == 2
+    assert found["stats"]["detail"]["bills"]["rejected"] == 2
+    described = found["openapi"]["paths"]
+    assert {"/api/invoices", "/api/invoices/batch"} <= set(described)
+    (shape,) = described["/api/invoices"]["post"]["requestBody"]["content"].values()
+    name = shape["schema"]["$ref"].rpartition("/")[2]
+    assert set(found["openapi"]["components"]["schemas"][name]["properties"]) == {
+        "invoice_id",
+        "cents",
+    }
+    assert 'tutormax_queue_depth{queue="bills"} 2.0' in found["metrics"]
+    assert 'tutormax_records_total{outcome="rejected",queue="bills"} 2.0' in found["metrics"]
