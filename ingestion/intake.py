@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import msgspec
 import structlog
@@ -16,12 +17,31 @@ import structlog
 from ingestion import queues, validation
 from ingestion.decoding import Payload, Row
 from ingestion.outcomes import Receipt, Rejection, StoreError, utc_timestamp
+from ingestion.queues import Once
 from ingestion.records import RecordType
 from ingestion.validation import Valid
 
 logger = structlog.get_logger(__name__)
 
 _encoder = msgspec.json.Encoder()
+
+# Of one request so many refused records are kept at most for staff to look at and fix.
+_REFUSALS_KEPT_PER_REQUEST = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Idempotency:
+    """What makes a request safe to repeat.
+
+    `request` names it (by client, address and key, or by upload and line), `fingerprint` stands
+    for its content. `answer` makes from the receipt what the same request is answered for the next
+    `ttl_seconds`; it is remembered in the same step in which the records are queued.
+    """
+
+    request: str
+    fingerprint: str
+    ttl_seconds: int
+    answer: Callable[[Receipt], bytes]
 
 
 def accept(
@@ -30,32 +50,39 @@ def accept(
     *,
     source: str,
     strict: bool = False,
+    idempotency: Idempotency | None = None,
 ) -> Receipt:
     """Judge every record of `payload` and queue the valid ones in one atomic push, in order.
 
     With `strict`, one rejection keeps everything off the queue. `source` says where the records
-    came in (contract, section 3). Gives a receipt in which every record is accepted or rejected.
-    Raises `PayloadError` where there is nothing to judge and `StoreError` where the push failed;
-    then nothing was queued, unless the fault says that its outcome is unknown.
+    came in (contract, section 3); an upload's gets the line of each record. Gives a receipt in
+    which every record is accepted or rejected. Raises `PayloadError` where there is nothing to
+    judge and `IntakeError` (mostly a `StoreError`) where the push was refused; then nothing was
+    queued, unless the fault says that its outcome is unknown.
     """
     verdicts = validation.judge(record_type, payload)
     rejections = tuple(verdict for verdict in verdicts if isinstance(verdict, Rejection))
     records = [verdict for verdict in verdicts if isinstance(verdict, Valid)]
     if strict and rejections:
         records = []
+    receipt = Receipt(ids=tuple(record.id for record in records), rejections=rejections)
+    causes = Counter(error.code.value for one in rejections for error in one.errors)
     queued_at = utc_timestamp()
     try:
-        queues.push(
+        pushed = queues.push(
             record_type.queue,
             [_message(record, record_type, source, queued_at) for record in records],
             rejected=len(rejections),
+            causes=causes,
+            rejections=_refusals(rejections, source, queued_at),
+            once=_once(idempotency, receipt) if idempotency else None,
         )
+        receipt = replace(receipt, place=pushed.place, answer=pushed.answer)
     except StoreError:
         # With no record to queue the verdict stands without the store; only its count is lost.
         if records:
             raise
         logger.warning("rejections_not_counted", type=record_type.path, rejected=len(rejections))
-    causes = Counter(error.code.value for one in rejections for error in one.errors)
     logger.info(
         "records_judged",
         type=record_type.path,
@@ -63,18 +90,48 @@ def accept(
         accepted=len(records),
         rejected=len(rejections),
         causes=dict(causes),
+        replayed=receipt.answer is not None,
     )
-    return Receipt(ids=tuple(record.id for record in records), rejections=rejections)
+    return receipt
+
+
+def _once(idempotency: Idempotency, receipt: Receipt) -> Once:
+    return Once(
+        request=idempotency.request,
+        fingerprint=idempotency.fingerprint,
+        answer=idempotency.answer(receipt),
+        ttl_seconds=idempotency.ttl_seconds,
+    )
 
 
 def _message(record: Valid, record_type: RecordType, source: str, queued_at: str) -> bytes:
     """The envelope that lies on the queue (contract, section 3)."""
+    with_line = source.startswith("upload:") and record.line is not None
     return _encoder.encode(
         {
             "data": record.data,
             "queued_at": queued_at,
             "queue": record_type.queue,
             "id": str(uuid.uuid4()),
-            "source": source,
+            "source": f"{source}#{record.line}" if with_line else source,
         }
     )
+
+
+def _refusals(rejections: tuple[Rejection, ...], source: str, at: str) -> list[bytes]:
+    """Refused records of the API as the store keeps them; files have error files instead."""
+    if not source.startswith("api:"):
+        return []
+    return [
+        _encoder.encode(
+            {
+                "id": str(uuid.uuid4()),
+                "at": at,
+                "source": source,
+                "record_id": one.id,
+                "errors": [(error.field, error.code, error.message) for error in one.errors],
+                "record": one.record,
+            }
+        )
+        for one in rejections[:_REFUSALS_KEPT_PER_REQUEST]
+    ]

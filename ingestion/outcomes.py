@@ -7,11 +7,13 @@ Both carry a `Code`, and the same word appears in the answer, in the log and in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import Any
 
 
 def utc_timestamp() -> str:
@@ -78,10 +80,13 @@ class Code(StrEnum):
     UNSUPPORTED_ENCODING = "unsupported_encoding"
     INVALID_RECORD = "invalid_record"
     INVALID_BATCH = "invalid_batch"
+    KEY_REUSED = "key_reused"
+    INVALID_KEY = "invalid_key"
     QUOTA_EXCEEDED = "quota_exceeded"
     INTERNAL_ERROR = "internal_error"
     SERVER_BUSY = "server_busy"
     QUEUE_FULL = "queue_full"
+    QUEUE_PAUSED = "queue_paused"
     STORE_UNREACHABLE = "store_unreachable"
     STORE_ANSWER_LOST = "store_answer_lost"
     STORE_LOADING = "store_loading"
@@ -194,6 +199,15 @@ ANSWERS = MappingProxyType(
             sentence="Nothing of the batch was queued; `errors` says which records are not valid "
             "and why.",
         ),
+        Code.KEY_REUSED: Answer(
+            status=HTTPStatus.UNPROCESSABLE_ENTITY,
+            sentence="This Idempotency-Key came before with another body. Use a new key for a new "
+            "request.",
+        ),
+        Code.INVALID_KEY: Answer(
+            status=HTTPStatus.BAD_REQUEST,
+            sentence="An Idempotency-Key has 1 to 255 visible characters and no spaces.",
+        ),
         Code.QUOTA_EXCEEDED: Answer(
             status=HTTPStatus.TOO_MANY_REQUESTS,
             sentence="This client sent more records than its quota allows. Try again later.",
@@ -210,6 +224,10 @@ ANSWERS = MappingProxyType(
         Code.QUEUE_FULL: Answer(
             status=HTTPStatus.SERVICE_UNAVAILABLE,
             sentence="The queue is full; nothing was queued. Try again later.",
+        ),
+        Code.QUEUE_PAUSED: Answer(
+            status=HTTPStatus.SERVICE_UNAVAILABLE,
+            sentence="The queue is paused by staff; nothing was queued. Try again later.",
         ),
         Code.STORE_UNREACHABLE: Answer(
             status=HTTPStatus.SERVICE_UNAVAILABLE,
@@ -259,24 +277,30 @@ class Rejection:
     """A record refused at the door, told to its sender and never queued.
 
     `index` counts records from 0; `line` counts lines of the payload from 1, where it has lines;
-    `id` is the record's id where it was given and is itself valid.
+    `id` is the record's id where it was given and is itself valid. `record` is what was sent,
+    where that was an object: for staff who may fix it, never for answers or logs.
     """
 
     index: int
     line: int | None = None
     id: str | None = None
     errors: tuple[FieldError, ...]
+    record: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
     """The answer of the intake: every record of the request is either accepted or rejected.
 
-    `ids` are the record ids of what now lies on the queue, in the order given.
+    `ids` are the record ids of what lies on the queue, in the order given; `place` is how many
+    messages had ever been pushed on that queue before them, None where the store was not needed.
+    `answer` is set where the same request came before: what it was answered then.
     """
 
     ids: tuple[str, ...]
     rejections: tuple[Rejection, ...] = field(default=())
+    place: int | None = None
+    answer: bytes | None = None
 
     @property
     def accepted(self) -> int:
@@ -315,6 +339,14 @@ class PayloadError(IntakeError):
 
 class StoreError(IntakeError):
     """The store did not take the push, or did not answer."""
+
+
+class QueuePausedError(StoreError):
+    """Staff have paused the queue; `reason` is what they wrote."""
+
+    def __init__(self, reason: str, *, retry_after_seconds: int) -> None:
+        super().__init__(Code.QUEUE_PAUSED, retry_after_seconds=retry_after_seconds)
+        self.reason = reason
 
 
 class AccessError(IntakeError):

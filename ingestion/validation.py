@@ -72,6 +72,7 @@ def _judge_row(
             line=row.line,
             id=_valid_id(record_type, serializer, row.value),
             errors=tuple(_field_errors(refusal.detail)),
+            record=row.value,
         )
     return Valid(id=data[record_type.id_field], data=data, line=row.line)
 

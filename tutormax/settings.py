@@ -42,6 +42,8 @@ OPEN_WITHOUT_KEY = env.flag("OPEN_WITHOUT_KEY", default=False)
 MAX_BODY_BYTES = env.number("MAX_BODY_BYTES", 16 * 2**20, least=1024)
 MAX_BATCH_RECORDS = env.number("MAX_BATCH_RECORDS", 10_000, least=1, most=100_000)
 QUEUE_LIMIT = env.number("QUEUE_LIMIT", 2_000_000, least=1)
+# How long the answer to a request with an Idempotency-Key is remembered.
+IDEMPOTENCY_SECONDS = env.number("IDEMPOTENCY_SECONDS", 24 * 3600, least=60)
 
 # --- Web server --------------------------------------------------------------------------------
 
@@ -63,11 +65,11 @@ CACHES = {
         "OPTIONS": {
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
             "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
-            # Together below two seconds: so long a client waits at most to hear that the store
-            # is away. Never a retry by the library: it could put a push on the queue twice.
+            # A client waits less than two seconds to hear that the store is away or hangs. Never a
+            # retry by the library: it could put a push on the queue twice.
             "CONNECTION_POOL_KWARGS": {
                 "max_connections": REDIS_MAX_CONNECTIONS,
-                "timeout": 1.0,
+                "timeout": 0.4,
                 "socket_timeout": 1.0,
                 "socket_connect_timeout": 0.5,
                 "retry": Retry(NoBackoff(), 0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from django.core.management.base import CommandParser
@@ -17,15 +17,6 @@ from ingestion.records import RECORD_TYPES
 from ingestion.stats import age_in_words
 
 _MOST_MESSAGES = 1000
-
-
-class _Message(msgspec.Struct):
-    """What a message of ours has (contract, section 3)."""
-
-    id: str
-    queued_at: Annotated[datetime, msgspec.Meta(tz=True)]
-    source: str
-    data: msgspec.Raw
 
 
 class Command(StoreCommand):
@@ -53,7 +44,9 @@ class Command(StoreCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Print a table, and the payloads below it."""
         queue = RECORD_TYPES[options["type"]].queue
-        messages = queues.peek(queue, options["count"], newest_first=options["newest"])
+        messages = queues.window(
+            queue, first=0, count=options["count"], newest_first=options["newest"]
+        )
         if not messages:
             self.stdout.write("The queue is empty.")
             return
@@ -61,15 +54,14 @@ class Command(StoreCommand):
         table.add_column("Bytes", justify="right")
         payloads = []
         now = datetime.now(UTC)
-        for number, content in enumerate(messages, start=1):
-            message = _read(content)
-            if isinstance(message, str):
-                described, payload = (message, "", ""), content
-            else:
+        for number, message in enumerate(messages, start=1):
+            described = (message.problem or "", "", "")
+            payload = message.raw
+            if message.queued_at is not None:
                 age = age_in_words((now - message.queued_at).total_seconds())
-                described = (_printable(message.id), age, _printable(message.source))
-                payload = bytes(message.data)
-            table.add_row(str(number), *described, f"{len(content):,}")
+                described = (_printable(message.id or ""), age, _printable(message.source or ""))
+                payload = msgspec.json.encode(message.data)
+            table.add_row(str(number), *described, f"{message.size_bytes:,}")
             payloads.append(f"{number}  {_printable(payload.decode(errors='backslashreplace'))}")
         console = Console(markup=False, highlight=False)
         with console.capture() as printed:
@@ -77,18 +69,6 @@ class Command(StoreCommand):
         self.stdout.write(printed.get())
         if options["payload"]:
             self.stdout.write("\n".join(payloads))
-
-
-def _read(content: bytes) -> _Message | str:
-    """The message, or what it is instead."""
-    try:
-        msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "not JSON"
-    try:
-        return msgspec.json.decode(content, type=_Message)
-    except msgspec.ValidationError:
-        return "no message of ours"
 
 
 def _printable(text: str) -> str:

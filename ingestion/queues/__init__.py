@@ -1,0 +1,59 @@
+"""How Redis is used. The verbs below are all that the rest of the product knows of it.
+
+A queue is a list: messages are pushed left and taken right, so the oldest lies at the right end.
+"""
+
+from ingestion.queues.messages import (
+    COPIES_TTL_SECONDS,
+    FIND_WITHIN,
+    Message,
+    copies,
+    find,
+    of_upload,
+    put_back,
+    take_off,
+    window,
+)
+from ingestion.queues.numbers import (
+    Minute,
+    Overview,
+    QueueHistory,
+    QueueSummary,
+    StoreHealth,
+    health,
+    overview,
+    sample_depths,
+    summaries,
+)
+from ingestion.queues.push import Once, Pause, Pushed, pause_queue, push, resume_queue
+from ingestion.queues.rejections import Refusal, mark_fixed, refusals
+
+__all__ = [
+    "COPIES_TTL_SECONDS",
+    "FIND_WITHIN",
+    "Message",
+    "Minute",
+    "Once",
+    "Overview",
+    "Pause",
+    "Pushed",
+    "QueueHistory",
+    "QueueSummary",
+    "Refusal",
+    "StoreHealth",
+    "copies",
+    "find",
+    "health",
+    "mark_fixed",
+    "of_upload",
+    "overview",
+    "pause_queue",
+    "push",
+    "put_back",
+    "refusals",
+    "resume_queue",
+    "sample_depths",
+    "summaries",
+    "take_off",
+    "window",
+]

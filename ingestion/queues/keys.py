@@ -1,0 +1,61 @@
+"""The names of a queue's keys.
+
+Every key beside the list itself carries the queue's name as its hash tag, and so lives in the same
+slot of a cluster: one script can use them all.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+# Numbers of a minute are kept 48 hours; they lie in one hash per hour.
+NUMBERS_TTL_SECONDS = 49 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one queue."""
+
+    queue: str
+
+    @property
+    def totals(self) -> str:
+        """Hash: accepted, rejected, taken_off, put_back, since the store's data began."""
+        return f"{{{self.queue}}}:totals"
+
+    def counts(self, hour: int) -> str:
+        """Hash of one hour: the same and `depth`, each with `:<minute>` behind its name."""
+        return f"{{{self.queue}}}:counts:{hour}"
+
+    def causes(self, hour: int) -> str:
+        """Hash of one hour: how often each code was the cause of a rejection."""
+        return f"{{{self.queue}}}:causes:{hour}"
+
+    @property
+    def rejections(self) -> str:
+        """List: the latest rejections, the newest first."""
+        return f"{{{self.queue}}}:rejections"
+
+    @property
+    def fixed(self) -> str:
+        """Hash: which of the latest rejections were fixed, and by which message."""
+        return f"{{{self.queue}}}:fixed"
+
+    @property
+    def pause(self) -> str:
+        """String: the pause, while there is one. Consumers honour it too."""
+        return f"{{{self.queue}}}:pause"
+
+    def answer(self, request: str) -> str:
+        """Hash: what a request was answered; `request` names it by client, address and key."""
+        return f"{{{self.queue}}}:answer:{request}"
+
+    def copies(self, name: str) -> str:
+        """List: messages that staff took off, for putting them back."""
+        return f"{{{self.queue}}}:copies:{name}"
+
+
+def this_minute() -> tuple[int, int]:
+    """The hour since 1970 and the minute in it, as the hashes of numbers are named."""
+    return divmod(int(time.time()) // 60, 60)

@@ -1,0 +1,130 @@
+"""Onto a queue, and the pause that keeps everything off it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+from django.conf import settings
+
+from ingestion.outcomes import Code, IntakeError, QueuePausedError, StoreError
+from ingestion.queues.connection import Script, client, read
+from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
+
+_push = Script("push")
+
+# The portal shows the latest rejections; more of them, or for longer, would be a second store of
+# student data.
+_REJECTIONS_KEPT = 500
+_REJECTIONS_TTL_SECONDS = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Once:
+    """What makes a push safe to repeat: the request's name, what it held, and its answer.
+
+    The answer is kept for `ttl_seconds` in the same step as the push, so that no crash can fall
+    between the two.
+    """
+
+    request: str
+    fingerprint: str
+    answer: bytes
+    ttl_seconds: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pushed:
+    """What a push came to.
+
+    `place` is how many messages had ever been pushed on the queue before. `answer` is what the
+    same request was answered the first time; where it is set, nothing was pushed now.
+    """
+
+    place: int
+    answer: bytes | None = None
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a queue takes nothing at present. `until` is None where somebody must resume it."""
+
+    reason: str
+    by: str
+    since: datetime
+    until: datetime | None = None
+
+
+def push(
+    queue: str,
+    messages: Sequence[bytes],
+    *,
+    rejected: int = 0,
+    causes: Mapping[str, int] | None = None,
+    rejections: Sequence[bytes] = (),
+    once: Once | None = None,
+) -> Pushed:
+    """Put `messages` on `queue` in the order given and count them, all or nothing.
+
+    `rejected` records by `causes` are counted in the same step, and `rejections` are kept for the
+    portal's list. Raises `StoreError`, `QueuePausedError`, or `IntakeError` where the request of
+    `once` came before with another content. Only where the fault's `outcome_unknown` is set may
+    the messages be on the queue all the same.
+    """
+    keys = Keys(queue)
+    hour, minute = this_minute()
+    reply = _push(
+        (
+            queue,
+            keys.totals,
+            keys.counts(hour),
+            keys.causes(hour),
+            keys.rejections,
+            keys.pause,
+            keys.answer(once.request if once else ""),
+        ),
+        (
+            settings.QUEUE_LIMIT,
+            minute,
+            NUMBERS_TTL_SECONDS,
+            msgspec.json.encode(causes or {}),
+            rejected,
+            once.fingerprint if once else "",
+            once.answer if once else b"",
+            once.ttl_seconds if once else 0,
+            len(rejections),
+            _REJECTIONS_KEPT,
+            _REJECTIONS_TTL_SECONDS,
+            *rejections,
+            *messages,
+        ),
+    )
+    match reply:
+        case [b"pushed", place]:
+            return Pushed(place=place)
+        case [b"replayed", answer, place]:
+            return Pushed(place=place, answer=answer)
+        case [b"conflict"]:
+            raise IntakeError(Code.KEY_REUSED)
+        case [b"paused", pause]:
+            raise _paused(msgspec.json.decode(pause, type=Pause))
+        case _:
+            raise StoreError(Code.QUEUE_FULL, retry_after_seconds=5)
+
+
+def pause_queue(queue: str, pause: Pause) -> None:
+    """Let nothing onto `queue` until it is resumed or the pause ends. Raises `StoreError`."""
+    until = None if pause.until is None else int(pause.until.timestamp())
+    read(lambda: client().set(Keys(queue).pause, msgspec.json.encode(pause), exat=until))
+
+
+def resume_queue(queue: str) -> bool:
+    """End the pause; False where there was none. Raises `StoreError`."""
+    return bool(read(lambda: client().delete(Keys(queue).pause)))
+
+
+def _paused(pause: Pause) -> QueuePausedError:
+    left = 60 if pause.until is None else (pause.until - datetime.now(UTC)).total_seconds()
+    # An hour at most: staff may resume earlier than they said.
+    return QueuePausedError(pause.reason, retry_after_seconds=int(min(max(left, 1), 3600)))
