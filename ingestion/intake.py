@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 import structlog
@@ -27,6 +28,7 @@ _encoder = msgspec.json.Encoder()
 
 # Of one request so many refused records are kept at most for staff to look at and fix.
 _REFUSALS_KEPT_PER_REQUEST = 20
+_FIXABLE_BYTES = 2**15
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +69,7 @@ def accept(
         records = []
     receipt = Receipt(ids=tuple(record.id for record in records), rejections=rejections)
     causes = Counter(error.code.value for one in rejections for error in one.errors)
+    once = _once(idempotency, receipt) if idempotency else None
     queued_at = utc_timestamp()
     try:
         pushed = queues.push(
@@ -75,9 +78,11 @@ def accept(
             rejected=len(rejections),
             causes=causes,
             rejections=_refusals(rejections, source, queued_at),
-            once=_once(idempotency, receipt) if idempotency else None,
+            once=once,
         )
-        receipt = replace(receipt, place=pushed.place, answer=pushed.answer)
+        receipt = replace(receipt, place=pushed.place, replayed=pushed.answer is not None)
+        if once:
+            receipt = replace(receipt, answer=pushed.answer or once.answer)
     except StoreError:
         # With no record to queue the verdict stands without the store; only its count is lost.
         if records:
@@ -90,7 +95,7 @@ def accept(
         accepted=len(records),
         rejected=len(rejections),
         causes=dict(causes),
-        replayed=receipt.answer is not None,
+        replayed=receipt.replayed,
     )
     return receipt
 
@@ -130,8 +135,17 @@ def _refusals(rejections: tuple[Rejection, ...], source: str, at: str) -> list[b
                 "source": source,
                 "record_id": one.id,
                 "errors": [(error.field, error.code, error.message) for error in one.errors],
-                "record": one.record,
+                "record": _fixable(one.record),
             }
         )
         for one in rejections[:_REFUSALS_KEPT_PER_REQUEST]
     ]
+
+
+def _fixable(record: Mapping[str, Any] | None) -> msgspec.Raw | None:
+    """The record as JSON, where somebody could fix it: text that can be stored, of bounded size."""
+    try:
+        content = _encoder.encode(record)
+    except (UnicodeEncodeError, OverflowError, RecursionError):
+        return None
+    return msgspec.Raw(content) if len(content) <= _FIXABLE_BYTES else None

@@ -294,13 +294,15 @@ class Receipt:
 
     `ids` are the record ids of what lies on the queue, in the order given; `place` is how many
     messages had ever been pushed on that queue before them, None where the store was not needed.
-    `answer` is set where the same request came before: what it was answered then.
+    `answer` is set where the request may be repeated: what it is answered every time; `replayed`
+    says that it came before, and that nothing was queued now.
     """
 
     ids: tuple[str, ...]
     rejections: tuple[Rejection, ...] = field(default=())
     place: int | None = None
     answer: bytes | None = None
+    replayed: bool = False
 
     @property
     def accepted(self) -> int:

@@ -1,15 +1,16 @@
-"""A site of a few plain views, served by the real edge: it keeps the edge's tests apart from the app.
+"""A small site served by the real edge, so that the edge's tests stand apart from the application.
 
-It is settings module and URL configuration in one; the bounds come from the environment.
+Settings and URLs in one module. The bounds come from the environment of the server's process;
+a view that waits or reports takes the path of a file from the query.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
@@ -20,28 +21,81 @@ SECRET_KEY = "for the tests alone"
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "tests.rsgi_site"
 LOGGING = logging_config(level="INFO", as_json=True)
-MAX_BODY_BYTES = int(os.environ.get("MAX_BODY_BYTES", 16 * 2**20))
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
-BODY_TIMEOUT_SECONDS = int(os.environ.get("BODY_TIMEOUT_SECONDS", 30))
+
+MAX_BODY_BYTES = int(os.environ.get("MAX_BODY_BYTES", 2**20))
+MAX_BUFFERED_BYTES = int(os.environ.get("MAX_BUFFERED_BYTES", 2**28))
+BODY_TIMEOUT_SECONDS = int(os.environ.get("BODY_TIMEOUT_SECONDS", 20))
 WEB_THREADS = int(os.environ.get("WEB_THREADS", 4))
 MAX_WAITING_REQUESTS = int(os.environ.get("MAX_WAITING_REQUESTS", 256))
-MAX_BUFFERED_BYTES = int(os.environ.get("MAX_BUFFERED_BYTES", 256 * 2**20))
+
+
+def _wait_for(file: str) -> None:
+    deadline = time.monotonic() + 20
+    while not Path(file).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(file)
+        time.sleep(0.01)
 
 
 def echo(request: HttpRequest) -> HttpResponse:
-    """What arrived: the body's length and hash, and the environ's texts."""
-    body = request.body
-    return JsonResponse(
-        {
-            "bytes": len(body),
-            "sha256": hashlib.sha256(body).hexdigest(),
-            "environ": {k: v for k, v in request.environ.items() if isinstance(v, str | bool)},
-        }
-    )
+    """What arrived: the body's length and hash, and the plain values of the environ."""
+    answer = {
+        "bytes": len(request.body),
+        "sha256": hashlib.sha256(request.body).hexdigest(),
+        "environ": {k: v for k, v in request.environ.items() if isinstance(v, str | bool)},
+    }
+    response = JsonResponse(answer)
+    response.set_cookie("first", "1")
+    response.set_cookie("second", "2")
+    return response
 
 
-def noop(request):
-    return HttpResponse(b"ok")
+def gate(request: HttpRequest) -> HttpResponse:
+    """Write the file `entered`, then hold the thread until the file `open` is there."""
+    Path(request.GET["entered"]).touch()
+    _wait_for(request.GET["open"])
+    return HttpResponse(b"through")
 
 
-urlpatterns = [path("noop", noop), path("echo", echo)]
+class _Chunks:
+    """Two chunks, the second once the file `open` is there, or chunks for ever."""
+
+    def __init__(self, query: dict[str, str]) -> None:
+        self._query = query
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"first"
+        if "open" not in self._query:
+            while True:
+                yield b"x" * 1000
+                time.sleep(0.01)
+        _wait_for(self._query["open"])
+        if "break" in self._query:
+            raise RuntimeError("a stream that breaks")
+        yield b"second"
+
+    def close(self) -> None:
+        Path(self._query["closed"]).touch()
+
+
+def stream(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    return StreamingHttpResponse(_Chunks(request.GET.dict()))
+
+
+def file(request: HttpRequest) -> FileResponse:
+    return FileResponse(Path(request.GET["name"]).open("rb"))
+
+
+class _Broken(HttpResponse):
+    def __iter__(self) -> Iterator[bytes]:
+        raise RuntimeError("past Django's own handlers")
+
+
+def crash(request: HttpRequest) -> HttpResponse:
+    return _Broken()
+
+
+urlpatterns = [path(view.__name__, view) for view in (echo, gate, stream, file, crash)] + [
+    path("echo/<path:rest>", lambda request, rest: echo(request))
+]

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -22,7 +23,6 @@ T = TypeVar("T")
 # What needs no escaping in an address, and means nothing to Django's routes.
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _NAME = r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*"
-_HOST = re.compile(rf"{_NAME}|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
 # As Django compares them: no port, an IPv6 address in brackets, a leading dot for all subdomains.
 _ALLOWED_HOST = re.compile(rf"\*|\.?{_NAME}|\[[0-9A-Fa-f:.]+\]")
 
@@ -100,8 +100,8 @@ class Environment:
         """A host's name or address to listen on."""
 
         def parse(value: str) -> str:
-            if not _HOST.fullmatch(value):
-                raise ValueError
+            if not re.fullmatch(_NAME, value):
+                ip_address(value)
             return value
 
         return self._read(variable, default, parse, "a host name or an IP address")

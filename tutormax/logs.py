@@ -55,11 +55,19 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
         },
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "events"}},
         "root": {"handlers": ["console"], "level": level},
+        "filters": {
+            "faults": {
+                "()": "django.utils.log.CallbackFilter",
+                "callback": lambda record: bool(record.exc_info),
+            }
+        },
         "loggers": {
             # Django's own handlers would print every event a second time, and its request logger
-            # repeats what our request line says; a server error it logs with its trace.
+            # repeats what our request line says, but for the trace of a server error.
             "django": {"handlers": [], "level": level, "propagate": True},
-            "django.request": {"level": "ERROR"},
+            "django.request": {"level": "ERROR", "filters": ["faults"]},
+            # It repeats the sender's Host header, with a trace; the request line says its name.
+            "django.security.DisallowedHost": {"level": "CRITICAL"},
             "django.server": {"handlers": [], "propagate": True},
         },
     }

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import structlog
+from django.conf import settings
 from django.http import HttpResponse
 
 from ingestion.api.requests import IdentifiedRequest
@@ -35,9 +36,19 @@ class RequestLogMiddleware:
         logger.info(
             "request",
             method=request.method,
-            path=request.path,
+            path=_loggable_path(request),
             status=response.status_code,
             duration_ms=round((time.perf_counter() - began) * 1000, 2),
             **request.log_facts,
         )
         return response
+
+
+def _loggable_path(request: IdentifiedRequest) -> str:
+    """The address as it is routed: the rest of it, like an address that is none of ours, is the
+    sender's text and may hold anything."""
+    match = request.resolver_match
+    if match is not None and match.url_name:
+        return f"/{match.route}"
+    # Static files are answered before anything is routed.
+    return settings.STATIC_URL if request.path.startswith(settings.STATIC_URL) else "unknown"

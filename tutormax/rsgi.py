@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -31,7 +32,7 @@ from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope  # type: ignore[att
 from ingestion.api.errors import error_document
 from ingestion.outcomes import ANSWERS, Code
 from tutormax.request_id import request_id
-from tutormax.wsgi import application as django
+from tutormax.wsgi import application as django_application
 
 # So much of a body always has room, whatever the other bodies hold: those who fill the budget
 # with large bodies do not keep single records out.
@@ -60,8 +61,6 @@ class _Request:
         headers = [("content-type", "application/json"), ("x-request-id", name)]
         if code is Code.SERVER_BUSY:
             headers.append(("retry-after", "1"))
-        if code is Code.REQUEST_TIMEOUT:
-            headers.append(("connection", "close"))
         self.proto.response_bytes(
             status, headers, json.dumps(error_document(code, request_id=name)).encode()
         )
@@ -133,6 +132,8 @@ class Edge:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called by Granian in each worker process, before the first request."""
         _end_with_parent()
+        if sys.platform != "win32":
+            self._signals = _pass_on_one_stop(loop)
         self._loop = loop
         self._threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="web")
 
@@ -167,14 +168,8 @@ class Edge:
                     request.refuse(Code.BODY_TOO_LARGE)
                     if "expect" in headers:  # it has not begun to send
                         return
-                elif 0 <= length <= SMALL_BODY_BYTES:
+                elif 0 <= length <= SMALL_BODY_BYTES:  # in one step, which costs less
                     self._keep(request, await request.proto())
-                    return
-                elif (
-                    length < 0
-                    and "transfer-encoding" not in headers
-                    and request.scope.http_version != "2"
-                ):
                     return
                 # A whole body ends with one empty chunk. Granian hands out a second one where it
                 # broke off, and raises nothing: half a batch would pass for a whole one.
@@ -221,7 +216,11 @@ class Edge:
             self._admitted -= 1
 
     def _call_django(self, request: _Request) -> None:
-        """Run Django and send its response; called in a thread of the pool."""
+        """Run Django and send its response; called in a thread of the pool.
+
+        A stream goes out piece by piece. Granian puts no bound on what it has yet to send, so
+        what a slow reader has not taken waits in memory.
+        """
         proto = request.proto
         status, headers, parts = 0, list[tuple[str, str]](), list[bytes]()
 
@@ -236,18 +235,44 @@ class Edge:
             chunks = cast(Iterable[bytes], response)
             if not response.streaming:
                 parts.extend(chunks)
-                proto.response_bytes(status, headers, b"".join(parts))  # a HEAD's body is not sent
-            elif request.scope.method == "HEAD":
-                proto.response_empty(status, headers)
+                proto.response_bytes(status, headers, b"".join(parts))
             else:
                 transport = proto.response_stream(status, headers)
 
                 async def send(chunk: bytes) -> None:
                     await transport.send_bytes(chunk)
 
-                with contextlib.suppress(ProtocolClosed):  # the client went away
+                with contextlib.suppress(ProtocolClosed):  # the client left, or sent a HEAD
                     for chunk in chunks:
                         asyncio.run_coroutine_threadsafe(send(chunk), self._loop).result()
+
+
+def _pass_on_one_stop(loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, socket.socket]:
+    """Let the first SIGTERM or SIGINT reach Granian's handler for certain, and no other.
+
+    asyncio reads signals from the socket that also wakes its loop; in a burst of requests that is
+    full, and a signal is lost. Granian's handler blocks the whole process when it runs a third
+    time, as when Ctrl-C is pressed twice. So signals arrive at sockets of their own, returned here
+    to be kept open, and one is handed to the loop.
+    """
+    receiver, sender = socket.socketpair()
+    receiver.setblocking(False)
+    sender.setblocking(False)
+    loop_fd = signal.set_wakeup_fd(sender.fileno())
+
+    def hand_on() -> None:
+        number = receiver.recv(1)
+        if number[0] not in (signal.SIGTERM, signal.SIGINT):
+            return
+        try:
+            os.write(loop_fd, number)
+        except BlockingIOError:
+            sender.send(number)  # full at this moment: again in the loop's next turn
+        else:
+            loop.remove_reader(receiver)
+
+    loop.add_reader(receiver, hand_on)
+    return receiver, sender
 
 
 def _end_with_parent() -> None:
@@ -265,4 +290,4 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-application = Edge(django)
+application = Edge(django_application)

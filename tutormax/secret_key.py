@@ -16,7 +16,6 @@ def stored_secret_key(data_dir: Path) -> str:
     """
     path = data_dir / "secret_key"
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             # Made by one process alone, and never readable by others, not even for a moment.
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,9 +1,36 @@
 """The WSGI application, for any WSGI server behind a proxy that buffers bodies."""
 
 import os
+from typing import Any
 
-from django.core.wsgi import get_wsgi_application
+import django
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.utils.http import parse_header_parameters
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tutormax.settings")
 
-application = get_wsgi_application()
+
+class Request(WSGIRequest):
+    """A request whose query is read as UTF-8, whatever charset its Content-Type names.
+
+    Django reads the query with that charset while the request is made, before there is anything
+    that could answer; a charset like `hex`, or a header that can not be read, then breaks the
+    whole request. Here such a header counts as none, and the views refuse the body.
+    """
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        try:
+            found = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
+        except ValueError:
+            found = "", {}
+        self.content_type, self.content_params = found
+
+
+class Handler(WSGIHandler):
+    """Django's own, over our requests."""
+
+    request_class = Request
+
+
+django.setup(set_prefix=False)
+application = Handler()

@@ -8,8 +8,9 @@ from django.http import HttpRequest
 from ingestion.addresses import is_loopback
 from ingestion.outcomes import AccessError, Code
 
-# A proxy on this machine speaks for somebody else.
-_FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")
+# A proxy on this machine speaks for somebody else. Beside these, all that begin with X-Forwarded-:
+# a proxy may well say the scheme alone.
+_FORWARDING_HEADERS = {"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip"}
 
 
 def client_name(request: HttpRequest) -> str:
@@ -22,7 +23,8 @@ def client_name(request: HttpRequest) -> str:
     if settings.OPEN_WITHOUT_KEY:
         return "anonymous"
     if is_loopback(request.META.get("REMOTE_ADDR", "")) and not any(
-        header in request.headers for header in _FORWARDING_HEADERS
+        header in _FORWARDING_HEADERS or header.startswith("x-forwarded-")
+        for header in map(str.lower, request.headers)
     ):
         return "local"
     raise AccessError(Code.UNAUTHENTICATED)

@@ -27,15 +27,21 @@ def read_payload(request: HttpRequest, *, batch: bool) -> Payload:
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
         raise PayloadError(Code.UNSUPPORTED_ENCODING)
+    length = request.META.get("CONTENT_LENGTH") or "0"
     # A server that can not read a chunked body hands over an empty one; it must not pass for that.
-    if not request.META.get("CONTENT_LENGTH") and "Transfer-Encoding" in request.headers:
+    if length == "0" and "Transfer-Encoding" in request.headers:
         raise PayloadError(Code.LENGTH_REQUIRED)
+    if not (length.isascii() and length.isdigit()):
+        raise PayloadError(Code.MALFORMED_REQUEST)
     try:
         content = request.body
     except RequestDataTooBig:
         raise PayloadError(Code.BODY_TOO_LARGE) from None
     except UnreadablePostError:
         raise PayloadError(Code.REQUEST_TIMEOUT) from None
+    # A sender who broke off: the first lines of a batch must not pass for all of it.
+    if len(content) < int(length):
+        raise PayloadError(Code.MALFORMED_REQUEST)
     if encoding == "gzip":
         content = _unpack(content, settings.MAX_BODY_BYTES)
     return Payload(content=content, framing=framing)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
+from django.core.exceptions import SuspiciousOperation
 from django.http import JsonResponse
 from rest_framework import exceptions
-from rest_framework.response import Response
 
-from ingestion.api.requests import IdentifiedRequest
+from ingestion.api.requests import ApiRequest, IdentifiedRequest
 from ingestion.outcomes import ANSWERS, Code, FieldError, IntakeError, utc_timestamp
 
 logger = structlog.get_logger(__name__)
 
 # What the framework raises by itself, in our words.
-_FRAMEWORK_CODES: tuple[tuple[type[exceptions.APIException], Code], ...] = (
+_FRAMEWORK_CODES: tuple[tuple[type[Exception], Code], ...] = (
     (exceptions.MethodNotAllowed, Code.METHOD_NOT_ALLOWED),
-    (exceptions.NotAuthenticated, Code.UNAUTHENTICATED),
-    (exceptions.AuthenticationFailed, Code.UNAUTHENTICATED),
-    (exceptions.PermissionDenied, Code.FORBIDDEN),
-    (exceptions.UnsupportedMediaType, Code.UNSUPPORTED_MEDIA_TYPE),
     (exceptions.NotFound, Code.NOT_FOUND),
+    (SuspiciousOperation, Code.MALFORMED_REQUEST),  # such as a query of a thousand parameters
 )
 
 
@@ -56,12 +53,30 @@ def error_document(
     return document
 
 
-def exception_handler(fault: Exception, context: dict[str, Any]) -> Response:
+def refusal(
+    request: IdentifiedRequest | ApiRequest,
+    code: Code,
+    *,
+    headers: Mapping[str, str] | None = None,
+    **facts: Any,
+) -> JsonResponse:
+    """The answer to a refused request; `facts` go to `error_document`. Notes the code for the log.
+
+    It renders itself, so that an error is JSON also where the page asked for would be HTML.
+    """
+    request.log_facts["code"] = code.value
+    return JsonResponse(
+        error_document(code, request_id=request.request_id, **facts),
+        status=ANSWERS[code].status,
+        headers=headers,
+    )
+
+
+def exception_handler(fault: Exception, context: dict[str, Any]) -> JsonResponse:
     """Django REST framework's hook: whatever a view raises becomes an answer in our shape.
 
     A fault of our own is logged with its trace and told as a plain 500.
     """
-    request = context["request"]
     headers: dict[str, str] = {}
     outcome_unknown = False
     if isinstance(fault, IntakeError):
@@ -73,43 +88,31 @@ def exception_handler(fault: Exception, context: dict[str, Any]) -> Response:
         code = next((word for kind, word in _FRAMEWORK_CODES if isinstance(fault, kind)), None) or (
             Code.INTERNAL_ERROR
         )
-    if isinstance(fault, exceptions.MethodNotAllowed):
-        headers["Allow"] = ", ".join(context["view"].allowed_methods)
     if code is Code.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = "Api-Key"
     if code is Code.UNSUPPORTED_ENCODING:
         headers["Accept-Encoding"] = "gzip, identity"
     if code is Code.INTERNAL_ERROR:
         logger.error("request_failed", exc_info=fault)
-    request.log_facts["code"] = code.value
-    return Response(
-        error_document(code, request_id=request.request_id, outcome_unknown=outcome_unknown),
-        status=ANSWERS[code].status,
-        headers=headers,
-    )
-
-
-def _answer(request: IdentifiedRequest, code: Code) -> JsonResponse:
-    return JsonResponse(
-        error_document(code, request_id=request.request_id), status=ANSWERS[code].status
-    )
+    return refusal(context["request"], code, headers=headers, outcome_unknown=outcome_unknown)
 
 
 def bad_request(request: IdentifiedRequest, exception: Exception) -> JsonResponse:
-    """Django's handler400."""
-    return _answer(request, Code.MALFORMED_REQUEST)
+    """Django's handler400. What was wrong goes to the log by its kind alone."""
+    request.log_facts["fault"] = type(exception).__name__
+    return refusal(request, Code.MALFORMED_REQUEST)
 
 
 def permission_denied(request: IdentifiedRequest, exception: Exception) -> JsonResponse:
     """Django's handler403."""
-    return _answer(request, Code.FORBIDDEN)
+    return refusal(request, Code.FORBIDDEN)
 
 
 def page_not_found(request: IdentifiedRequest, exception: Exception) -> JsonResponse:
     """Django's handler404."""
-    return _answer(request, Code.NOT_FOUND)
+    return refusal(request, Code.NOT_FOUND)
 
 
 def server_error(request: IdentifiedRequest) -> JsonResponse:
     """Django's handler500; Django has logged the fault with its trace."""
-    return _answer(request, Code.INTERNAL_ERROR)
+    return refusal(request, Code.INTERNAL_ERROR)

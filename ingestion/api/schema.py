@@ -28,6 +28,7 @@ _INTAKE_CODES = (
     Code.MALFORMED_COMPRESSION,
     Code.TOO_DEEP,
     Code.EMPTY_BODY,
+    Code.MALFORMED_REQUEST,
     Code.UNAUTHENTICATED,
     Code.REQUEST_TIMEOUT,
     Code.LENGTH_REQUIRED,
@@ -37,6 +38,7 @@ _INTAKE_CODES = (
     Code.INTERNAL_ERROR,
     Code.SERVER_BUSY,
     Code.QUEUE_FULL,
+    Code.QUEUE_PAUSED,
     Code.STORE_UNREACHABLE,
     Code.STORE_ANSWER_LOST,
     Code.STORE_LOADING,
@@ -62,7 +64,11 @@ class TextFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-un
             shape["maxLength"] = text.max_length
         if text.format:
             shape["format"] = text.format
-        if text.pattern:
+        if text.pattern and text.allow_blank:
+            # Beside a plain `pattern` drf-spectacular offers the empty text once more, as one of
+            # two forms of which only one may fit; the empty text fits both.
+            shape["allOf"] = [{"pattern": text.pattern}]
+        elif text.pattern:
             shape["pattern"] = text.pattern
         return shape
 
@@ -206,6 +212,14 @@ class Described(AutoSchema):
     def _operation(self) -> Operation:
         return self._describe(self.view)
 
+    def get_operation(self, *arguments: Any) -> Any:
+        operation = super().get_operation(*arguments)
+        if operation and "requestBody" in operation:
+            operation["requestBody"]["required"] = (
+                True  # forgotten where a schema is given as it is
+            )
+        return operation
+
     def get_operation_id(self) -> str:
         return self._operation.id
 
@@ -294,16 +308,19 @@ def batch(view: Any) -> Operation:
     kind: RecordType = view.record_type
     example = dict(kind.serializer_class.example)
     two_records = [example, example | {kind.id_field: "another-id"}]
-    rejection = {
-        "index": 1,
-        "id": None,
-        "errors": [
-            {"field": kind.id_field, "code": "required", "message": "This field is required."}
-        ],
-    }
+    rejections = [
+        {
+            "index": index,
+            "id": None,
+            "errors": [
+                {"field": kind.id_field, "code": "required", "message": "This field is required."}
+            ],
+        }
+        for index in (0, 1)
+    ]
     receipt = {
         "success": True,
-        "message": "2 of 2 records are queued.",
+        "message": "Records queued: 2. Records refused: 0.",
         "count": 2,
         "rejected": 0,
         "queued": True,
@@ -312,23 +329,24 @@ def batch(view: Any) -> Operation:
     }
     partial = receipt | {
         "success": False,
-        "message": "1 of 2 records are queued.",
+        "message": "Records queued: 1. Records refused: 1.",
         "count": 1,
         "rejected": 1,
-        "errors": [rejection],
+        "errors": rejections[1:],
     }
     refused = (
         _error_example_value(Code.INVALID_BATCH)
         | partial
         | {
-            "message": "0 of 2 records are queued.",
+            "message": "Records queued: 0. Records refused: 2.",
             "count": 0,
+            "rejected": 2,
             "queued": False,
+            "errors": rejections,
         }
     )
     responses = _error_responses(
         *_INTAKE_CODES,
-        Code.MALFORMED_REQUEST,
         Code.NOT_AN_ARRAY,
         Code.EMPTY_BATCH,
         Code.BATCH_TOO_LARGE,
@@ -342,7 +360,12 @@ def batch(view: Any) -> Operation:
         f"{settings.MAX_BATCH_RECORDS:,} records and {settings.MAX_BODY_BYTES:,} bytes (packed "
         f"and unpacked) a batch; send more as several batches.",
         request={
-            "application/json": kind.serializer_class(many=True),
+            "application/json": {
+                "type": "array",
+                "items": view.schema.resolve_serializer(kind.serializer_class, "request").ref,
+                "minItems": 1,
+                "maxItems": settings.MAX_BATCH_RECORDS,
+            },
             "application/x-ndjson": OpenApiTypes.STR,
         },
         examples=(
@@ -429,6 +452,7 @@ def queue_stats(_: Any) -> Operation:
                 ],
             ),
             **_error_responses(
+                Code.MALFORMED_REQUEST,
                 Code.UNAUTHENTICATED,
                 Code.INTERNAL_ERROR,
                 Code.STORE_UNREACHABLE,
@@ -448,7 +472,10 @@ def _simple(
             tag="operation",
             summary=summary,
             description=description,
-            responses={**responses, **_error_responses(Code.INTERNAL_ERROR)},
+            responses={
+                **responses,
+                **_error_responses(Code.MALFORMED_REQUEST, Code.INTERNAL_ERROR),
+            },
         )
 
     return describe
@@ -492,9 +519,21 @@ def metrics(_: Any) -> Operation:
         description="Prometheus text format.",
         responses={
             (200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, "The numbers of this moment."),
-            **_error_responses(Code.UNAUTHENTICATED, Code.INTERNAL_ERROR),
+            **_error_responses(Code.MALFORMED_REQUEST, Code.UNAUTHENTICATED, Code.INTERNAL_ERROR),
         },
     )
+
+
+def describe_tags(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """drf-spectacular's hook: the groups of addresses in the order in which people need them."""
+    result["tags"] = [
+        *(
+            {"name": path, "description": f"Goes on the queue `{kind.queue}`."}
+            for path, kind in RECORD_TYPES.items()
+        ),
+        {"name": "operation", "description": "How the portal and its queues are."},
+    ]
+    return result
 
 
 def _example(name: str, value: Any) -> OpenApiExample:

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.cache import patch_vary_headers
 from prometheus_client import exposition
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -19,12 +20,13 @@ from ingestion import intake, queues
 from ingestion.api import schema
 from ingestion.api.access import client_name
 from ingestion.api.body import read_payload
-from ingestion.api.errors import error_document, field_errors_document
+from ingestion.api.errors import error_document, field_errors_document, refusal
 from ingestion.api.metrics import REGISTRY
 from ingestion.api.requests import ApiRequest
 from ingestion.api.schema import Described
-from ingestion.outcomes import Code, PayloadError, Receipt, Rejection, utc_timestamp
+from ingestion.outcomes import ANSWERS, Code, PayloadError, Receipt, Rejection, utc_timestamp
 from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.stats import queue_stats_document
 
 # A batch's answer lists so many rejections at most (contract, section 2).
 MOST_ERRORS = 1000
@@ -43,9 +45,10 @@ class IntakeView(View):
     record_type: RecordType = RECORD_TYPES["sessions"]
     batch = False
 
-    def take(self, request: ApiRequest, *, strict: bool = False) -> Receipt:
+    def take(self, request: ApiRequest) -> Receipt:
         """Hand the request's body to the intake and note the counts for the log."""
         client = client_name(request)
+        strict = self.batch and _strict(request)
         payload = read_payload(request, batch=self.batch)
         receipt = intake.accept(self.record_type, payload, source=f"api:{client}", strict=strict)
         request.log_facts.update(accepted=receipt.accepted, rejected=receipt.rejected)
@@ -57,17 +60,12 @@ class RecordView(IntakeView):
 
     schema = Described(schema.record)
 
-    def post(self, request: ApiRequest) -> Response:
+    def post(self, request: ApiRequest) -> HttpResponseBase:
         """201 where the record is on the queue, 422 where it is not valid."""
         receipt = self.take(request)
         if receipt.rejections:
             (rejection,) = receipt.rejections
-            return Response(
-                error_document(
-                    Code.INVALID_RECORD, request_id=request.request_id, errors=rejection.errors
-                ),
-                status=HTTPStatus.UNPROCESSABLE_ENTITY,
-            )
+            return refusal(request, Code.INVALID_RECORD, errors=rejection.errors)
         return Response(
             {
                 "success": True,
@@ -88,35 +86,39 @@ class BatchView(IntakeView):
 
     def post(self, request: ApiRequest) -> Response:
         """201 all accepted, 207 some, 422 none (or, with `?strict=true`, not all valid)."""
-        strict = request.GET.get("strict", "false").lower()
-        if strict not in ("true", "false"):
-            raise PayloadError(Code.MALFORMED_REQUEST)
-        receipt = self.take(request, strict=strict == "true")
-        return Response(self._document(receipt, request.request_id), status=_batch_status(receipt))
-
-    def _document(self, receipt: Receipt, request_id: str) -> dict[str, Any]:
-        total = receipt.accepted + receipt.rejected
-        document: dict[str, Any] = {
-            "success": not receipt.rejections,
-            "message": f"{receipt.accepted} of {total} records are queued.",
-            "count": receipt.accepted,
-            "rejected": receipt.rejected,
-            "queued": receipt.accepted > 0,
-            "timestamp": utc_timestamp(),
-            "errors": [_rejection_document(one) for one in receipt.rejections[:MOST_ERRORS]],
-        }
-        if receipt.rejected > MOST_ERRORS:
-            document["errors_truncated"] = True
-        if not receipt.accepted:
-            # The shape of every error, with the batch's own fields beside it.
-            document = error_document(Code.INVALID_BATCH, request_id=request_id) | document
-        return document
+        receipt = self.take(request)
+        document = _batch_document(receipt)
+        if receipt.accepted:
+            status = HTTPStatus.MULTI_STATUS if receipt.rejections else HTTPStatus.CREATED
+            return Response(document, status=status)
+        code = Code.INVALID_BATCH
+        request.log_facts["code"] = code.value
+        # The shape of every error, with the batch's own fields beside it.
+        error = error_document(code, request_id=request.request_id)
+        return Response(error | document, status=ANSWERS[code].status)
 
 
-def _batch_status(receipt: Receipt) -> HTTPStatus:
-    if not receipt.accepted:
-        return HTTPStatus.UNPROCESSABLE_ENTITY
-    return HTTPStatus.MULTI_STATUS if receipt.rejections else HTTPStatus.CREATED
+def _strict(request: ApiRequest) -> bool:
+    """Whether `?strict=true` was asked for; a word that says neither is not guessed at."""
+    word = request.GET.get("strict", "false").lower()
+    if word not in ("true", "false"):
+        raise PayloadError(Code.MALFORMED_REQUEST)
+    return word == "true"
+
+
+def _batch_document(receipt: Receipt) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "success": not receipt.rejections,
+        "message": f"Records queued: {receipt.accepted}. Records refused: {receipt.rejected}.",
+        "count": receipt.accepted,
+        "rejected": receipt.rejected,
+        "queued": receipt.accepted > 0,
+        "timestamp": utc_timestamp(),
+        "errors": [_rejection_document(one) for one in receipt.rejections[:MOST_ERRORS]],
+    }
+    if receipt.rejected > MOST_ERRORS:
+        document["errors_truncated"] = True
+    return document
 
 
 def _rejection_document(rejection: Rejection) -> dict[str, Any]:
@@ -134,27 +136,7 @@ class QueueStatsView(View):
     def get(self, request: ApiRequest) -> Response:
         """Depth, oldest age and totals, from one round trip to the store."""
         client_name(request)
-        found = dict(zip(RECORD_TYPES.values(), queues.summaries(_queue_names()), strict=True))
-        return Response(
-            {
-                "timestamp": utc_timestamp(),
-                "queues": {kind.queue_label: one.depth for kind, one in found.items()},
-                "detail": {
-                    kind.queue_label: {
-                        "queue": one.queue,
-                        "depth": one.depth,
-                        "oldest_age_seconds": one.oldest_age_seconds,
-                        "accepted": one.accepted,
-                        "rejected": one.rejected,
-                    }
-                    for kind, one in found.items()
-                },
-            }
-        )
-
-
-def _queue_names() -> list[str]:
-    return [kind.queue for kind in RECORD_TYPES.values()]
+        return Response(queue_stats_document())
 
 
 class RootView(View):
@@ -164,15 +146,28 @@ class RootView(View):
 
     def get(self, request: ApiRequest) -> HttpResponseBase:
         """JSON, or the page where the Accept header prefers HTML."""
-        document = {
+        where = endpoints()
+        document: dict[str, Any] = {
             "name": "TutorMax ingestion portal",
             "version": settings.VERSION,
             "status": "running",
-            "endpoints": endpoints(),
+            "endpoints": where,
         }
-        if request.get_preferred_type(["application/json", "text/html"]) == "text/html":
-            return render(request._request, "root.html", document)
-        return Response(document)
+        response: HttpResponseBase
+        if _prefers_html(request):
+            records = [(path, where[path], where[f"{path}_batch"]) for path in RECORD_TYPES]
+            response = render(request._request, "root.html", document | {"records": records})
+        else:
+            response = Response(document)
+        patch_vary_headers(response, ["Accept"])
+        return response
+
+
+def _prefers_html(request: ApiRequest) -> bool:
+    try:
+        return bool(request.get_preferred_type(["application/json", "text/html"]) == "text/html")
+    except ValueError:  # an Accept header that can not be read asks for nothing
+        return False
 
 
 def endpoints() -> dict[str, str]:

@@ -1,0 +1,66 @@
+"""Requests to the site's WSGI application as a web server makes them, with nothing tidied up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections
+
+from tutormax.wsgi import application
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawAnswer:
+    """What the application answered."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """The body, which must be JSON."""
+        assert self.headers["Content-Type"] == "application/json"
+        return json.loads(self.content)
+
+
+@contextmanager
+def without_database() -> Iterator[None]:
+    """Requests leave the test's database connection alone, as with Django's own test client."""
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@without_database()
+def send(method: str, path: str, body: bytes = b"", *, query: str = "", **environ: str):
+    """Send a request from this machine; `environ` goes over what a web server would say."""
+    started = []
+    chunks = application(
+        {
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "CONTENT_TYPE": "application/json",
+            "CONTENT_LENGTH": str(len(body)),
+            "REMOTE_ADDR": "127.0.0.1",
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "8000",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "wsgi.url_scheme": "http",
+            "wsgi.input": BytesIO(body),
+            **environ,
+        },
+        lambda status, headers: started.append((int(status[:3]), dict(headers))),
+    )
+    content = b"".join(chunks)
+    chunks.close()
+    ((status, headers),) = started
+    return RawAnswer(status=status, headers=headers, content=content)

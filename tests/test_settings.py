@@ -1,0 +1,342 @@
+"""Environment → settings: what is read, what wins, and what is told about a wrong value."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings as site
+
+from tutormax.checks import check_environment
+from tutormax.environment import Environment
+from tutormax.secret_key import stored_secret_key
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / ".env.example"
+
+# Every setting that comes from a variable, as one JSON text.
+_SHOW = """
+import json
+from django.conf import settings
+names = [name for name in dir(settings) if name.isupper()]
+print(json.dumps({name: getattr(settings, name) for name in names}, default=str))
+"""
+
+
+def manage(data_dir: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a command with these variables and no others of ours."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tutormax.settings",
+            "DATA_DIR": str(data_dir),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def settings_of(data_dir: Path, **environment: str) -> dict:
+    """All settings, as the site would have them with these variables."""
+    done = manage(data_dir, "shell", "--no-imports", "-c", _SHOW, **environment)
+    assert done.returncode == 0, done.stderr
+    # Some settings hold objects, shown with their address in memory.
+    return json.loads(re.sub(r" at 0x[0-9a-f]+", "", done.stdout))
+
+
+# --- Wrong values ------------------------------------------------------------------------------
+
+# Of these any text will do.
+TEXTS = {"SECRET_KEY", "ENVIRONMENT_NAME"}
+# And of these not every one that is wrong elsewhere is wrong here, or more is to be seen.
+SPECIAL = {
+    "DATA_DIR": "/dev/null/x",
+    "DATABASE_URL": "mysql://user:canary@localhost/x",
+    "REDIS_URL": "canary@localhost:6379",
+}
+WRONG = dict.fromkeys(set(site.ENVIRONMENT.variables) - TEXTS, "no such value!") | SPECIAL
+
+
+def test_every_wrong_value_is_told_by_name_with_a_hint_and_without_a_trace(tmp_path):
+    done = manage(tmp_path, "check", **WRONG)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "canary" not in done.stderr
+    findings = [line for line in done.stderr.splitlines() if "(tutormax.E" in line]
+    assert sorted(finding.split(") ")[1].split()[0] for finding in findings) == sorted(WRONG)
+    assert done.stderr.count("HINT:") == len(WRONG)
+
+
+def test_an_empty_variable_counts_as_not_set(tmp_path):
+    empty = dict.fromkeys(WRONG.keys() | TEXTS, "") | {"DATA_DIR": str(tmp_path)}
+    assert manage(tmp_path, "check", **empty).returncode == 0
+
+
+def test_a_body_that_could_never_find_room_is_told(settings):
+    settings.MAX_BUFFERED_BYTES = settings.MAX_BODY_BYTES - 1
+    assert [finding.id for finding in check_environment()] == ["tutormax.E003"]
+
+
+@pytest.fixture
+def environment(monkeypatch, tmp_path):
+    """An environment of one variable, `X`."""
+
+    def make(value: str) -> Environment:
+        monkeypatch.setenv("X", value)
+        return Environment(tmp_path / "none", must_exist=False)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [("5", 5), ("10", 10), (" 7 ", 7), ("4", None), ("11", None), ("6.5", None)],
+)
+def test_a_number_is_whole_and_within_its_bounds(environment, value, number):
+    given = environment(value)
+    assert given.number("X", 9, least=5, most=10) == (9 if number is None else number)
+    assert [problem.must_be for problem in given.problems] == (
+        ["a whole number from 5 to 10"] if number is None else []
+    )
+
+
+@pytest.mark.parametrize("value", ["true", "ON", "Yes", "1"])
+def test_a_flag_is_on(environment, value):
+    assert environment(value).flag("X", default=False) is True
+
+
+@pytest.mark.parametrize("value", ["false", "OFF", "No", "0"])
+def test_a_flag_is_off(environment, value):
+    assert environment(value).flag("X", default=True) is False
+
+
+def test_a_choice_is_taken_in_any_case_and_nothing_else(environment):
+    assert environment("WARNING").choice("X", "info", ("info", "warning")) == "warning"
+    given = environment("loud")
+    assert given.choice("X", "info", ("info", "warning")) == "info"
+    assert given.problems[0].must_be == "one of info, warning"
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [("/api", "/api"), ("api/", "/api"), ("/v1/intake/", "/v1/intake"), ("~x.y_z-1", "/~x.y_z-1")],
+)
+def test_a_prefix_has_a_slash_in_front_and_none_behind(environment, value, path):
+    given = environment(value)
+    assert given.path("X", "/default") == path
+    assert given.problems == []
+
+
+@pytest.mark.parametrize("value", ["/", "/a//b", "/a b", "/<x>", "/a?b", "/ä", "/a%20b", "/a\\b"])
+def test_what_is_no_path_leaves_the_default_and_a_problem(environment, value):
+    given = environment(value)
+    assert given.path("X", "/default") == "/default"
+    assert [problem.variable for problem in given.problems] == ["X"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["192.0.2.1", "localhost", "::", "::1", "fe80::1", "::ffff:127.0.0.1", "a-b.example.com"],
+)
+def test_a_name_or_an_address_can_be_listened_on(environment, value):
+    given = environment(value)
+    assert given.host("X", "default") == value
+    assert given.problems == []
+
+
+@pytest.mark.parametrize("value", ["a..b", ".a", "http://a", "a:80:", "[::1]", "a/b", "a" * 64])
+def test_what_is_no_host_leaves_the_default_and_a_problem(environment, value):
+    given = environment(value)
+    assert given.host("X", "default") == "default"
+    assert [problem.variable for problem in given.problems] == ["X"]
+
+
+@pytest.mark.parametrize("value", ["*", "example.com", ".example.com", "[::1]", "a, b,, 127.0.0.1"])
+def test_allowed_hosts_are_names_as_django_compares_them(environment, value):
+    given = environment(value)
+    hosts = given.allowed_hosts("X", ["default"])
+    assert hosts == [word.strip() for word in value.split(",") if word.strip()]
+    assert given.problems == []
+
+
+@pytest.mark.parametrize("value", ["a:80", "https://a", "a/", "*.example.com", "::1", "a;b"])
+def test_what_no_host_header_could_match_is_a_problem(environment, value):
+    given = environment(value)
+    assert given.allowed_hosts("X", ["default"]) == ["default"]
+    assert [problem.variable for problem in given.problems] == ["X"]
+
+
+@pytest.mark.parametrize("value", ["http://a", "https://a.b:8443", "http://[::1]:3000, http://b"])
+def test_origins_have_a_scheme_and_a_host_and_perhaps_a_port(environment, value):
+    given = environment(value)
+    assert given.origins("X", ["default"]) == value.split(", ")
+    assert given.problems == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "*",
+        "a",
+        "ftp://a",
+        "http://",
+        "http://a/",
+        "http://a?b",
+        "http://[::1",
+        "http://a:x",
+        "null",
+    ],
+)
+def test_what_is_no_origin_is_a_problem(environment, value):
+    given = environment(value)
+    assert given.origins("X", ["default"]) == ["default"]
+    assert [problem.variable for problem in given.problems] == ["X"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["postgresql://u:p@h:5432/n", "postgres://u:p%40ss@h/n", "sqlite:////srv/x.sqlite3"],
+)
+def test_a_database_address_is_read(environment, value):
+    given = environment(value)
+    assert given.database("X", "sqlite:///default")["NAME"] in ("n", "/srv/x.sqlite3")
+    assert given.problems == []
+
+
+@pytest.mark.parametrize(
+    "value", ["mysql://h/n", "h/n", "postgresql://h:x/n", "postgresql://h", "sqlite://"]
+)
+def test_what_is_no_database_address_is_a_problem(environment, value):
+    given = environment(value)
+    assert given.database("X", "sqlite:///default")["NAME"] == "default"
+    assert [problem.variable for problem in given.problems] == ["X"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["redis://localhost:x", "redis://localhost:99999", "redis://[::1", "redis://h?no_option=1"],
+)
+def test_a_store_address_that_could_never_be_opened_is_told(settings, value):
+    settings.REDIS_URL = value
+    assert [finding.id for finding in check_environment()] == ["tutormax.E002"]
+    assert value not in str(check_environment())
+
+
+# --- The file ----------------------------------------------------------------------------------
+
+
+def test_the_file_is_read_and_the_process_wins(tmp_path):
+    file = tmp_path / "portal.env"
+    file.write_text(
+        "\ufeffexport PORT=8123\n# a comment\nAPI_PREFIX='/quoted'\nLOG_LEVEL=ERROR\n"
+        'SECRET_KEY=ab#cd\nENVIRONMENT_NAME="Test #2"\n',
+        encoding="utf-8",
+    )
+    found = settings_of(tmp_path, ENV_FILE=str(file), LOG_LEVEL="WARNING")
+    assert found["PORT"] == 8123
+    assert found["API_PREFIX"] == "/quoted"
+    assert found["LOG_LEVEL"] == "WARNING"
+    assert (found["SECRET_KEY"], found["ENVIRONMENT_NAME"]) == ("ab#cd", "Test #2")
+
+
+@pytest.mark.parametrize("content", [None, b"X=\xff\n"], ids=["none", "not UTF-8"])
+def test_a_named_file_that_can_not_be_read_is_a_problem(tmp_path, content):
+    file = tmp_path / "portal.env"
+    if content is not None:
+        file.write_bytes(content)
+    problems = Environment(file, must_exist=True).problems
+    assert [problem.variable for problem in problems] == ["ENV_FILE"]
+
+
+def test_no_file_is_needed_where_none_is_named(tmp_path):
+    assert Environment(tmp_path / ".env", must_exist=False).problems == []
+    (tmp_path / ".env").mkdir()
+    problems = Environment(tmp_path / ".env", must_exist=False).problems
+    assert [problem.variable for problem in problems] == [".env"]
+
+
+def example_lines() -> dict[str, str]:
+    """The variables that the example names, with their values."""
+    lines = EXAMPLE.read_text().splitlines()
+    pairs = [line[1:].partition("=") for line in lines if line[:1] == "#" and line[1:2] != " "]
+    assert all(separator for _, separator, _ in pairs)
+    assert len({name for name, *_ in pairs}) == len(pairs)
+    return {name: value for name, _, value in pairs}
+
+
+def test_the_example_names_every_variable_and_no_other():
+    assert example_lines().keys() == set(site.ENVIRONMENT.variables)
+
+
+def test_the_example_has_the_true_defaults(tmp_path):
+    file = tmp_path / "portal.env"
+    lines = [f"{name}={value}" for name, value in example_lines().items()]
+    file.write_text("\n".join(lines))
+    all_uncommented = settings_of(tmp_path, ENV_FILE=str(file))
+    del all_uncommented["ENVIRONMENT"]
+    as_shipped = settings_of(tmp_path)
+    assert all_uncommented == {name: as_shipped[name] for name in all_uncommented}
+
+
+# --- Production --------------------------------------------------------------------------------
+
+PRODUCTION = {
+    "SECRET_KEY": "zq0-4ioV7bW9aLrT2xYcNmKdPfGhJsEu8RkB6vD1wQe3yXtZ5n",
+    "ALLOWED_HOSTS": "portal.example.com",
+    "HTTPS": "true",
+    "CSRF_TRUSTED_ORIGINS": "https://portal.example.com",
+    "REDIS_URL": "rediss://:secret@redis.example.com:6380/0",
+    "DATABASE_URL": "postgresql://portal:secret@db.example.com:5432/portal",
+}
+
+
+def test_the_deployment_check_is_clean_with_production_settings(tmp_path):
+    done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
+    assert done.returncode == 0, done.stderr
+    assert "no issues" in done.stdout
+
+
+def test_the_deployment_check_tells_what_is_missing(tmp_path):
+    lacking = PRODUCTION | {"SECRET_KEY": "", "REDIS_URL": "", "HTTPS": ""}
+    lacking |= {"OPEN_WITHOUT_KEY": "true", "DEBUG": "true"}
+    done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **lacking)
+    assert done.returncode == 1
+    for finding in ("tutormax.W001", "tutormax.W002", "tutormax.W003"):
+        assert f"({finding})" in done.stderr
+    # Django's own: no HTTPS, insecure cookies, DEBUG.
+    for finding in ("security.W008", "security.W012", "security.W016", "security.W018"):
+        assert f"({finding})" in done.stderr
+
+
+# --- What is made by itself --------------------------------------------------------------------
+
+
+def test_the_key_that_signs_sessions_is_made_once_and_for_its_owner_alone(tmp_path):
+    key = stored_secret_key(tmp_path)
+    assert len(key) >= 50
+    assert stored_secret_key(tmp_path) == key
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_where_the_key_can_not_be_kept_there_is_one_for_this_process(tmp_path):
+    assert len(stored_secret_key(tmp_path / "none")) >= 50
+
+
+def test_the_api_lives_where_the_prefix_says(tmp_path):
+    code = "from ingestion.api.views import endpoints; print(*endpoints().values())"
+    done = manage(tmp_path, "shell", "--no-imports", "-c", code, API_PREFIX="v1/intake/")
+    addresses = done.stdout.split()
+    assert {"/v1/intake/tutors", "/v1/intake/queue/stats", "/v1/intake/feedback/batch"} <= set(
+        addresses
+    )
+    assert not any(address.startswith("/api") for address in addresses)
