@@ -1,13 +1,13 @@
 """CSV text as a stream of rows, and how such text is laid out.
 
-The text must keep its line ends (`newline=""`) and have `BAD_BYTES` where bytes were no text.
+The text must keep its line ends (`newline=""`) and have
+`columns.BAD_BYTES` where bytes were no text.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,19 +15,15 @@ from enum import StrEnum
 from itertools import islice
 from typing import TextIO
 
-from ingestion.cells import converter
-from ingestion.decoding import Row
-from ingestion.outcomes import Code, FieldCode, FieldError, PayloadError
-from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.columns import field_name
+from ingestion.records import RECORD_TYPES
 
 DELIMITERS = (",", ";", "\t", "|")
-# Half a surrogate pair: text that was decoded well has none.
-BAD_BYTES = "\udcff"
 
 _HEAD_ROWS = 20
 _SNIFFED_CHARACTERS = 4096
 
-_Cells = list[str]
+Cells = list[str]
 
 
 class Encoding(StrEnum):
@@ -58,63 +54,22 @@ def find_header(head: str) -> tuple[str, int]:
     for delimiter in DELIMITERS:
         lines = _Lines(io.StringIO(head, newline=""), first=1, longest_row=len(head))
         for line, cells in islice(_split(lines, delimiter), _HEAD_ROWS):
-            named = len(ours.intersection(map(_field_name, cells or ())))
+            named = len(ours.intersection(map(field_name, cells or ())))
             if named > most_named:
                 best, most_named = (delimiter, line), named
     return best or (_sniffed_delimiter(head), 1)
 
 
-def column_names(text: TextIO, options: CsvOptions, *, longest_row: int) -> list[str]:
-    """The columns of the header row, spelled as fields are, whether we have such fields or not."""
-    return _begin(text, options, longest_row)[0]
-
-
-def rows(
-    text: TextIO, record_type: RecordType, options: CsvOptions, *, longest_row: int
-) -> Iterator[Row]:
-    """The records below the header row, blank rows passed over.
-
-    A row that can not be read, or is longer than `longest_row` characters, has a problem. Raises
-    `PayloadError` where no column is a field of the record type.
-    """
-    fields = record_type.serializer_class().fields
-    names, table = _begin(text, options, longest_row)
-    columns = [(name, converter(fields[name])) if name in fields else None for name in names]
-    if not any(columns):
-        raise PayloadError(Code.UNKNOWN_COLUMNS)
-    for line, cells in table:
-        problem = _problem(cells, len(columns))
-        if cells is None or problem is not None:
-            yield Row(line=line, problem=problem)
-        elif any(map(str.strip, cells)):
-            record = {
-                column[0]: column[1](filled)
-                for column, cell in zip(columns, cells, strict=False)
-                if column and (filled := cell.strip())
-            }
-            yield Row(line=line, value=record)
-
-
-def _problem(cells: _Cells | None, columns: int) -> FieldError | None:
-    if cells is None:
-        return _BROKEN
-    if _unreadable.search("".join(cells)):
-        return _UNREADABLE
-    # Spreadsheets like to end all rows with the same number of empty cells.
-    return _TOO_MANY_CELLS if any(map(str.strip, cells[columns:])) else None
-
-
-def _begin(
-    text: TextIO, options: CsvOptions, longest_row: int
-) -> tuple[list[str], Iterator[tuple[int, _Cells | None]]]:
-    """The names of the columns, and the rows below them."""
+def table(
+    text: TextIO, options: CsvOptions, *, longest_row: int
+) -> Iterator[tuple[int, Cells | None]]:
+    """Each row's first line and cells, the header row first; None for cells that can not be told
+    apart, or that are together longer than `longest_row` characters."""
     lines = _Lines(text, first=options.header_line, longest_row=longest_row)
-    table = _split(lines, options.delimiter)
-    _, cells = next(table, (0, None))
-    return [_field_name(cell) for cell in cells or ()], table
+    yield from _split(lines, options.delimiter)
 
 
-def _split(lines: _Lines, delimiter: str) -> Iterator[tuple[int, _Cells | None]]:
+def _split(lines: _Lines, delimiter: str) -> Iterator[tuple[int, Cells | None]]:
     """Each row's first line and cells; None for cells that can not be told apart.
 
     A quote that is never closed would take all rows after it for its cell. Strict parsing notices
@@ -180,11 +135,6 @@ class _Lines:
         return line
 
 
-def _field_name(cell: str) -> str:
-    """A column's name as a field's name: "Tutor ID" is tutor_id."""
-    return re.sub(r"[\s-]+", "_", cell.strip()).lower()
-
-
 def _sniffed_delimiter(head: str) -> str:
     # Of all that the sniffer finds only the delimiter can be trusted.
     try:
@@ -192,15 +142,3 @@ def _sniffed_delimiter(head: str) -> str:
     except csv.Error:
         return ","
     return sniffed.delimiter
-
-
-_unreadable = re.compile(r"[\x00\udc00-\udfff]")
-
-
-def _malformed(message: str) -> FieldError:
-    return FieldError(field=None, code=FieldCode.MALFORMED_LINE, message=message)
-
-
-_BROKEN = _malformed("This row's quotes do not match, or it is far longer than a valid one can be.")
-_UNREADABLE = _malformed("This row has a NUL, or bytes that are no text in the file's encoding.")
-_TOO_MANY_CELLS = _malformed("This row has more cells than the header row has columns.")

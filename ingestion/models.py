@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.files.storage import Storage, storages
 from django.db import models
 
-from ingestion.records import RECORD_TYPES
+from ingestion.records import RECORD_TYPES, RecordType
 
 
 class Right(models.Model):
@@ -20,6 +20,7 @@ class Right(models.Model):
         permissions = [
             ("view_portal", "See queues, uploads and rejections, without payloads"),
             ("upload_files", "Upload files and queue their rows"),
+            ("manage_uploads", "Act on uploads of other people"),
             ("enter_records", "Enter one record, or fix a refused one"),
             ("see_payloads", "See what messages and refused records hold"),
             ("pause_queue", "Pause and resume a queue"),
@@ -119,6 +120,9 @@ class Upload(models.Model):
         CANCELLED = "cancelled", "Cancelled"
         FAILED = "failed", "Could not be read"
 
+    # In these states a background task works on it.
+    RUNNING = (State.READING, State.QUEUEING)
+
     state = models.CharField(max_length=10, choices=State, default=State.CHECK, db_index=True)
     record_type = models.CharField(
         max_length=50,
@@ -138,8 +142,8 @@ class Upload(models.Model):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children"
     )
 
-    # How the file is read: format, encoding, delimiter, sheet, header, date order, columns.
-    reading = models.JSONField(default=dict)
+    # How the file is read, as `ingestion.uploads.layouts` writes it.
+    layout = models.JSONField(default=dict)
     # Corrections made in place: line → field → text.
     fixes = models.JSONField(default=dict)
 
@@ -153,18 +157,26 @@ class Upload(models.Model):
     rows_recalled = models.PositiveIntegerField(default=0)
     # What the review shows: causes with counts, and the first good and bad rows.
     findings = models.JSONField(default=dict)
+    # One letter for each row that is not blank, packed: what reading found of it.
+    verdicts = models.BinaryField(default=b"")
     error_file = models.FileField(storage=upload_storage, max_length=255, blank=True)
 
-    # How far the running step has come; `beat_at` shows that somebody works on it.
-    progress_bytes = models.BigIntegerField(default=0)
-    progress_line = models.PositiveBigIntegerField(default=0)
+    # The running step: who works on it, since when, how far it is. `beat_at` shows that somebody
+    # does; `waiting` says in a sentence what for.
+    claim = models.CharField(max_length=32, blank=True)
     beat_at = models.DateTimeField(null=True)
+    step_at = models.DateTimeField(null=True)
+    progress_bytes = models.BigIntegerField(default=0)
+    progress_rows = models.PositiveIntegerField(default=0)
+    progress_line = models.PositiveBigIntegerField(default=0)
+    waiting = models.CharField(max_length=500, blank=True)
     # Where the pushed chunks lie in the order of all that ever went on the queue: [first, count].
     places = models.JSONField(default=list)
 
     read_at = models.DateTimeField(null=True)
     confirmed_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    expired_at = models.DateTimeField(null=True)
     failure = models.CharField(max_length=500, blank=True)
 
     class Meta:
@@ -172,6 +184,11 @@ class Upload(models.Model):
 
     def __str__(self) -> str:
         return f"Upload {self.pk}: {self.file_name}"
+
+    @property
+    def kind(self) -> RecordType | None:
+        """The type of its records, once that is known."""
+        return RECORD_TYPES.get(self.record_type)
 
 
 class ColumnChoice(models.Model):

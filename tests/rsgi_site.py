@@ -24,6 +24,7 @@ LOGGING = logging_config(level="INFO", as_json=True)
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
 
 MAX_BODY_BYTES = int(os.environ.get("MAX_BODY_BYTES", 2**20))
+MAX_UPLOAD_BYTES = 4 * MAX_BODY_BYTES
 MAX_BUFFERED_BYTES = int(os.environ.get("MAX_BUFFERED_BYTES", 2**28))
 BODY_TIMEOUT_SECONDS = int(os.environ.get("BODY_TIMEOUT_SECONDS", 20))
 WEB_THREADS = int(os.environ.get("WEB_THREADS", 4))
@@ -97,5 +98,6 @@ def crash(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [path(view.__name__, view) for view in (echo, gate, stream, file, crash)] + [
-    path("echo/<path:rest>", lambda request, rest: echo(request))
+    path("echo/<path:rest>", lambda request, rest: echo(request)),
+    path("admin/upload/", echo),
 ]

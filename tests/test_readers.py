@@ -561,7 +561,6 @@ ODD_JSON = [
     b"[tru]",
     b"[" * 100_000,
     b"[" + b"9" * 5000 + b"]",
-    b"\xef\xbb\xbf[]",
     b'["\xff"]',
     b'["\xed\xa0\x80"]',
     b'["\xf0\x9f',
@@ -623,6 +622,11 @@ def test_a_record_of_ten_megabytes_is_refused_alone() -> None:
     assert rows[1].problem.code is FieldCode.MALFORMED_LINE
 
 
+@pytest.mark.parametrize("content", [b'[{"a": 1}]', b'{"a": 1}', b'{"a": 1}\n{"a": 2}\n'])
+def test_a_byte_order_mark_before_json_is_passed_over(content: bytes) -> None:
+    assert read(b"\xef\xbb\xbf" + content)[0].value == {"a": 1}
+
+
 def test_the_rows_before_a_break_are_given_first() -> None:
     rows = readers.read(io.BytesIO(b'[{"a": 1}, {"a": 2}, {"a": '), FileFormat.JSON, TUTORS)
     assert [next(rows).value, next(rows).value] == [{"a": 1}, {"a": 2}]
@@ -652,7 +656,7 @@ def write_many(path: Path, file_format: FileFormat) -> None:
             file.write("]")
 
 
-@pytest.mark.parametrize("file_format", FileFormat)
+@pytest.mark.parametrize("file_format", [FileFormat.CSV, FileFormat.JSON, FileFormat.NDJSON])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, file_format: FileFormat) -> None:
     path = tmp_path / "many"
     write_many(path, file_format)

@@ -323,6 +323,25 @@ def test_large_bodies_share_a_budget_that_small_ones_do_not_need(tmp_path: Path)
             wait_until(lambda: server.ask("POST /echo", large, body=bytes(LARGE)).status == 200)
 
 
+def test_a_file_from_staff_may_be_larger_than_a_body_of_the_api(server: Server) -> None:
+    body = bytes(range(256)) * (3 * 2**20 // 256)
+    length = f"Content-Length: {len(body)}"
+    form = "Content-Type: multipart/form-data; boundary=x"
+    signed_in = "Cookie: sessionid=x"
+    answer = server.ask("POST /admin/upload/", length, form, signed_in, body=body)
+    assert answer.status == 200
+    assert json.loads(answer.body)["sha256"] == hashlib.sha256(body).hexdigest()
+    for request, headers in (
+        ("POST /admin/upload/", (length, form)),
+        ("POST /admin/upload/", (length, signed_in)),
+        ("POST /echo", (length, form, signed_in)),
+    ):
+        assert server.ask(request, *headers, body=body).is_refusal(413, "body_too_large")
+    beyond = f"Content-Length: {5 * 2**20}"
+    refused = server.ask("POST /admin/upload/", beyond, form, signed_in, body=b"")
+    assert refused.is_refusal(413, "body_too_large")
+
+
 # --- what Django is told, and what the client gets back -----------------------------------------
 
 

@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from io import BytesIO
-from typing import Any, cast
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, cast
 
 import structlog
 from django.conf import settings
@@ -38,6 +38,10 @@ from tutormax.wsgi import application as django_application
 # with large bodies do not keep single records out.
 SMALL_BODY_BYTES = 64 * 1024
 
+# Beyond this a body lies in a temporary file until the request ends.
+_IN_MEMORY_BYTES = 2**20
+_UPLOAD_PATH = "/admin/upload"
+
 logger = structlog.get_logger(__name__)
 
 
@@ -47,9 +51,24 @@ class _Request:
 
     scope: Scope
     proto: HTTPProtocol
-    body: BytesIO = field(default_factory=BytesIO)
+    body: IO[bytes] = field(
+        default_factory=lambda: SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 (closed in _drop_body)
+    )
+    size_bytes: int = 0
     began: float = field(default_factory=time.perf_counter)
     refused: bool = False
+
+    @property
+    def most_bytes(self) -> int:
+        """The cap on the body. Files from staff may be larger, where they are signed in."""
+        headers = self.scope.headers
+        if (
+            self.scope.path.startswith(_UPLOAD_PATH)
+            and headers.get("content-type", "").startswith("multipart/form-data")
+            and settings.SESSION_COOKIE_NAME in headers.get("cookie", "")
+        ):
+            return settings.MAX_UPLOAD_BYTES + SMALL_BODY_BYTES  # and the form around the file
+        return settings.MAX_BODY_BYTES
 
     def refuse(self, code: Code) -> None:
         """Answer in the contract's error shape and log it; only the first refusal counts."""
@@ -90,7 +109,7 @@ class _Request:
             "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": scope.scheme,
-            "wsgi.input": BytesIO(self.body.getvalue()),
+            "wsgi.input": self.body,
             "wsgi.errors": sys.stderr,
             "wsgi.multithread": True,
             "wsgi.multiprocess": True,
@@ -108,7 +127,8 @@ class _Request:
                 joined = ("; " if name == "cookie" else ",").join(given)
                 environ[f"HTTP_{name.upper().replace('-', '_')}"] = joined
         environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
-        environ["CONTENT_LENGTH"] = str(self.body.tell())
+        environ["CONTENT_LENGTH"] = str(self.size_bytes)
+        self.body.seek(0)
         # Both spoke of the body as it was sent, and it is here now.
         environ.pop("HTTP_CONTENT_LENGTH", None)
         environ.pop("HTTP_TRANSFER_ENCODING", None)
@@ -118,7 +138,8 @@ class _Request:
 class Edge:
     """An RSGI application: read the body, then run Django with the whole request.
 
-    Bounded by settings: MAX_BODY_BYTES for one body (as sent, before unpacking),
+    Bounded by settings: MAX_BODY_BYTES for one body (as sent, before unpacking; MAX_UPLOAD_BYTES
+    for a file from staff who are signed in),
     BODY_TIMEOUT_SECONDS for all of it to arrive, MAX_BUFFERED_BYTES for the large bodies of all
     requests together, WEB_THREADS requests in Django and MAX_WAITING_REQUESTS in line for it.
     Past a bound it answers by itself (413, 408, 503) and Django hears nothing of the request.
@@ -164,7 +185,7 @@ class Edge:
             async with asyncio.timeout(settings.BODY_TIMEOUT_SECONDS):
                 headers = request.scope.headers
                 length = int(headers.get("content-length", -1))  # Granian refuses all but digits
-                if length > settings.MAX_BODY_BYTES:
+                if length > request.most_bytes:
                     request.refuse(Code.BODY_TOO_LARGE)
                     if "expect" in headers:  # it has not begun to send
                         return
@@ -186,8 +207,8 @@ class Edge:
             request.refuse(Code.MALFORMED_REQUEST)
 
     def _keep(self, request: _Request, chunk: bytes) -> None:
-        size_bytes = request.body.tell() + len(chunk)
-        if size_bytes > settings.MAX_BODY_BYTES:
+        size_bytes = request.size_bytes + len(chunk)
+        if size_bytes > request.most_bytes:
             code = Code.BODY_TOO_LARGE
         elif (
             size_bytes > SMALL_BODY_BYTES
@@ -196,14 +217,16 @@ class Edge:
             code = Code.SERVER_BUSY
         else:
             request.body.write(chunk)
+            request.size_bytes = size_bytes
             self._buffered_bytes += len(chunk)
             return
         self._drop_body(request)
         request.refuse(code)
 
     def _drop_body(self, request: _Request) -> None:
-        self._buffered_bytes -= request.body.tell()
-        request.body = BytesIO()
+        self._buffered_bytes -= request.size_bytes
+        request.size_bytes = 0
+        request.body.close()
 
     async def _run_django(self, request: _Request) -> None:
         if self._admitted >= settings.WEB_THREADS + settings.MAX_WAITING_REQUESTS:

@@ -45,13 +45,22 @@ QUEUE_LIMIT = env.number("QUEUE_LIMIT", 2_000_000, least=1)
 # How long the answer to a request with an Idempotency-Key is remembered.
 IDEMPOTENCY_SECONDS = env.number("IDEMPOTENCY_SECONDS", 24 * 3600, least=60)
 
+# --- Uploads -----------------------------------------------------------------------------------
+
+MAX_UPLOAD_BYTES = env.number("MAX_UPLOAD_BYTES", 100 * 2**20, least=1024)
+MAX_UPLOAD_ROWS = env.number("MAX_UPLOAD_ROWS", 1_000_000, least=1)
+# A workbook is a packed file: to so much it may unpack. It is read as it is unpacked.
+MAX_UNPACKED_BYTES = env.number("MAX_UNPACKED_BYTES", 512 * 2**20, least=2**20)
+UPLOAD_KEEP_DAYS = env.number("UPLOAD_KEEP_DAYS", 30, least=1, most=3650)
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+
 # --- Web server --------------------------------------------------------------------------------
 
 BODY_TIMEOUT_SECONDS = env.number("BODY_TIMEOUT_SECONDS", 30, least=1, most=3600)
 WEB_WORKERS = env.number("WEB_WORKERS", 1, least=1, most=64)
 WEB_THREADS = env.number("WEB_THREADS", 4, least=1, most=64)
 MAX_WAITING_REQUESTS = env.number("MAX_WAITING_REQUESTS", 256, least=1)
-MAX_BUFFERED_BYTES = env.number("MAX_BUFFERED_BYTES", 256 * 2**20, least=2**20)
+MAX_BUFFERED_BYTES = env.number("MAX_BUFFERED_BYTES", 2**30, least=2**20)
 SHUTDOWN_SECONDS = env.number("SHUTDOWN_SECONDS", 30, least=1, most=3600)
 
 # --- Store -------------------------------------------------------------------------------------
@@ -152,6 +161,8 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_tasks",
+    "django_tasks_db",
     "ingestion",
     "tutormax",
 ]
@@ -247,6 +258,10 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "ENFORCE_NON_BLANK_FIELDS": True,
+    "ENUM_NAME_OVERRIDES": {
+        "Code": "ingestion.outcomes.Code",
+        "FieldCode": "ingestion.outcomes.FieldCode",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.contrib import admin
 from django.urls import URLPattern, URLResolver, path, re_path
 from django.views.generic import RedirectView
 
-from ingestion.api import docs, views
+from ingestion.api import docs, intake_views, views
+from ingestion.portal.urls import portal
 from ingestion.records import RECORD_TYPES
 
 _api = settings.API_PREFIX.strip("/")
@@ -24,26 +24,26 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("openapi.json", docs.SchemaJSONView.as_view(), name="openapi-json"),
     path("openapi.yaml", docs.SchemaYAMLView.as_view(), name="openapi-yaml"),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
-    path("admin/", admin.site.urls),
+    path("admin/", portal),
 ]
 
 for kind in RECORD_TYPES.values():
     urlpatterns += [
         path(
             f"{_api}/{kind.path}",
-            views.RecordView.as_view(record_type=kind),
+            intake_views.RecordView.as_view(record_type=kind),
             name=f"record-{kind.path}",
         ),
         path(
             f"{_api}/{kind.path}/batch",
-            views.BatchView.as_view(record_type=kind),
+            intake_views.BatchView.as_view(record_type=kind),
             name=f"batch-{kind.path}",
         ),
     ]
 
 urlpatterns.append(re_path("", views.NotFoundView.as_view()))
 
-handler400 = "ingestion.api.errors.bad_request"
-handler403 = "ingestion.api.errors.permission_denied"
-handler404 = "ingestion.api.errors.page_not_found"
-handler500 = "ingestion.api.errors.server_error"
+handler400 = "tutormax.errors.bad_request"
+handler403 = "tutormax.errors.permission_denied"
+handler404 = "tutormax.errors.page_not_found"
+handler500 = "tutormax.errors.server_error"

@@ -11,7 +11,14 @@ from django.http import JsonResponse
 from rest_framework import exceptions
 
 from ingestion.api.requests import ApiRequest, IdentifiedRequest
-from ingestion.outcomes import ANSWERS, Code, FieldError, IntakeError, utc_timestamp
+from ingestion.outcomes import (
+    ANSWERS,
+    Code,
+    FieldError,
+    IntakeError,
+    QueuePausedError,
+    utc_timestamp,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -37,11 +44,15 @@ def error_document(
     request_id: str,
     errors: Sequence[FieldError] = (),
     outcome_unknown: bool = False,
+    reason: str = "",
 ) -> dict[str, Any]:
-    """The body of every refused request (contract, section 2, Errors)."""
+    """The body of every refused request (contract, section 2, Errors).
+
+    `reason` is what staff wrote when they paused a queue.
+    """
     document: dict[str, Any] = {
         "success": False,
-        "error": ANSWERS[code].sentence,
+        "error": f"{ANSWERS[code].sentence} Reason: {reason}" if reason else ANSWERS[code].sentence,
         "code": code.value,
         "timestamp": utc_timestamp(),
         "request_id": request_id,
@@ -78,10 +89,12 @@ def exception_handler(fault: Exception, context: dict[str, Any]) -> JsonResponse
     A fault of our own is logged with its trace and told as a plain 500.
     """
     headers: dict[str, str] = {}
-    outcome_unknown = False
+    facts: dict[str, Any] = {}
     if isinstance(fault, IntakeError):
         code = fault.code
-        outcome_unknown = fault.outcome_unknown
+        facts["outcome_unknown"] = fault.outcome_unknown
+        if isinstance(fault, QueuePausedError):
+            facts["reason"] = fault.reason
         if fault.retry_after_seconds is not None:
             headers["Retry-After"] = str(fault.retry_after_seconds)
     else:
@@ -94,7 +107,7 @@ def exception_handler(fault: Exception, context: dict[str, Any]) -> JsonResponse
         headers["Accept-Encoding"] = "gzip, identity"
     if code is Code.INTERNAL_ERROR:
         logger.error("request_failed", exc_info=fault)
-    return refusal(context["request"], code, headers=headers, outcome_unknown=outcome_unknown)
+    return refusal(context["request"], code, headers=headers, **facts)
 
 
 def bad_request(request: IdentifiedRequest, exception: Exception) -> JsonResponse:

@@ -9,13 +9,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
-from ingestion.outcomes import ANSWERS, Code, FieldCode
+from ingestion.api.shapes import (
+    BatchErrorSerializer,
+    BatchReceiptSerializer,
+    ErrorSerializer,
+    HealthSerializer,
+    LiveSerializer,
+    QueueDetailSerializer,
+    ReadySerializer,
+    ReceiptSerializer,
+    RootSerializer,
+)
+from ingestion.outcomes import ANSWERS, Code
 from ingestion.records import RECORD_TYPES, RecordType
 
 _TIMESTAMP = "2024-05-14T10:00:00.123456Z"
@@ -46,145 +56,6 @@ _INTAKE_CODES = (
     Code.STORE_OUT_OF_MEMORY,
     Code.STORE_ERROR,
 )
-
-
-class TextFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """Our text fields, with the pattern that they really hold."""
-
-    target_class = "ingestion.fields.Text"
-    match_subclasses = True
-
-    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
-        """The JSON schema of the field."""
-        text = self.target
-        shape: dict[str, Any] = {"type": "string"}
-        if not text.allow_blank:
-            shape["minLength"] = 1
-        if text.max_length is not None:
-            shape["maxLength"] = text.max_length
-        if text.format:
-            shape["format"] = text.format
-        if text.pattern and text.allow_blank:
-            # Beside a plain `pattern` drf-spectacular offers the empty text once more, as one of
-            # two forms of which only one may fit; the empty text fits both.
-            shape["allOf"] = [{"pattern": text.pattern}]
-        elif text.pattern:
-            shape["pattern"] = text.pattern
-        return shape
-
-
-class FieldErrorSerializer(serializers.Serializer[Any]):
-    """One reason why a record was refused."""
-
-    field = serializers.CharField(
-        allow_null=True,
-        help_text="The field, `subjects[2]` for an entry of a list, null for the whole record.",
-    )
-    code = serializers.ChoiceField(choices=[code.value for code in FieldCode])
-    message = serializers.CharField(help_text="For people; never repeats a value.")
-
-
-class RejectionSerializer(serializers.Serializer[Any]):
-    """One record of a batch that was refused."""
-
-    index = serializers.IntegerField(min_value=0, help_text="Its place in the batch, from 0.")
-    line = serializers.IntegerField(
-        min_value=1, required=False, help_text="Its line, from 1 (NDJSON only)."
-    )
-    id = serializers.CharField(
-        allow_null=True, help_text="The record's id where it was given and is valid."
-    )
-    errors = FieldErrorSerializer(many=True)  # type: ignore[assignment]
-
-
-class ReceiptSerializer(serializers.Serializer[Any]):
-    """The record lies on the queue."""
-
-    success = serializers.BooleanField()
-    message = serializers.CharField()
-    id = serializers.CharField(help_text="The record's id.")
-    queued = serializers.BooleanField()
-    timestamp = serializers.DateTimeField()
-
-
-class BatchReceiptSerializer(serializers.Serializer[Any]):
-    """What became of each record of a batch."""
-
-    success = serializers.BooleanField(help_text="True when every record was accepted.")
-    message = serializers.CharField()
-    count = serializers.IntegerField(help_text="How many records are on the queue.")
-    rejected = serializers.IntegerField(help_text="How many records were refused.")
-    queued = serializers.BooleanField(help_text="Whether anything was queued.")
-    timestamp = serializers.DateTimeField()
-    errors = RejectionSerializer(  # type: ignore[assignment]
-        many=True, help_text="The first 1,000 rejections, in order."
-    )
-    errors_truncated = serializers.BooleanField(
-        required=False, help_text="True when there are more rejections than listed."
-    )
-
-
-class ErrorSerializer(serializers.Serializer[Any]):
-    """Nothing of the request was queued (unless `outcome` says that it is not known)."""
-
-    success = serializers.BooleanField()
-    error = serializers.CharField(help_text="One sentence for people.")
-    code = serializers.ChoiceField(choices=[code.value for code in Code])
-    errors = FieldErrorSerializer(many=True, required=False)  # type: ignore[assignment]
-    outcome = serializers.ChoiceField(choices=["unknown"], required=False)
-    timestamp = serializers.DateTimeField()
-    request_id = serializers.CharField()
-
-
-class BatchErrorSerializer(BatchReceiptSerializer):
-    """A batch of which nothing was queued, in the shape of every error and that of a batch."""
-
-    error = serializers.CharField()
-    code = serializers.ChoiceField(choices=[Code.INVALID_BATCH.value])
-    request_id = serializers.CharField()
-
-
-class QueueDetailSerializer(serializers.Serializer[Any]):
-    """One queue."""
-
-    queue = serializers.CharField(help_text="The list's key in Redis.")
-    depth = serializers.IntegerField()
-    oldest_age_seconds = serializers.FloatField(allow_null=True)
-    accepted = serializers.IntegerField(help_text="Since the store's data began.")
-    rejected = serializers.IntegerField(help_text="Since the store's data began.")
-
-
-class HealthSerializer(serializers.Serializer[Any]):
-    """How the portal is."""
-
-    status = serializers.ChoiceField(choices=["healthy", "degraded"])
-    timestamp = serializers.DateTimeField()
-    redis_connected = serializers.BooleanField()
-    version = serializers.CharField()
-
-
-class LiveSerializer(serializers.Serializer[Any]):
-    """The process runs."""
-
-    live = serializers.BooleanField()
-    timestamp = serializers.DateTimeField()
-
-
-class ReadySerializer(serializers.Serializer[Any]):
-    """Whether a request could be accepted safely, and if not, why."""
-
-    ready = serializers.BooleanField()
-    reasons = serializers.ListField(child=serializers.CharField())
-    timestamp = serializers.DateTimeField()
-
-
-class RootSerializer(serializers.Serializer[Any]):
-    """What this is."""
-
-    name = serializers.CharField()
-    version = serializers.CharField()
-    status = serializers.ChoiceField(choices=["running"])
-    endpoints = serializers.DictField(child=serializers.CharField())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,6 +122,24 @@ _REQUEST_ID_PARAMETER = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="An id of yours for this request; it comes back and stands in the log.",
 )
+# For every POST of records.
+_IDEMPOTENCY_HEADERS = (
+    OpenApiParameter(
+        "Idempotency-Key",
+        {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"},
+        OpenApiParameter.HEADER,
+        description="A name of yours for this request, such as a UUID. The same request with the "
+        f"same key is answered the same within {settings.IDEMPOTENCY_SECONDS:,} seconds and "
+        "queued once, however often it is sent.",
+    ),
+    OpenApiParameter(
+        "Idempotent-Replayed",
+        bool,
+        OpenApiParameter.HEADER,
+        response=[201, 207, 422],
+        description="`true` where this request came before and this is its first answer.",
+    ),
+)
 _ANSWER_HEADERS = (
     OpenApiParameter(
         "X-Request-ID",
@@ -281,6 +170,7 @@ def record(view: Any) -> Operation:
         f"{settings.MAX_BODY_BYTES:,} bytes, packed and unpacked.",
         request={"application/json": kind.serializer_class},
         examples=(_record_example(kind),),
+        parameters=_IDEMPOTENCY_HEADERS,
         responses={
             201: OpenApiResponse(
                 ReceiptSerializer,
@@ -389,6 +279,7 @@ def batch(view: Any) -> Operation:
                 description="With `true`, one bad record keeps the whole batch off the queue.",
                 default=False,
             ),
+            *_IDEMPOTENCY_HEADERS,
         ),
         responses={
             201: OpenApiResponse(
@@ -403,7 +294,10 @@ def batch(view: Any) -> Operation:
             422: OpenApiResponse(
                 BatchErrorSerializer,
                 "No record is valid, or not all are and `strict` was asked for; nothing is queued.",
-                [_example("none", refused)],
+                [
+                    _example("none", refused),
+                    _example(Code.KEY_REUSED.value, _error_example_value(Code.KEY_REUSED)),
+                ],
             ),
         },
     )

@@ -1,4 +1,4 @@
-"""The machine face: parse, ask the intake, answer. Nothing is decided here."""
+"""The machine face beside the intake: what this is, how it is, and its numbers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from ingestion import intake, queues
+from ingestion import queues
 from ingestion.api import schema
 from ingestion.api.access import client_name
-from ingestion.api.body import read_payload
-from ingestion.api.errors import error_document, field_errors_document, refusal
 from ingestion.api.metrics import REGISTRY
 from ingestion.api.requests import ApiRequest
 from ingestion.api.schema import Described
-from ingestion.outcomes import ANSWERS, Code, PayloadError, Receipt, Rejection, utc_timestamp
-from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.outcomes import Code, utc_timestamp
+from ingestion.records import RECORD_TYPES
 from ingestion.stats import queue_stats_document
-
-# A batch's answer lists so many rejections at most (contract, section 2).
-MOST_ERRORS = 1000
 
 
 class View(APIView):
@@ -37,95 +32,6 @@ class View(APIView):
 
     # Preflights of browsers are answered before a view is reached.
     http_method_names = ["get", "head", "post"]
-
-
-class IntakeView(View):
-    """What the two ways to send records share. `record_type` comes with the route."""
-
-    record_type: RecordType = RECORD_TYPES["sessions"]
-    batch = False
-
-    def take(self, request: ApiRequest) -> Receipt:
-        """Hand the request's body to the intake and note the counts for the log."""
-        client = client_name(request)
-        strict = self.batch and _strict(request)
-        payload = read_payload(request, batch=self.batch)
-        receipt = intake.accept(self.record_type, payload, source=f"api:{client}", strict=strict)
-        request.log_facts.update(accepted=receipt.accepted, rejected=receipt.rejected)
-        return receipt
-
-
-class RecordView(IntakeView):
-    """POST one record."""
-
-    schema = Described(schema.record)
-
-    def post(self, request: ApiRequest) -> HttpResponseBase:
-        """201 where the record is on the queue, 422 where it is not valid."""
-        receipt = self.take(request)
-        if receipt.rejections:
-            (rejection,) = receipt.rejections
-            return refusal(request, Code.INVALID_RECORD, errors=rejection.errors)
-        return Response(
-            {
-                "success": True,
-                "message": f"The {self.record_type.title} is queued.",
-                "id": receipt.ids[0],
-                "queued": True,
-                "timestamp": utc_timestamp(),
-            },
-            status=HTTPStatus.CREATED,
-        )
-
-
-class BatchView(IntakeView):
-    """POST many records: a JSON array, or NDJSON."""
-
-    schema = Described(schema.batch)
-    batch = True
-
-    def post(self, request: ApiRequest) -> Response:
-        """201 all accepted, 207 some, 422 none (or, with `?strict=true`, not all valid)."""
-        receipt = self.take(request)
-        document = _batch_document(receipt)
-        if receipt.accepted:
-            status = HTTPStatus.MULTI_STATUS if receipt.rejections else HTTPStatus.CREATED
-            return Response(document, status=status)
-        code = Code.INVALID_BATCH
-        request.log_facts["code"] = code.value
-        # The shape of every error, with the batch's own fields beside it.
-        error = error_document(code, request_id=request.request_id)
-        return Response(error | document, status=ANSWERS[code].status)
-
-
-def _strict(request: ApiRequest) -> bool:
-    """Whether `?strict=true` was asked for; a word that says neither is not guessed at."""
-    word = request.GET.get("strict", "false").lower()
-    if word not in ("true", "false"):
-        raise PayloadError(Code.MALFORMED_REQUEST)
-    return word == "true"
-
-
-def _batch_document(receipt: Receipt) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "success": not receipt.rejections,
-        "message": f"Records queued: {receipt.accepted}. Records refused: {receipt.rejected}.",
-        "count": receipt.accepted,
-        "rejected": receipt.rejected,
-        "queued": receipt.accepted > 0,
-        "timestamp": utc_timestamp(),
-        "errors": [_rejection_document(one) for one in receipt.rejections[:MOST_ERRORS]],
-    }
-    if receipt.rejected > MOST_ERRORS:
-        document["errors_truncated"] = True
-    return document
-
-
-def _rejection_document(rejection: Rejection) -> dict[str, Any]:
-    document: dict[str, Any] = {"index": rejection.index}
-    if rejection.line is not None:
-        document["line"] = rejection.line
-    return document | {"id": rejection.id, "errors": field_errors_document(rejection.errors)}
 
 
 class QueueStatsView(View):

@@ -16,7 +16,7 @@ GROUPS = {
     "Viewer": VIEWER,
     "Uploader": UPLOADER,
     "Operator": OPERATOR,
-    "Admin": [*{*UPLOADER, *OPERATOR}, "manage_keys"],
+    "Admin": [*{*UPLOADER, *OPERATOR}, "manage_uploads", "manage_keys"],
 }
 # Accounts are the stock admin's own pages.
 ACCOUNTS = ["view_user", "add_user", "change_user", "delete_user", "view_group"]

@@ -67,6 +67,11 @@ class Script:
         except redis_exceptions.RedisError as fault:
             _raise_store_error(fault, sent=sent)
 
+    def add_to(self, pipeline: Any, keys: Sequence[str]) -> None:
+        """Add a run of a script that only reads to a pipeline, for `read`."""
+        # By its text: a pipeline can not ask again where the store has forgotten its scripts.
+        pipeline.eval(self._text, len(keys), *keys)
+
 
 def client() -> Redis:
     """The shared client, for reading through `read`."""

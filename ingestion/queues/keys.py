@@ -55,6 +55,35 @@ class Keys:
         """List: messages that staff took off, for putting them back."""
         return f"{{{self.queue}}}:copies:{name}"
 
+    @property
+    def leases(self) -> str:
+        """Sorted set: the consumers, by the millisecond at which their lease ends."""
+        return f"{{{self.queue}}}:leases"
+
+    @property
+    def consumers(self) -> str:
+        """Hash: what each consumer says of itself, as JSON."""
+        return f"{{{self.queue}}}:consumers"
+
+    def claimed(self, consumer: str) -> str:
+        """List: the messages that a consumer holds, the one claimed last at the left."""
+        return f"{{{self.queue}}}:claimed:{consumer}"
+
+    @property
+    def attempts(self) -> str:
+        """Hash: how many attempts at a message failed, by the SHA-1 of its bytes."""
+        return f"{{{self.queue}}}:attempts"
+
+    @property
+    def dead(self) -> str:
+        """List: the dead letters, the newest at the left."""
+        return f"{{{self.queue}}}:dead"
+
+    @property
+    def reasons(self) -> str:
+        """Hash: why and when a message became a dead letter, as JSON, by the SHA-1 of its bytes."""
+        return f"{{{self.queue}}}:reasons"
+
 
 def this_minute() -> tuple[int, int]:
     """The hour since 1970 and the minute in it, as the hashes of numbers are named."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import json
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -12,13 +14,26 @@ import msgspec
 
 from ingestion.queues.connection import Script, client, read
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
+from ingestion.queues.numbers import (
+    QueueHistory,
+    QueueSummary,
+    Span,
+    StoreHealth,
+    ask_numbers,
+    ask_store,
+    is_wrong_type,
+    read_numbers,
+    read_store,
+    replies_of,
+)
 
 _take_off = Script("take_off")
 _put_back = Script("put_back")
 
 COPIES_TTL_SECONDS = 7 * 24 * 3600
-# Finding goes through so many messages at most, from the newest on.
-FIND_WITHIN = 10_000
+# Staff look at, find in and take off so many messages from either end at most: what a page costs
+# never grows with the depth. What lies between comes within reach as consumers read on.
+REACH = 10_000
 _SLICE = 1000
 
 
@@ -51,6 +66,63 @@ class _Envelope(msgspec.Struct):
     source: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """`count` messages from place `first` on (from 0), the next to be taken first or the newest."""
+
+    first: int
+    count: int
+    newest_first: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Search:
+    """The messages whose record has this id, among the newest `REACH`, the newest first."""
+
+    id_field: str
+    record_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detail:
+    """Everything that the page of one queue shows, from one round trip.
+
+    `copies` is how many messages that were taken off are still kept, by the name they have.
+    """
+
+    summary: QueueSummary
+    history: QueueHistory
+    store: StoreHealth
+    messages: tuple[Message, ...]
+    copies: Mapping[str, int]
+
+
+def detail(
+    queue: str, *, hours: int, listing: Window | Search, copies: Sequence[str] = ()
+) -> Detail:
+    """The numbers of the last `hours`, the messages of `listing`, and what is left of `copies`.
+
+    Raises `StoreError`.
+    """
+    span = Span.until_now(hours)
+    pipeline = client().pipeline(transaction=False)
+    ask_numbers(pipeline, queue, span)
+    pipeline.lrange(queue, *_bounds(listing))
+    for name in copies:
+        pipeline.llen(Keys(queue).copies(name))
+    ask_store(pipeline)
+    replies = replies_of(pipeline, forgive_last=True)
+    summary, history = read_numbers(replies, queue, span)
+    found = next(replies)
+    return Detail(
+        summary=summary,
+        history=history,
+        messages=() if is_wrong_type(found) else _listed(listing, found),
+        copies={name: next(replies) for name in copies},
+        store=read_store(replies),
+    )
+
+
 def window(queue: str, *, first: int, count: int, newest_first: bool = False) -> list[Message]:
     """`count` messages from place `first` on, the next to be taken first (or the newest first).
 
@@ -58,40 +130,51 @@ def window(queue: str, *, first: int, count: int, newest_first: bool = False) ->
     """
     if count < 1:  # Redis would take a range that ends at -1 for the whole list
         return []
-    if newest_first:
-        found = _slice(queue, first, first + count - 1)
-    else:
-        found = _slice(queue, -first - count, -first - 1)[::-1]
-    return [_message(raw) for raw in found]
+    listing = Window(first=first, count=count, newest_first=newest_first)
+    return list(_listed(listing, _slice(queue, *_bounds(listing))))
 
 
-def find(queue: str, id_field: str, record_id: str) -> list[Message]:
-    """The messages whose record has this id, among the newest `FIND_WITHIN`.
+def named(queue: str, names: Collection[str], *, newest_first: bool) -> dict[str, Message]:
+    """The messages with these names, among `REACH` from one end. Raises `StoreError`.
 
-    Raises `StoreError`.
+    A name that is not found stands for a message that a consumer has taken by now.
     """
-    # The id is looked for in the raw bytes first: only what could match is decoded.
-    needle = msgspec.json.encode(record_id)
-    return [
-        message
-        for raw in _newest(queue, FIND_WITHIN)
-        if needle in raw
-        and (message := _message(raw)).problem is None
-        and message.data.get(id_field) == record_id
-    ]
+    # One range, not several: a consumer that takes in between would move some past the look.
+    whole = Window(first=0, count=REACH, newest_first=newest_first)
+    return {
+        name: _message(raw)
+        for raw in _slice(queue, *_bounds(whole))
+        if (name := _name(raw)) in names
+    }
 
 
-def take_off(queue: str, messages: Sequence[bytes], *, name: str, newest: bool = False) -> int:
+def take_off(
+    queue: str,
+    messages: Sequence[bytes],
+    *,
+    name: str,
+    newest: bool = False,
+    within: int | None = None,
+) -> int:
     """Take exactly these messages off and keep copies under `name` for `COPIES_TTL_SECONDS`.
 
-    `messages` come the oldest first. Gives how many were still there: a consumer may have been
-    faster. Raises `StoreError`.
+    They are looked for from the oldest message on, or from the newest, through the whole queue or
+    `within` so many. Gives how many were still there: a consumer may have been faster. Raises
+    `StoreError`.
     """
     keys = Keys(queue)
     hour, minute = this_minute()
     taken: int = _take_off(
         (queue, keys.copies(name), keys.totals, keys.counts(hour)),
-        (minute, NUMBERS_TTL_SECONDS, COPIES_TTL_SECONDS, 1 if newest else -1, *messages),
+        (
+            minute,
+            NUMBERS_TTL_SECONDS,
+            COPIES_TTL_SECONDS,
+            "newest" if newest else "oldest",
+            2**31 if within is None else within,
+            secrets.token_hex(),
+            *messages,
+        ),
     )
     return taken
 
@@ -107,20 +190,12 @@ def put_back(queue: str, name: str) -> int:
     return count
 
 
-def copies(queue: str, names: Sequence[str]) -> dict[str, int]:
-    """How many copies are kept under each of `names`, in one round trip. Raises `StoreError`."""
-    keys = Keys(queue)
-    pipeline = client().pipeline(transaction=False)
-    for name in names:
-        pipeline.llen(keys.copies(name))
-    return dict(zip(names, read(pipeline.execute), strict=True))
-
-
 def of_upload(queue: str, upload: int, *, since: datetime) -> Iterator[list[bytes]]:
     """The messages of an upload that nobody has taken, in slices, the newest first.
 
-    Looks from the newest message on and ends at the first that was queued before `since`, so its
-    cost is what came in since then, not the queue's depth. Raises `StoreError`.
+    The caller takes each slice off before it asks for the next: the places of the others count on
+    it. Looks from the newest message on and ends at the first that was queued before `since`, so
+    its cost is what came in since then, not the queue's depth. Raises `StoreError`.
     """
     source = f"upload:{upload}#"
     needle = source.encode()
@@ -144,16 +219,34 @@ def _slice(queue: str, first: int, last: int) -> list[bytes]:
     return found
 
 
-def _newest(queue: str, count: int) -> Iterator[bytes]:
-    pipeline = client().pipeline(transaction=False)
-    for first in range(0, count, _SLICE):
-        pipeline.lrange(queue, first, first + _SLICE - 1)
-    for slice_ in read(pipeline.execute):
-        yield from slice_
+def _bounds(listing: Window | Search) -> tuple[int, int]:
+    if isinstance(listing, Search):
+        return 0, REACH - 1
+    last = listing.first + listing.count - 1
+    return (listing.first, last) if listing.newest_first else (-last - 1, -listing.first - 1)
+
+
+def _listed(listing: Window | Search, found: list[bytes]) -> tuple[Message, ...]:
+    if isinstance(listing, Window):
+        return tuple(_message(raw) for raw in (found if listing.newest_first else found[::-1]))
+    # The id is looked for in the raw bytes first, as either kind of JSON writes it: only what could
+    # match is decoded.
+    needles = {msgspec.json.encode(listing.record_id), json.dumps(listing.record_id).encode()}
+    return tuple(
+        message
+        for raw in found
+        if any(needle in raw for needle in needles)
+        and (message := _message(raw)).problem is None
+        and message.data.get(listing.id_field) == listing.record_id
+    )
+
+
+def _name(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()[:32]
 
 
 def _message(raw: bytes) -> Message:
-    name = hashlib.sha256(raw).hexdigest()[:32]
+    name = _name(raw)
     try:
         msgspec.json.decode(raw)
         envelope = msgspec.json.decode(raw, type=_Envelope)

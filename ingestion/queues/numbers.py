@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, Self
 
 import msgspec
 from redis.exceptions import RedisError, ResponseError
@@ -39,8 +40,9 @@ class QueueSummary:
 class Minute:
     """One minute of one queue.
 
-    `depth` is the depth at its end and `taken` what consumers took in it; both None where nothing
-    looked at the queue in that minute.
+    `depth` is the depth when it was last looked at, for the minute that still runs this very
+    moment; `taken` is what consumers took since the last minute with a depth. Both are None where
+    nothing looked at the queue in that minute.
     """
 
     begins_at: datetime
@@ -52,19 +54,38 @@ class Minute:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueHistory:
-    """The last minutes of one queue, the oldest first, and the causes of its rejections."""
+    """The last minutes of one queue, the oldest first; the last of them still runs.
+
+    `causes` is how often each code was the cause of a rejection in the last 24 hours.
+    """
 
     minutes: tuple[Minute, ...]
     causes: Mapping[str, int]
 
 
+class Durability(StrEnum):
+    """What the store promises of an accepted record should its machine lose power."""
+
+    ALWAYS = "always"  # it is on the disk before it is acknowledged
+    EVERY_SECOND = "everysec"  # the last second may be lost
+    SYSTEM = "no"  # written down, to the disk when the system likes
+    APPEND_ONLY = "append-only"  # one of the three above: the store does not say which
+    SNAPSHOTS = "snapshots"  # what came in since the last snapshot may be lost
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreHealth:
-    """What the store says of itself. `reasons` says why it can not take records; empty is well."""
+    """What the store says of itself. `reasons` says why it can not take records; empty is well.
+
+    What the store does not tell is None, as hosted ones do; `max_memory_bytes` also where there is
+    no limit. `durability` is only asked for by `overview` and `detail`.
+    """
 
     reasons: tuple[str, ...]
     version: str | None = None
     used_memory_bytes: int | None = None
+    max_memory_bytes: int | None = None
+    durability: Durability | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,13 +97,39 @@ class Overview:
     store: StoreHealth
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """The last `hours` up to this moment, as the keys of numbers are named."""
+
+    now: datetime
+    hour: int
+    minute: int
+    hours: int
+
+    @classmethod
+    def until_now(cls, hours: int) -> Self:
+        """The span that ends with this moment."""
+        hour, minute = this_minute()
+        return cls(now=datetime.now(UTC), hour=hour, minute=minute, hours=hours)
+
+    @property
+    def shown(self) -> range:
+        """The hours to read; one more than asked for, since the first one is not whole."""
+        return range(self.hour - self.hours, self.hour + 1)
+
+    @property
+    def caused(self) -> range:
+        """The hours whose causes of rejection are told."""
+        return range(self.hour - 23, self.hour + 1)
+
+
 def summaries(queues: Iterable[str]) -> list[QueueSummary]:
     """Depth, oldest age and totals of the queues, in one round trip. Raises `StoreError`."""
     names = list(queues)
     pipeline = client().pipeline(transaction=False)
     for queue in names:
         _ask_summary(pipeline, queue)
-    replies = iter(_replies(pipeline))
+    replies = replies_of(pipeline)
     now = datetime.now(UTC)
     return [_summary(queue, replies, now) for queue in names]
 
@@ -90,40 +137,20 @@ def summaries(queues: Iterable[str]) -> list[QueueSummary]:
 def overview(queues: Iterable[str], *, hours: int) -> Overview:
     """Summaries, the last `hours` of each queue, and the store, in one round trip.
 
-    Causes of rejection are those of the last 24 hours whatever `hours` is. Raises `StoreError`.
+    Raises `StoreError`.
     """
     names = list(queues)
-    now = datetime.now(UTC)
-    hour, minute = this_minute()
-    # One hour more than shown: a minute's flow needs the depth before it.
-    shown = range(hour - hours, hour + 1)
-    caused = range(hour - 23, hour + 1)
+    span = Span.until_now(hours)
     pipeline = client().pipeline(transaction=False)
     for queue in names:
-        keys = Keys(queue)
-        _ask_summary(pipeline, queue)
-        for one in shown:
-            pipeline.hgetall(keys.counts(one))
-        for one in caused:
-            pipeline.hgetall(keys.causes(one))
-    pipeline.info()
-    replies = iter(_replies(pipeline))
-    found = []
-    histories = []
-    for queue in names:
-        found.append(_summary(queue, replies, now))
-        by_hour = {one: next(replies) for one in shown}
-        causes: Counter[str] = Counter()
-        for _ in caused:
-            causes.update({key.decode(): int(n) for key, n in next(replies).items()})
-        histories.append(
-            QueueHistory(
-                minutes=_minutes(by_hour, last=hour * 60 + minute, count=hours * 60),
-                causes=dict(causes.most_common()),
-            )
-        )
+        ask_numbers(pipeline, queue, span)
+    ask_store(pipeline)
+    replies = replies_of(pipeline, forgive_last=True)
+    found = [read_numbers(replies, queue, span) for queue in names]
     return Overview(
-        summaries=tuple(found), histories=tuple(histories), store=_health(next(replies))
+        summaries=tuple(summary for summary, _ in found),
+        histories=tuple(history for _, history in found),
+        store=read_store(replies),
     )
 
 
@@ -140,15 +167,78 @@ def sample_depths(queues: Iterable[str]) -> None:
 
     Pushes note it too; this is for the minutes in which consumers take and nothing comes in.
     """
-    names = list(queues)
     hour, minute = this_minute()
-    depths = [one.depth for one in summaries(names)]
     pipeline = client().pipeline(transaction=False)
-    for queue, depth in zip(names, depths, strict=True):
-        key = Keys(queue).counts(hour)
-        pipeline.hset(key, f"depth:{minute}", depth)
+    for one in summaries(queues):
+        if one.broken:
+            continue
+        key = Keys(one.queue).counts(hour)
+        pipeline.hset(key, f"depth:{minute}", one.depth)
         pipeline.expire(key, NUMBERS_TTL_SECONDS)
-    read(pipeline.execute)
+    replies_of(pipeline)
+
+
+# --- Questions that go out together, and their answers in the same order ------------------------
+
+
+def ask_numbers(pipeline: Any, queue: str, span: Span) -> None:
+    """Ask for what `read_numbers` gives."""
+    keys = Keys(queue)
+    _ask_summary(pipeline, queue)
+    for hour in span.shown:
+        pipeline.hgetall(keys.counts(hour))
+    for hour in span.caused:
+        pipeline.hgetall(keys.causes(hour))
+
+
+def read_numbers(
+    replies: Iterator[Any], queue: str, span: Span
+) -> tuple[QueueSummary, QueueHistory]:
+    """A queue at this moment and what became of it in `span`."""
+    summary = _summary(queue, replies, span.now)
+    by_hour = {hour: _numbers(next(replies)) for hour in span.shown}
+    causes: Counter[str] = Counter()
+    for _ in span.caused:
+        causes.update(_numbers(next(replies)))
+    if not summary.broken:
+        by_hour[span.hour][f"depth:{span.minute}"] = summary.depth
+    minutes = _minutes(by_hour, last=span.hour * 60 + span.minute, count=span.hours * 60)
+    return summary, QueueHistory(minutes=minutes, causes=dict(causes.most_common()))
+
+
+def ask_store(pipeline: Any) -> None:
+    """Ask for what `read_store` gives; hosted stores may refuse the second, so it goes last."""
+    pipeline.info()
+    pipeline.config_get("append*")
+
+
+def read_store(replies: Iterator[Any]) -> StoreHealth:
+    """What the store says of itself."""
+    info = next(replies)
+    config = next(replies)
+    return _health(info, {} if isinstance(config, RedisError) else config)
+
+
+def replies_of(pipeline: Any, *, forgive_last: bool = False) -> Iterator[Any]:
+    """The replies of one round trip. Raises `StoreError`.
+
+    A key of the wrong type gives its error as reply; every other error is raised, but for the last
+    one with `forgive_last`.
+    """
+
+    def execute() -> list[Any]:
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        for reply in replies[:-1] if forgive_last else replies:
+            if isinstance(reply, RedisError) and not is_wrong_type(reply):
+                raise reply
+        return replies
+
+    return iter(read(execute))
+
+
+def is_wrong_type(reply: object) -> bool:
+    """Whether something else than was expected lies at the key."""
+    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE")
 
 
 def _ask_summary(pipeline: Any, queue: str) -> None:
@@ -159,41 +249,31 @@ def _ask_summary(pipeline: Any, queue: str) -> None:
     pipeline.get(keys.pause)
 
 
-def _replies(pipeline: Any) -> list[Any]:
-    """The replies; a key of the wrong type gives its error as reply, every other one is raised."""
-
-    def execute() -> list[Any]:
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
-        for reply in replies:
-            if isinstance(reply, RedisError) and not _is_wrong_type(reply):
-                raise reply
-        return replies
-
-    found: list[Any] = read(execute)
-    return found
-
-
-def _is_wrong_type(reply: object) -> bool:
-    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE")
-
-
-def _summary(queue: str, replies: Any, now: datetime) -> QueueSummary:
+def _summary(queue: str, replies: Iterator[Any], now: datetime) -> QueueSummary:
     depth, oldest, totals, pause = (next(replies) for _ in range(4))
-    broken = _is_wrong_type(depth)
-    total = {name.decode(): int(n) for name, n in totals.items()}
-    accepted = total.get("accepted", 0)
+    broken = is_wrong_type(depth)
+    total = Counter(_numbers(totals))
+    gone = total["accepted"] + total["put_back"] - total["taken_off"] - (0 if broken else depth)
     return QueueSummary(
         queue=queue,
         depth=0 if broken else depth,
         oldest_age_seconds=None if broken else age_seconds(oldest, now),
-        accepted=accepted,
-        rejected=total.get("rejected", 0),
-        taken=0
-        if broken
-        else max(0, accepted + total.get("put_back", 0) - total.get("taken_off", 0) - depth),
-        pause=msgspec.json.decode(pause, type=Pause) if pause else None,
+        accepted=total["accepted"],
+        rejected=total["rejected"],
+        taken=0 if broken else max(0, gone),
+        pause=_pause(pause, now),
         broken=broken,
     )
+
+
+def _pause(reply: Any, now: datetime) -> Pause | None:
+    if reply is None or is_wrong_type(reply):
+        return None
+    try:
+        return msgspec.json.decode(reply, type=Pause)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Set by hand, by somebody with a shell: it keeps messages out all the same.
+        return Pause(reason="set outside the portal", by="unknown", since=now)
 
 
 def age_seconds(message: bytes | None, now: datetime) -> float | None:
@@ -213,39 +293,48 @@ class _Envelope(msgspec.Struct):
     queued_at: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
+def _numbers(reply: Any) -> dict[str, int]:
+    """A hash of counts; what somebody else put there is passed over."""
+    if is_wrong_type(reply):
+        return {}
+    return {
+        name.decode(errors="replace"): int(value)
+        for name, value in reply.items()
+        if value.removeprefix(b"-").isdigit()
+    }
+
+
 def _minutes(
-    by_hour: Mapping[int, Mapping[bytes, bytes]], *, last: int, count: int
+    by_hour: Mapping[int, Mapping[str, int]], *, last: int, count: int
 ) -> tuple[Minute, ...]:
     """The `count` minutes that end with minute `last` (since 1970), the oldest first."""
     found = []
     before: int | None = None
     for at in range(last - count, last + 1):
         hour, minute = divmod(at, 60)
-
-        def number(name: str, hour: int = hour, minute: int = minute) -> int | None:
-            value = by_hour[hour].get(f"{name}:{minute}".encode())
-            return None if value is None else int(value)
-
-        accepted = number("accepted") or 0
-        depth = number("depth")
+        counts = by_hour[hour]
+        accepted = counts.get(f"accepted:{minute}", 0)
+        depth = counts.get(f"depth:{minute}")
         taken = None
-        if depth is not None and before is not None:
-            moved = (number("put_back") or 0) - (number("taken_off") or 0)
-            taken = max(0, before + accepted + moved - depth)
+        if depth is not None:
+            if before is not None:
+                put_back = counts.get(f"put_back:{minute}", 0)
+                taken_off = counts.get(f"taken_off:{minute}", 0)
+                taken = max(0, before + accepted + put_back - taken_off - depth)
+            before = depth
         found.append(
             Minute(
                 begins_at=datetime.fromtimestamp(at * 60, UTC),
                 accepted=accepted,
-                rejected=number("rejected") or 0,
+                rejected=counts.get(f"rejected:{minute}", 0),
                 depth=depth,
                 taken=taken,
             )
         )
-        before = depth
     return tuple(found[1:])
 
 
-def _health(info: Mapping[str, Any]) -> StoreHealth:
+def _health(info: Mapping[str, Any], config: Mapping[str, str] | None = None) -> StoreHealth:
     reasons = []
     # Some hosted stores leave parts of INFO out; what is not said counts as well.
     if info.get("loading"):
@@ -257,4 +346,15 @@ def _health(info: Mapping[str, Any]) -> StoreHealth:
         reasons=tuple(reasons),
         version=None if version is None else str(version),
         used_memory_bytes=info.get("used_memory"),
+        max_memory_bytes=info.get("maxmemory") or None,
+        durability=_durability(info, config or {}),
     )
+
+
+def _durability(info: Mapping[str, Any], config: Mapping[str, str]) -> Durability | None:
+    appends = config.get("appendonly", {1: "yes", 0: "no"}.get(info.get("aof_enabled", -1)))
+    if appends is None:
+        return None
+    if appends == "no":
+        return Durability.SNAPSHOTS
+    return Durability(config.get("appendfsync", Durability.APPEND_ONLY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -9,12 +10,15 @@ import msgspec
 from ingestion.queues.connection import client, read
 from ingestion.queues.keys import Keys
 
+_FIXED_TTL_SECONDS = 7 * 24 * 3600
+
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """A refused record as it is kept: when, by which client, why, and what was sent.
 
-    `errors` are (field, code, message); `record` is the JSON value that was sent, None where it was
-    no object.
+    `errors` are (field, code, message); `record` is the object that was sent, None where it was no
+    object or can not be kept. `queue` is where it did not come to lie, `fixed_by` the id of the record that staff
+    sent in its place.
     """
 
     id: str
@@ -23,17 +27,31 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     record_id: str | None
     errors: tuple[tuple[str | None, str, str], ...]
     record: dict[str, object] | None
+    queue: str = ""
+    fixed_by: str | None = None
 
 
-def refusals(queue: str, count: int) -> list[tuple[Refusal, str | None]]:
-    """The newest `count`, each with the id of the record that fixed it. Raises `StoreError`."""
-    keys = Keys(queue)
+def refusals(queues: Iterable[str]) -> list[Refusal]:
+    """All that are kept of these queues, the newest first, from one round trip.
+
+    Raises `StoreError`.
+    """
+    names = list(queues)
     pipeline = client().pipeline(transaction=False)
-    pipeline.lrange(keys.rejections, 0, count - 1)
-    pipeline.hgetall(keys.fixed)
-    kept, fixed = read(pipeline.execute)
-    found = [msgspec.json.decode(raw, type=Refusal) for raw in kept]
-    return [(one, _text(fixed.get(one.id.encode()))) for one in found]
+    for queue in names:
+        pipeline.lrange(Keys(queue).rejections, 0, -1)  # the push keeps it short
+        pipeline.hgetall(Keys(queue).fixed)
+    replies = iter(read(pipeline.execute))
+    found = []
+    for queue in names:
+        kept, fixed = next(replies), next(replies)
+        for raw in kept:
+            one = msgspec.json.decode(raw, type=Refusal)
+            by = fixed.get(one.id.encode())
+            found.append(
+                msgspec.structs.replace(one, queue=queue, fixed_by=by.decode() if by else None)
+            )
+    return sorted(found, key=lambda one: one.at, reverse=True)
 
 
 def mark_fixed(queue: str, refusal_id: str, record_id: str) -> None:
@@ -41,9 +59,5 @@ def mark_fixed(queue: str, refusal_id: str, record_id: str) -> None:
     keys = Keys(queue)
     pipeline = client().pipeline(transaction=False)
     pipeline.hset(keys.fixed, refusal_id, record_id)
-    pipeline.expire(keys.fixed, 7 * 24 * 3600)
+    pipeline.expire(keys.fixed, _FIXED_TTL_SECONDS)
     read(pipeline.execute)
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode()
