@@ -5,25 +5,37 @@ has been called, it can be started by itself.
 """
 
 import os
+import resource
 
 import django
 from django.conf import settings
 from granian import Granian
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
+
+_CONNECTIONS = 4096
 
 
 def main() -> None:
     """Serve until told to stop; running requests are finished."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tutormax.settings")
     django.setup()
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     Granian(
         "tutormax.rsgi:application",
         address=settings.HOST,
         port=settings.PORT,
         interface=Interfaces.RSGI,
-        websockets=False,
         workers=settings.WEB_WORKERS,
+        # A body without a length, which HTTP/2 allows, would pass for one that broke off.
+        http=HTTPModes.http1,
+        websockets=False,
+        # Slow and idle clients cost a socket each: room for many, little memory, not for long.
+        backlog=_CONNECTIONS,
+        backpressure=_CONNECTIONS,
+        http1_settings=HTTP1Settings(max_buffer_size=64 * 1024, header_read_timeout=10_000),
         # A worker that died is replaced, and one that does not end is ended.
         respawn_failed_workers=True,
         workers_kill_timeout=settings.SHUTDOWN_SECONDS,
