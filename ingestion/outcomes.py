@@ -236,7 +236,8 @@ ANSWERS = MappingProxyType(
         Code.STORE_ANSWER_LOST: Answer(
             status=HTTPStatus.SERVICE_UNAVAILABLE,
             sentence="The connection to the queue's store broke after the records were sent: "
-            "they may or may not be on the queue.",
+            "they may or may not be on the queue. Send the same request again with the same "
+            "Idempotency-Key to be sure.",
         ),
         Code.STORE_LOADING: Answer(
             status=HTTPStatus.SERVICE_UNAVAILABLE,

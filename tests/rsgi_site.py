@@ -20,6 +20,7 @@ from tutormax.logs import logging_config
 SECRET_KEY = "for the tests alone"
 ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "tests.rsgi_site"
+STATIC_URL = "/static/"
 LOGGING = logging_config(level="INFO", as_json=True)
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
 
@@ -97,7 +98,9 @@ def crash(request: HttpRequest) -> HttpResponse:
     return _Broken()
 
 
-urlpatterns = [path(view.__name__, view) for view in (echo, gate, stream, file, crash)] + [
+urlpatterns = [
+    path(view.__name__, view, name=view.__name__) for view in (echo, gate, stream, file, crash)
+] + [
     path("echo/<path:rest>", lambda request, rest: echo(request)),
     path("admin/upload/", echo),
 ]

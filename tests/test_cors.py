@@ -57,7 +57,9 @@ def test_the_front_end_can_read_the_answer_and_its_headers(post):
     answer = post("/api/tutors", TUTOR, Origin=OURS)
     assert answer.status_code == 201
     assert answer["Access-Control-Allow-Origin"] == OURS
-    assert answer["Access-Control-Expose-Headers"] == "Retry-After, X-Request-ID"
+    assert answer["Access-Control-Expose-Headers"] == (
+        "Idempotent-Replayed, Retry-After, X-Request-ID"
+    )
 
 
 def test_the_front_end_can_read_a_refusal_too(post, client):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 from django.conf import settings
 from django.http import HttpResponse
+from django.urls import Resolver404, ResolverMatch, resolve
 
 from ingestion.api.requests import IdentifiedRequest
 from tutormax.request_id import request_id
@@ -36,7 +37,7 @@ class RequestLogMiddleware:
         logger.info(
             "request",
             method=request.method,
-            path=_loggable_path(request),
+            path=logged_path(request.path, request.resolver_match),
             status=response.status_code,
             duration_ms=round((time.perf_counter() - began) * 1000, 2),
             **request.log_facts,
@@ -44,11 +45,16 @@ class RequestLogMiddleware:
         return response
 
 
-def _loggable_path(request: IdentifiedRequest) -> str:
-    """The address as it is routed: the rest of it, like an address that is none of ours, is the
-    sender's text and may hold anything."""
-    match = request.resolver_match
-    if match is not None and match.url_name:
-        return f"/{match.route}"
-    # Static files are answered before anything is routed.
-    return settings.STATIC_URL if request.path.startswith(settings.STATIC_URL) else "unknown"
+def logged_path(path: str, match: ResolverMatch | None = None) -> str:
+    """The address as it is routed (`match`, where that is known already).
+
+    The rest of an address, like one that is none of ours, is the sender's text and may hold
+    anything.
+    """
+    if path.startswith(settings.STATIC_URL):  # answered before anything is routed
+        return settings.STATIC_URL
+    try:
+        match = match or resolve(path)
+    except Resolver404:
+        return "unknown"
+    return f"/{match.route}" if match.url_name else "unknown"

@@ -31,6 +31,7 @@ from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope  # type: ignore[att
 
 from ingestion.api.errors import error_document
 from ingestion.outcomes import ANSWERS, Code
+from tutormax.middleware import logged_path
 from tutormax.request_id import request_id
 from tutormax.wsgi import application as django_application
 
@@ -86,7 +87,7 @@ class _Request:
         logger.info(
             "request",
             method=scope.method,
-            path=scope.path,
+            path=logged_path(scope.path),
             status=int(status),
             duration_ms=round((time.perf_counter() - self.began) * 1000, 2),
             request_id=name,
@@ -170,7 +171,7 @@ class Edge:
             if not request.refused:
                 await self._run_django(request)
         except Exception:
-            logger.exception("request_failed", path=scope.path)
+            logger.exception("request_failed", path=logged_path(scope.path))
             request.refuse(Code.INTERNAL_ERROR)
         finally:
             self._drop_body(request)

@@ -120,7 +120,7 @@ CORS_ALLOW_HEADERS = (
     "idempotency-key",
     "x-request-id",
 )
-CORS_EXPOSE_HEADERS = ("Retry-After", "X-Request-ID")
+CORS_EXPOSE_HEADERS = ("Idempotent-Replayed", "Retry-After", "X-Request-ID")
 
 # Set where a proxy in front speaks HTTPS: cookies then travel over HTTPS alone, and plain
 # requests are sent there.

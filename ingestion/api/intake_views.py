@@ -1,0 +1,165 @@
+"""POST of records: parse, ask the intake, answer. Nothing is decided here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.http import HttpResponse
+
+from ingestion import intake
+from ingestion.api import schema
+from ingestion.api.access import client_name
+from ingestion.api.body import read_payload
+from ingestion.api.errors import error_document, field_errors_document
+from ingestion.api.requests import ApiRequest
+from ingestion.api.schema import Described
+from ingestion.api.views import View
+from ingestion.decoding import Payload
+from ingestion.intake import Idempotency
+from ingestion.outcomes import ANSWERS, Code, PayloadError, Receipt, Rejection, utc_timestamp
+from ingestion.records import RECORD_TYPES, RecordType
+
+# A batch's answer lists so many rejections at most (contract, section 2).
+MOST_ERRORS = 1000
+
+_KEY = re.compile(r"[!-~]{1,255}")
+
+
+class IntakeView(View):
+    """What the two ways to send records share. `record_type` comes with the route."""
+
+    record_type: RecordType = RECORD_TYPES["sessions"]
+    batch = False
+
+    def post(self, request: ApiRequest) -> HttpResponse:
+        """Hand the body to the intake and tell what became of it.
+
+        With an `Idempotency-Key` the answer is remembered with the push, and the same request gets
+        the same bytes again.
+        """
+        client = client_name(request)
+        strict = self.batch and _strict(request)
+        payload = read_payload(request, batch=self.batch)
+
+        def answer(receipt: Receipt) -> bytes:
+            status, document = self.tell(receipt, request)
+            return b"%d %s" % (status, msgspec.json.encode(document))
+
+        receipt = intake.accept(
+            self.record_type,
+            payload,
+            source=f"api:{client}",
+            strict=strict,
+            idempotency=_idempotency(request, client, payload, answer, strict=strict),
+        )
+        status, _, body = (receipt.answer or answer(receipt)).partition(b" ")
+        request.log_facts.update(accepted=receipt.accepted, rejected=receipt.rejected)
+        return HttpResponse(
+            body,
+            status=int(status),
+            content_type="application/json",
+            headers={"Idempotent-Replayed": "true"} if receipt.replayed else None,
+        )
+
+    def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, dict[str, Any]]:
+        """Status and body for this receipt."""
+        raise NotImplementedError
+
+
+class RecordView(IntakeView):
+    """One record: 201 where it is on the queue, 422 where it is not valid."""
+
+    schema = Described(schema.record)
+
+    def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, dict[str, Any]]:
+        """The receipt of one record, or the fields at fault."""
+        if receipt.rejections:
+            (rejection,) = receipt.rejections
+            return _refused(Code.INVALID_RECORD, request, errors=rejection.errors)
+        return HTTPStatus.CREATED, {
+            "success": True,
+            "message": f"The {self.record_type.title} is queued.",
+            "id": receipt.ids[0],
+            "queued": True,
+            "timestamp": utc_timestamp(),
+        }
+
+
+class BatchView(IntakeView):
+    """Many records, a JSON array or NDJSON: 201 where all are queued, 207 some, 422 none.
+
+    With `?strict=true`, 422 also where not all are valid.
+    """
+
+    schema = Described(schema.batch)
+    batch = True
+
+    def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, dict[str, Any]]:
+        """Counts, and the first rejections."""
+        document: dict[str, Any] = {
+            "success": not receipt.rejections,
+            "message": f"Records queued: {receipt.accepted}. Records refused: {receipt.rejected}.",
+            "count": receipt.accepted,
+            "rejected": receipt.rejected,
+            "queued": receipt.accepted > 0,
+            "timestamp": utc_timestamp(),
+            "errors": [_rejection_document(one) for one in receipt.rejections[:MOST_ERRORS]],
+        }
+        if receipt.rejected > MOST_ERRORS:
+            document["errors_truncated"] = True
+        if receipt.accepted:
+            return HTTPStatus.MULTI_STATUS if receipt.rejections else HTTPStatus.CREATED, document
+        # The shape of every error, with the batch's own fields beside it.
+        status, error = _refused(Code.INVALID_BATCH, request)
+        return status, error | document
+
+
+def _refused(code: Code, request: ApiRequest, **facts: Any) -> tuple[HTTPStatus, dict[str, Any]]:
+    request.log_facts["code"] = code.value
+    return ANSWERS[code].status, error_document(code, request_id=request.request_id, **facts)
+
+
+def _idempotency(
+    request: ApiRequest,
+    client: str,
+    payload: Payload,
+    answer: Callable[[Receipt], bytes],
+    *,
+    strict: bool,
+) -> Idempotency | None:
+    """By the Idempotency-Key header, where there is one; a key counts per client and address."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key):
+        raise PayloadError(Code.INVALID_KEY)
+    name = "\n".join((client, request.path, key))
+    content = hashlib.sha256(payload.content)
+    content.update(f"{payload.framing} {strict}".encode())
+    return Idempotency(
+        request=hashlib.sha256(name.encode()).hexdigest(),
+        fingerprint=content.hexdigest(),
+        ttl_seconds=settings.IDEMPOTENCY_SECONDS,
+        answer=answer,
+    )
+
+
+def _strict(request: ApiRequest) -> bool:
+    """Whether `?strict=true` was asked for; a word that says neither is not guessed at."""
+    word = request.GET.get("strict", "false").lower()
+    if word not in ("true", "false"):
+        raise PayloadError(Code.MALFORMED_REQUEST)
+    return word == "true"
+
+
+def _rejection_document(rejection: Rejection) -> dict[str, Any]:
+    document: dict[str, Any] = {"index": rejection.index}
+    if rejection.line is not None:
+        document["line"] = rejection.line
+    return document | {"id": rejection.id, "errors": field_errors_document(rejection.errors)}

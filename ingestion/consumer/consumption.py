@@ -1,0 +1,87 @@
+"""Who takes from the queues, for people who look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from ingestion.consumer.claims import Says
+from ingestion.queues.connection import Script, client, read
+from ingestion.queues.keys import Keys
+
+_consumption = Script("consumption")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsumerSummary:
+    """A consumer as the store knows it; by the store's clock.
+
+    `alive` is False where its lease ran out: what it holds goes back to the queue as soon as
+    another consumer runs. `host`, `pid`, `since` and `last_heartbeat_at` are None where it did not
+    say them.
+    """
+
+    name: str
+    in_flight: int
+    alive: bool
+    host: str | None = None
+    pid: int | None = None
+    since: datetime | None = None
+    last_heartbeat_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Consumption:
+    """What is taken from one queue at one moment: by whom, and what became a dead letter."""
+
+    queue: str
+    consumers: tuple[ConsumerSummary, ...]
+    dead: int
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are in the hands of consumers."""
+        return sum(one.in_flight for one in self.consumers)
+
+
+def consumption(queues: Iterable[str]) -> list[Consumption]:
+    """Consumers, messages in flight and dead letters of the queues, in one round trip.
+
+    Consumers that take with a plain `RPOP` are not seen. Raises `StoreError`.
+    """
+    names = list(queues)
+    pipeline = client().pipeline(transaction=False)
+    for queue in names:
+        keys = Keys(queue)
+        _consumption.add_to(pipeline, (keys.leases, keys.consumers, keys.dead, keys.claimed("")))
+    return [
+        Consumption(
+            queue=queue, consumers=tuple(_summary(one, now) for one in consumers), dead=dead
+        )
+        for queue, (now, dead, consumers) in zip(names, read(pipeline.execute), strict=True)
+    ]
+
+
+def _summary(one: Any, now: int) -> ConsumerSummary:
+    name, said, lease_ends, in_flight = one
+    summary = {
+        "name": name.decode(errors="replace"),
+        "in_flight": in_flight,
+        "alive": lease_ends > now,
+    }
+    try:
+        says = msgspec.json.decode(said, type=Says)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # it speaks the bare protocol
+        return ConsumerSummary(**summary)
+    ends_at = datetime.fromtimestamp(lease_ends / 1000, UTC)
+    return ConsumerSummary(
+        **summary,
+        host=says.host,
+        pid=says.pid,
+        since=says.since,
+        last_heartbeat_at=ends_at - timedelta(seconds=says.lease_seconds),
+    )

@@ -1,0 +1,100 @@
+"""Messages that consumers gave up on: look at them, put them back, or throw them away."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from ingestion.queues import Message, window
+from ingestion.queues.connection import Script, client, read
+from ingestion.queues.keys import Keys
+
+_settle_dead = Script("settle_dead")
+
+_SLICE = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadLetter:
+    """A message that failed too often: why the last attempt failed, how many did, and when.
+
+    The three are None where another program put the message among the dead letters.
+    """
+
+    message: Message
+    reason: str | None = None
+    attempts: int | None = None
+    died_at: datetime | None = None
+
+
+class _Why(msgspec.Struct):
+    reason: str
+    attempts: int
+    died_at_ms: int
+
+
+def dead_letters(
+    queue: str, *, first: int, count: int, newest_first: bool = False
+) -> list[DeadLetter]:
+    """`count` dead letters from place `first` (from 0) on, the oldest first or the newest.
+
+    Takes two round trips, however many there are. Raises `StoreError`.
+    """
+    keys = Keys(queue)
+    messages = window(keys.dead, first=first, count=count, newest_first=newest_first)
+    if not messages:
+        return []
+    ids = [hashlib.sha1(one.raw, usedforsecurity=False).hexdigest() for one in messages]
+    reasons = read(lambda: client().hmget(keys.reasons, ids))
+    return [_letter(message, why) for message, why in zip(messages, reasons, strict=True)]
+
+
+def put_back(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> int:
+    """Put these dead letters back on the queue, in their order, the next to be taken.
+
+    They get all their attempts anew. `messages` come the oldest first, a thousand or so; they are
+    looked for from the oldest dead letter on, or from the newest. Gives how many were still there.
+    Raises `StoreError`.
+    """
+    return _settle(queue, "put_back", messages, newest)
+
+
+def put_back_all(queue: str) -> int:
+    """Put all dead letters of this moment back. Gives how many. Raises `StoreError`."""
+    keys = Keys(queue)
+    left = total = read(lambda: client().llen(keys.dead))
+    # The newest first, so that slice after slice the older ones lie before the newer ones.
+    while left > 0 and (
+        newest := window(keys.dead, first=0, count=min(left, _SLICE), newest_first=True)
+    ):
+        left -= put_back(queue, [one.raw for one in reversed(newest)], newest=True)
+    return int(total - left)
+
+
+def discard(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> int:
+    """Throw these dead letters away for good. Otherwise as `put_back`."""
+    return _settle(queue, "discard", messages, newest)
+
+
+def _settle(queue: str, what: str, messages: Sequence[bytes], newest: bool) -> int:
+    keys = Keys(queue)
+    settled: int = _settle_dead(
+        (keys.dead, keys.reasons, queue), (what, 1 if newest else -1, *messages)
+    )
+    return settled
+
+
+def _letter(message: Message, why: bytes | None) -> DeadLetter:
+    if why is None:
+        return DeadLetter(message=message)
+    told = msgspec.json.decode(why, type=_Why)
+    return DeadLetter(
+        message=message,
+        reason=told.reason,
+        attempts=told.attempts,
+        died_at=datetime.fromtimestamp(told.died_at_ms / 1000, UTC),
+    )

@@ -1,0 +1,146 @@
+"""The life of a consumer: claim, deliver, acknowledge, again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+from typing import TypeVar
+
+import structlog
+
+from ingestion.consumer.claims import LEASE_SECONDS, MAX_ATTEMPTS, Claimed, Consumer, GivenBack
+from ingestion.outcomes import Code, StoreError
+from ingestion.queues import Pause
+
+logger = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
+
+# A failed message is held before it is tried again: 1 s, then twice as long each time.
+_FIRST_BACKOFF_SECONDS = 1.0
+_ASK_AGAIN_SECONDS = 1.0
+
+
+class DeliveryError(Exception):
+    """Messages can not be delivered at all, through no fault of theirs. The text is for people."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Tally:
+    """What became of the messages: dealt with, attempts that failed, dead letters.
+
+    `pause` is set where the work ended because the queue rests.
+    """
+
+    done: int = 0
+    failed: int = 0
+    dead: int = 0
+    pause: Pause | None = None
+
+
+def consume(
+    queue: str,
+    deliver: Callable[[Sequence[bytes]], None],
+    *,
+    stopping: Event,
+    batch_size: int = 1,
+    most: int | None = None,
+    drain: bool = False,
+    lease_seconds: float = LEASE_SECONDS,
+) -> Tally:
+    """Deliver messages, up to `batch_size` at once, until `stopping` is set.
+
+    Ends sooner after `most` messages, or with `drain` where the queue is empty or paused. When
+    `deliver` returns, its messages are acknowledged. What it raises counts as a failed attempt at
+    each of them: they go back to the queue after a while, or to the dead letters. `DeliveryError`
+    counts for nothing and ends the work, with the messages on the queue again.
+
+    Waits through outages of the store. Raises `StoreError` where it fails at the start, or in a way
+    that does not pass, and `DeliveryError`.
+    """
+    tally = Tally()
+    with Consumer(queue, lease_seconds=lease_seconds) as consumer:
+        logger.info("consumer_started", queue=queue, consumer=consumer.name)
+        try:
+            while not stopping.is_set() and (most is None or tally.done < most):
+                count = batch_size if most is None else min(batch_size, most - tally.done)
+                claim = _insist(partial(consumer.claim, count, wait=not drain), stopping)
+                if not claim.messages:
+                    if drain:
+                        tally.pause = claim.pause
+                        break
+                    if claim.pause is not None:
+                        stopping.wait(_ASK_AGAIN_SECONDS)
+                    continue
+                messages = [one.raw for one in claim.messages]
+                fault = _fault_of(deliver, messages)
+                if fault is None:
+                    _acknowledge(consumer, messages, stopping)
+                    tally.done += len(messages)
+                else:
+                    tally.dead += _give_back(consumer, claim.messages, fault, stopping).dead
+                    tally.failed += len(messages)
+        finally:
+            logger.info(
+                "consumer_stopped",
+                queue=queue,
+                consumer=consumer.name,
+                done=tally.done,
+                failed=tally.failed,
+                dead=tally.dead,
+            )
+    return tally
+
+
+def _fault_of(
+    deliver: Callable[[Sequence[bytes]], None], messages: Sequence[bytes]
+) -> BaseException | None:
+    try:
+        deliver(messages)
+    except DeliveryError:
+        raise
+    # A handler may raise anything; where it ends the process, that must count too, or its message
+    # would end every process that comes.
+    except (Exception, SystemExit) as fault:  # noqa: BLE001 (the reason goes with the message)
+        return fault
+    return None
+
+
+def _acknowledge(consumer: Consumer, messages: Sequence[bytes], stopping: Event) -> None:
+    held = _insist(lambda: consumer.acknowledge(messages), stopping)
+    if held < len(messages):
+        # The lease ran out over them, or the first answer to this was lost.
+        logger.warning("messages_not_held", consumer=consumer.name, count=len(messages) - held)
+
+
+def _give_back(
+    consumer: Consumer, claimed: Sequence[Claimed], fault: BaseException, stopping: Event
+) -> GivenBack:
+    attempts = max(one.attempts for one in claimed) + 1
+    if attempts < MAX_ATTEMPTS:
+        stopping.wait(_FIRST_BACKOFF_SECONDS * 2 ** (attempts - 1))
+    kind = type(fault).__name__
+    found = _insist(lambda: consumer.give_back(reason=f"{kind}: {fault}"), stopping)
+    logger.warning(
+        "delivery_failed",
+        consumer=consumer.name,
+        fault=kind,
+        attempts=attempts,
+        returned=found.returned,
+        dead=found.dead,
+    )
+    return found
+
+
+def _insist(call: Callable[[], _T], stopping: Event) -> _T:
+    """What `call` gives, through an outage of the store; once `stopping` is set it gets one try."""
+    while True:
+        last = stopping.is_set()
+        try:
+            return call()
+        except StoreError as fault:
+            if last or fault.code is Code.STORE_ERROR:
+                raise
+        stopping.wait(_ASK_AGAIN_SECONDS)

@@ -1,0 +1,234 @@
+"""`manage.py consume`: takes messages off a queue, to a file, to a pipe, or to a function."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from importlib import import_module
+from io import FileIO
+from threading import Event
+from types import FrameType
+from typing import Any
+
+import msgspec
+from django.core.management.base import CommandError, CommandParser
+
+from ingestion.consumer import MAX_ATTEMPTS, DeliveryError, consume
+from ingestion.management.store_command import StoreCommand
+from ingestion.records import RECORD_TYPES
+
+_LARGEST_BATCH = 1000
+
+
+class Command(StoreCommand):
+    """Delivers each message at least once, and takes it off only after it is delivered."""
+
+    help = (
+        "Takes messages off a queue and writes them as NDJSON to standard output, to a file, or "
+        "hands them to a Python function. A message is taken off only once its line is written "
+        "or the function returned; what a killed consumer had in hand comes again within half a "
+        f"minute. A message that fails {MAX_ATTEMPTS} times becomes a dead letter (see the command "
+        "dead_letters). SIGTERM or Ctrl-C finishes the message in hand; a second one does not "
+        "wait. While the queue is paused nothing is taken."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Which queue, where to, how many."""
+        parser.add_argument("type", choices=list(RECORD_TYPES), help="whose queue to take from")
+        target = parser.add_mutually_exclusive_group()
+        target.add_argument(
+            "--output", metavar="FILE", help="append to this file, not to standard output"
+        )
+        target.add_argument(
+            "--handler",
+            metavar="PACKAGE.MODULE:FUNCTION",
+            type=_handler,
+            help="call this with each message, a dict; with --batch-size, with a list of them. "
+            "Raising anything gives them back",
+        )
+        parser.add_argument(
+            "--batch-size",
+            metavar="N",
+            type=_batch_size,
+            help=f"take up to N messages at once, up to {_LARGEST_BATCH} (default: one by one)",
+        )
+        parser.add_argument(
+            "--max", metavar="N", type=_count, help="stop after N messages are delivered"
+        )
+        parser.add_argument(
+            "--drain", action="store_true", help="stop when the queue is empty, do not wait"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Consume until told to stop."""
+        with _stopped_by_signals() as stopping, _delivery(options) as deliver:
+            try:
+                tally = consume(
+                    RECORD_TYPES[options["type"]].queue,
+                    deliver,
+                    stopping=stopping,
+                    batch_size=options["batch_size"] or 1,
+                    most=options["max"],
+                    drain=options["drain"],
+                )
+            except DeliveryError as fault:
+                raise CommandError(str(fault)) from fault
+            except KeyboardInterrupt as fault:
+                raise CommandError(
+                    "Stopped in the middle of a message; it is on the queue again."
+                ) from fault
+        if tally.pause is not None:
+            raise CommandError(
+                "The queue is paused: resume it in the portal, or leave out --drain to wait."
+            )
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[Event]:
+    """An event that the first SIGTERM or SIGINT sets; the second acts as if this were not here."""
+    stopping = Event()
+    before = {word: signal.getsignal(word) for word in (signal.SIGTERM, signal.SIGINT)}
+
+    def stop(word: int, frame: FrameType | None) -> None:
+        stopping.set()
+        restore()
+
+    def restore() -> None:
+        for word, handler in before.items():
+            signal.signal(word, handler)
+
+    for word in before:
+        signal.signal(word, stop)
+    try:
+        yield stopping
+    finally:
+        restore()
+
+
+@contextmanager
+def _delivery(options: dict[str, Any]) -> Iterator[Callable[[Sequence[bytes]], None]]:
+    """What to do with claimed messages: it returns once they are delivered."""
+    handler = options["handler"]
+    if handler and options["batch_size"]:
+        yield lambda messages: handler([msgspec.json.decode(one) for one in messages])
+    elif handler:
+        yield lambda messages: handler(msgspec.json.decode(messages[0]))
+    elif options["output"]:
+        with _appending(options["output"]) as file:
+            yield partial(_append, file)
+    else:
+        # Unbuffered: nothing may be left over to be written after it was given back.
+        with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as file:
+            yield partial(_print, file)
+
+
+@contextmanager
+def _appending(name: str) -> Iterator[FileIO]:
+    """The file, its last line whole, and no other consumer's as long as it is open."""
+    import fcntl  # not on Windows, where the other ways must still work
+
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(name, "a+b", buffering=0))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _mend_last_line(file)
+        except BlockingIOError as fault:
+            raise CommandError(
+                f"Another consumer writes to {name}: give each a file of its own."
+            ) from fault
+        except OSError as fault:
+            raise CommandError(f"{name} can not be appended to: {fault.strerror}.") from fault
+        yield file
+
+
+def _mend_last_line(file: FileIO) -> None:
+    """Cut off a line that a consumer was killed over: its message was not taken, and comes again.
+
+    What can not be such a line is left as it is, and ended.
+    """
+    start = end = file.seek(0, os.SEEK_END)
+    tail = b""
+    while start and b"\n" not in tail:
+        start = max(0, start - 2**20)
+        file.seek(start)
+        tail = file.read(2**20) + tail
+    last = tail.rpartition(b"\n")[2]
+    if last.startswith(b"{") and not _is_json(last):
+        file.truncate(end - len(last))
+    elif last:
+        file.write(b"\n")
+
+
+def _append(file: FileIO, messages: Sequence[bytes]) -> None:
+    lines = _lines(messages)
+    start = file.seek(0, os.SEEK_END)
+    try:
+        _write(file, lines)
+        os.fsync(file.fileno())
+    except OSError as fault:
+        file.truncate(start)
+        raise DeliveryError(
+            f"{file.name} can not be written: {fault.strerror}. The messages in hand are on the "
+            "queue again."
+        ) from fault
+
+
+def _print(file: FileIO, messages: Sequence[bytes]) -> None:
+    lines = _lines(messages)
+    try:
+        _write(file, lines)
+    except OSError as fault:
+        raise DeliveryError(
+            f"Standard output takes no more: {fault.strerror}. The messages in hand are on the "
+            "queue again."
+        ) from fault
+
+
+def _write(file: FileIO, lines: bytes) -> None:
+    rest = memoryview(lines)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _lines(messages: Sequence[bytes]) -> bytes:
+    """The messages as NDJSON. Raises where one is no JSON."""
+    for one in messages:
+        msgspec.json.decode(one)  # `format` alone lets broken UTF-8 pass
+    return b"".join(msgspec.json.format(one, indent=-1) + b"\n" for one in messages)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _handler(path: str) -> Callable[[Any], object]:
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as fault:
+        raise ArgumentTypeError(f"there is no {path}: {fault}") from fault
+    if not callable(found):
+        raise ArgumentTypeError(f"{path} is no function")
+    handler: Callable[[Any], object] = found
+    return handler
+
+
+def _batch_size(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _LARGEST_BATCH:
+        raise ArgumentTypeError(f"write a whole number from 1 to {_LARGEST_BATCH}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError("write a whole number from 1 on")
+    return int(text)

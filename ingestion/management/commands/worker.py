@@ -1,0 +1,87 @@
+"""`manage.py worker`: the background work on uploads."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+import structlog
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, close_old_connections, connection
+from django.utils.crypto import get_random_string
+from django_tasks_db.management.commands.db_worker import Worker
+
+from ingestion import queues
+from ingestion.outcomes import StoreError
+from ingestion.records import RECORD_TYPES
+from ingestion.uploads import actions, tasks, work
+
+logger = structlog.get_logger(__name__)
+
+_LOOK_EVERY_SECONDS = 0.5
+_KEEP_HOUSE_EVERY_SECONDS = 10.0
+_EXPIRE_EVERY_SECONDS = 600.0
+
+
+class Command(BaseCommand):
+    """Runs the tasks of the database's queue, one after the other, and keeps house beside."""
+
+    help = (
+        "Reads and queues uploaded files in the background. SIGTERM ends it in good order: the "
+        "file at hand goes on where it stopped. Several may run, on several machines."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Work until told to stop."""
+        worker = _Worker(
+            queue_names=["default"],
+            interval=_LOOK_EVERY_SECONDS,
+            batch=False,
+            backend_name="default",
+            startup_delay=False,
+            max_tasks=None,
+            worker_id=get_random_string(32),
+            excluded_queue_names=[],
+        )
+        worker.configure_signals()
+        logger.info("worker_started", worker=worker.worker_id)
+        threading.Thread(target=_keep_house, daemon=True).start()
+        worker.run()
+        logger.info("worker_ended", worker=worker.worker_id)
+
+
+class _Worker(Worker):
+    """The package's worker, whose running task ends early when the worker is told to."""
+
+    def shutdown(self, signum: int, frame: FrameType | None) -> None:
+        work.stop()
+        super().shutdown(signum, frame)
+
+    def configure_signals(self) -> None:
+        super().configure_signals()
+        # Ctrl-C in a terminal is the business of who started the worker, where somebody did.
+        signal.signal(signal.SIGINT, self.shutdown)
+
+
+def _keep_house() -> None:
+    expired_at = 0.0
+    while True:
+        close_old_connections()
+        try:
+            tasks.requeue_abandoned()
+            if time.monotonic() - expired_at > _EXPIRE_EVERY_SECONDS or not expired_at:
+                actions.expire()
+                tasks.forget_results()
+                expired_at = time.monotonic()
+        except DatabaseError:
+            logger.exception("housekeeping_failed")
+        finally:
+            connection.close()
+        try:
+            queues.sample_depths(kind.queue for kind in RECORD_TYPES.values())
+        except StoreError as fault:
+            logger.warning("depths_not_sampled", code=fault.code.value)
+        time.sleep(_KEEP_HOUSE_EVERY_SECONDS)

@@ -1,0 +1,148 @@
+"""Who did what: one function to note it, and the page that shows it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.contrib.admin import ModelAdmin, RelatedOnlyFieldListFilter, ShowFacets, action, display
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.timezone import now
+
+from ingestion.formulas import disarmed
+from ingestion.models import Activity, Upload
+from ingestion.records import RecordType
+
+_COLUMNS = ("at", "who", "what", "record type", "upload", "reason", "facts")
+
+
+def record(
+    request: HttpRequest,
+    what: Activity.Action,
+    *,
+    record_type: RecordType | None = None,
+    upload: Upload | None = None,
+    reason: str = "",
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Note that the signed-in person did `what`, once it is done.
+
+    `facts` are counts and ids; never what a record holds.
+    """
+    person = request.user
+    if not isinstance(person, User):
+        raise TypeError("Only somebody who is signed in does things in the portal.")
+    Activity.objects.create(
+        user=person,
+        user_name=person.get_username(),
+        action=what,
+        record_type=record_type.path if record_type else "",
+        upload=upload,
+        reason=reason,
+        facts=dict(facts or {}),
+    )
+
+
+class ActivityAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alone
+    """The log to read, to search and to take along; nothing in it can be changed."""
+
+    change_list_template = "portal/activity.html"
+    list_display = ("when", "user_name", "what", "about", "reason", "details")
+    list_display_links = None
+    list_filter = ("action", "record_type", ("user", RelatedOnlyFieldListFilter))
+    list_select_related = ("upload",)
+    list_per_page = 50
+    search_fields = ("user_name", "reason", "upload__file_name")
+    date_hierarchy = "at"
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    actions = ("export",)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The newest entries first."""
+        return super().changelist_view(request, {"title": "Activity", **(extra_context or {})})
+
+    @display(description="when", ordering="at")
+    def when(self, entry: Activity) -> str:
+        """To the second, in UTC."""
+        return f"{entry.at:%Y-%m-%d %H:%M:%S}"
+
+    @display(description="what", ordering="action")
+    def what(self, entry: Activity) -> str:
+        """What was done, in words."""
+        return entry.get_action_display()
+
+    @display(description="about")
+    def about(self, entry: Activity) -> str:
+        """The upload, linked to its page, or else the record type."""
+        if entry.upload is None:
+            return entry.get_record_type_display()
+        address = reverse("admin:upload", args=[entry.upload.pk])
+        return format_html('<a href="{}">{}</a>', address, entry.upload.file_name)
+
+    @display(description="details")
+    def details(self, entry: Activity) -> str:
+        """The facts, one after the other."""
+        return ", ".join(f"{name} {value}" for name, value in entry.facts.items())
+
+    @action(description="Export as CSV")
+    def export(self, request: HttpRequest, queryset: QuerySet[Activity]) -> StreamingHttpResponse:
+        """The entries as CSV, in the list's order."""
+        return StreamingHttpResponse(
+            _csv(queryset.select_related("upload")),
+            content_type="text/csv; charset=utf-8",
+            headers={
+                "Content-Disposition": f'attachment; filename="activity-{now():%Y-%m-%d}.csv"'
+            },
+        )
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Whoever may see the portal may see who did what in it."""
+        return request.user.has_perm("ingestion.view_portal")
+
+    def has_view_permission(self, request: HttpRequest, obj: Activity | None = None) -> bool:
+        """Whoever may see the portal may see who did what in it."""
+        return request.user.has_perm("ingestion.view_portal")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Never: entries are made by what they tell of."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Activity | None = None) -> bool:
+        """Never."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Activity | None = None) -> bool:
+        """Never."""
+        return False
+
+
+class _Line:
+    """A file for `csv.writer` that hands each line back to who writes it."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def _csv(entries: QuerySet[Activity]) -> Iterator[str]:
+    write = csv.writer(_Line()).writerow
+    yield "\ufeff" + write(_COLUMNS)  # the mark lets Excel read UTF-8
+    for entry in entries.iterator():
+        cells = (
+            entry.at.isoformat(),
+            entry.user_name,
+            entry.get_action_display(),
+            entry.record_type,
+            entry.upload.file_name if entry.upload else "",
+            entry.reason,
+            json.dumps(entry.facts, ensure_ascii=False) if entry.facts else "",
+        )
+        yield write([disarmed(cell) for cell in cells])

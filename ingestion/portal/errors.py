@@ -1,0 +1,78 @@
+"""What people see when a page of the portal can not be shown."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+
+from ingestion.portal.pages import RightMissing, page
+from ingestion.portal.site import site
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400. Perhaps nobody is known yet to be signed in: the page stands alone."""
+    return _alone(
+        HTTPStatus.BAD_REQUEST,
+        "This request can not be read",
+        "Something in the address or in the form was not as this site sends it. Go back to the "
+        "overview and try again.",
+    )
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """403, with the right that would be needed where that is known."""
+    right = exception.name if isinstance(exception, RightMissing) else None
+    return page(
+        request,
+        "portal/error.html",
+        title="Your account may not do this",
+        context={
+            "sentence": f"It needs the right “{right}”." if right else "",
+            "advice": "If it is part of your work, ask an administrator of this portal.",
+        },
+        status=HTTPStatus.FORBIDDEN,
+    )
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404."""
+    return page(
+        request,
+        "portal/error.html",
+        title="There is no such page",
+        context={
+            "sentence": "The address is misspelled, or what it showed is gone.",
+            "advice": "The navigation leads to everything that there is.",
+        },
+        status=HTTPStatus.NOT_FOUND,
+    )
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403 for a form that this site did not send, or sent before the last sign-in."""
+    return _alone(
+        HTTPStatus.FORBIDDEN,
+        "This form has expired",
+        "Nothing was changed. Go back, reload the page and send the form again. If that does not "
+        "help, allow cookies for this site.",
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500. Nothing is asked of the database or the session: they may be what failed."""
+    return _alone(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "This page failed",
+        "The fault is ours. Try again; if it stays, tell an administrator the time and the address "
+        "of the page: the log knows what happened.",
+    )
+
+
+def _alone(status: HTTPStatus, title: str, sentence: str) -> HttpResponse:
+    document = render_to_string(
+        "portal/error.html",
+        {"title": title, "sentence": sentence, "site_title": site.site_title},
+    )
+    return HttpResponse(document, status=status)

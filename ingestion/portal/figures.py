@@ -1,0 +1,188 @@
+"""The figures of one queue as the pages show them: numbers, lines, a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ingestion import queues
+from ingestion.outcomes import Code, StoreError
+from ingestion.portal import last_known, verdicts
+from ingestion.portal.sparklines import Sparkline, sparkline
+from ingestion.portal.verdicts import PROMISE_SECONDS, Flow, Judgement
+from ingestion.queues import Minute, Overview, QueueSummary
+from ingestion.records import RECORD_TYPES, RecordType
+
+_SHOWN_MINUTES = 60
+_MINUTES_PER_POINT_OF_A_DAY = 15
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """What happened in some minutes on end: the numbers behind a line."""
+
+    begins_at: datetime
+    accepted: int
+    taken: int | None
+    rejected: int
+    depth: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chart:
+    """Depth, and what went in and out, over a stretch of time; `spans` the newest first."""
+
+    spans: tuple[Span, ...]
+    depth: Sparkline
+    accepted: Sparkline
+    taken: Sparkline
+    deepest: int
+    most: int
+
+    @property
+    def begins_at(self) -> datetime:
+        """The first moment of it."""
+        return self.spans[-1].begins_at
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """One queue at one moment; `summary` is None where nothing was ever known of it."""
+
+    kind: RecordType
+    judgement: Judgement
+    summary: QueueSummary | None = None
+    flow: Flow | None = None
+    hour: Chart | None = None
+
+    @property
+    def promised_seconds(self) -> int:
+        """Within which time every message is to be read."""
+        return PROMISE_SECONDS
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How long the oldest message has waited; None where none waits or nobody can tell."""
+        return self.summary.oldest_age_seconds if self.summary else None
+
+    @property
+    def promise(self) -> str:
+        """How the age stands against the promise: `ok`, `warn` in the last quarter, or `bad`."""
+        share = (self.age_seconds or 0) / PROMISE_SECONDS
+        return "bad" if share > 1 else "warn" if share > 0.75 else "ok"
+
+    @property
+    def over_seconds(self) -> float:
+        """By how much the oldest message has waited too long."""
+        return max(0.0, (self.age_seconds or 0) - PROMISE_SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """The overview as it is now, or as it was at `as_of` because the store is away for `reason`."""
+
+    overview: Overview | None
+    as_of: datetime | None = None
+    reason: str = ""
+
+
+def read() -> Reading:
+    """All queues now, from one round trip, or the last that was known of them."""
+    try:
+        found = queues.overview([kind.queue for kind in RECORD_TYPES.values()], hours=1)
+    except StoreError as fault:
+        return away(fault)
+    last_known.remember(found)
+    return Reading(overview=found)
+
+
+def away(fault: StoreError) -> Reading:
+    """The last that was known of the queues."""
+    overview, as_of = last_known.last_known() or (None, None)
+    return Reading(overview=overview, as_of=as_of, reason=why_away(fault.code))
+
+
+def why_away(code: str) -> str:
+    """Why nothing can be read from the store or queued, in a sentence for staff."""
+    return {
+        Code.STORE_LOADING.value: "The store is starting and still loads its data.",
+        Code.STORE_READ_ONLY.value: "The store takes no writes: it has become a replica.",
+        Code.STORE_ERROR.value: "The store refuses the question; the log says why.",
+    }.get(code, "The store does not answer.")
+
+
+def of_queues(reading: Reading) -> list[Figures]:
+    """The figures of every record type's queue."""
+    known = {}
+    if reading.overview:
+        pairs = zip(reading.overview.summaries, reading.overview.histories, strict=True)
+        known = {summary.queue: (summary, history.minutes) for summary, history in pairs}
+    return [
+        of_queue(kind, *known[kind.queue], as_of=reading.as_of)
+        if kind.queue in known
+        else Figures(kind=kind, judgement=verdicts.UNREACHABLE)
+        for kind in RECORD_TYPES.values()
+    ]
+
+
+def of_queue(
+    kind: RecordType,
+    summary: QueueSummary,
+    minutes: Sequence[Minute],
+    *,
+    as_of: datetime | None = None,
+) -> Figures:
+    """The figures of one queue; of old numbers, known at `as_of`, no verdict is made."""
+    flow = verdicts.flow(minutes, now=as_of or datetime.now(UTC))
+    return Figures(
+        kind=kind,
+        judgement=verdicts.UNREACHABLE if as_of else verdicts.judge(summary, flow),
+        summary=summary,
+        flow=flow,
+        hour=chart(minutes[-_SHOWN_MINUTES:]),
+    )
+
+
+def chart_of_day(minutes: Sequence[Minute]) -> Chart:
+    """A day's minutes by the quarter of an hour."""
+    return chart(minutes, step=_MINUTES_PER_POINT_OF_A_DAY)
+
+
+def chart(minutes: Sequence[Minute], *, step: int = 1) -> Chart:
+    """The lines of these minutes, `step` of them to a point."""
+    spans = tuple(_spans(minutes, step))
+    depths = list(_held(spans))
+    flows = [max(span.accepted, span.taken or 0) for span in spans]
+    most = max(flows, default=0)
+    return Chart(
+        spans=spans[::-1],
+        depth=sparkline(depths),
+        accepted=sparkline([span.accepted for span in spans], most=most),
+        taken=sparkline([span.taken for span in spans], most=most),
+        deepest=max((depth for depth in depths if depth is not None), default=0),
+        most=most,
+    )
+
+
+def _spans(minutes: Sequence[Minute], step: int) -> Iterator[Span]:
+    # The last points are whole; where the minutes do not fill the first one, it is left out.
+    for first in range(len(minutes) % step, len(minutes), step):
+        some = minutes[first : first + step]
+        taken = [minute.taken for minute in some if minute.taken is not None]
+        depths = [minute.depth for minute in some if minute.depth is not None]
+        yield Span(
+            begins_at=some[0].begins_at,
+            accepted=sum(minute.accepted for minute in some),
+            taken=sum(taken) if taken else None,
+            rejected=sum(minute.rejected for minute in some),
+            depth=depths[-1] if depths else None,
+        )
+
+
+def _held(spans: Sequence[Span]) -> Iterator[int | None]:
+    """The depths, each held until the next that is known."""
+    depth = None
+    for span in spans:
+        depth = depth if span.depth is None else span.depth
+        yield depth

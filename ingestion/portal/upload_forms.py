@@ -1,0 +1,224 @@
+"""The forms of the upload pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.files.base import ContentFile, File
+from django.template.defaultfilters import filesizeformat
+
+from ingestion.cells import DateOrder, Notation
+from ingestion.csv_rows import DELIMITERS, Encoding
+from ingestion.portal.record_fields import record_fields
+from ingestion.readers import FileFormat, Layout
+from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.uploads.layouts import Inspection, Question
+
+_ENCODINGS = {
+    Encoding.UTF_8: "UTF-8",
+    Encoding.UTF_16: "UTF-16 (Unicode text of Excel)",
+    Encoding.CP1252: "Windows-1252 (Western European)",
+}
+_DELIMITER_NAMES = {",": "Comma", ";": "Semicolon", "\t": "Tab", "|": "Vertical bar"}
+_LAST_LINE = 10_000
+
+
+class UploadForm(forms.Form):
+    """A file, or pasted rows, and perhaps of which type they are."""
+
+    record_type = forms.ChoiceField(
+        required=False, choices=[("", ""), *((path, path) for path in RECORD_TYPES)]
+    )
+    file = forms.FileField(required=False)
+    rows = forms.CharField(
+        required=False,
+        strip=False,
+        widget=forms.Textarea({"rows": 6, "class": "code", "spellcheck": "false"}),
+    )
+    fixes = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)
+
+    def clean(self) -> dict[str, Any]:
+        """One file, within its limit."""
+        found = super().clean() or {}
+        file, rows = found.get("file"), found.get("rows") or ""
+        if "file" in self.errors:
+            return found
+        if file is None and not rows.strip():
+            raise forms.ValidationError("Choose a file, or paste rows.")
+        if file is not None and rows.strip():
+            raise forms.ValidationError(
+                "Choose a file or paste rows: both at once are two uploads."
+            )
+        if file is not None and file.size > settings.MAX_UPLOAD_BYTES:
+            limit = filesizeformat(settings.MAX_UPLOAD_BYTES)
+            raise forms.ValidationError(f"The file is larger than {limit}. Split it.")
+        return found
+
+    @property
+    def kind(self) -> RecordType | None:
+        """The chosen type; None where the file shall tell."""
+        return RECORD_TYPES.get(self.cleaned_data["record_type"])
+
+    @property
+    def content(self) -> tuple[File[bytes], str]:
+        """What was sent, and its name."""
+        file = self.cleaned_data["file"]
+        if file is not None:
+            return file, file.name
+        rows: str = self.cleaned_data["rows"]
+        # The mark says for certain what a form sends.
+        return ContentFile(rows.encode("utf-8-sig", errors="replace")), "pasted rows"
+
+
+class CheckForm(forms.Form):
+    """How a file is to be read: what was found, to be changed."""
+
+    def __init__(self, found: Inspection, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(data)
+        self._found = found
+        layout = found.layout
+        kinds = [(path, kind.title.capitalize()) for path, kind in RECORD_TYPES.items()]
+        blank = [] if found.record_type else [("", "Choose one")]
+        self._add(
+            "record_type", "Records", [*blank, *kinds], found.record_type and found.record_type.path
+        )
+        if layout.csv is not None:
+            self._add("encoding", "Encoding", _ENCODINGS.items(), layout.csv.encoding)
+            delimiters = [(mark, _DELIMITER_NAMES[mark]) for mark in DELIMITERS]
+            self._add("delimiter", "Cells are parted by", delimiters, layout.csv.delimiter)
+        if found.sheets:
+            self._add("sheet", "Sheet", [(name, name) for name in found.sheets], layout.sheet)
+        if layout.file_format.is_table:
+            line = layout.csv.header_line if layout.csv else layout.header_line
+            self.fields["header_line"] = forms.IntegerField(
+                label="Column names stand in line", min_value=1, max_value=_LAST_LINE, initial=line
+            )
+            self._add_notation(layout.notation)
+            self._add_columns()
+
+    @property
+    def structure(self) -> Iterator[forms.BoundField]:
+        """All but the columns."""
+        return (self[name] for name in self.fields if not name.startswith("column-"))
+
+    @property
+    def columns(self) -> Iterator[tuple[Any, forms.BoundField]]:
+        """Each column of the file, and the choice of its field."""
+        return ((column, self[f"column-{at}"]) for at, column in enumerate(self._found.columns))
+
+    @property
+    def kind(self) -> RecordType:
+        """The chosen type."""
+        return RECORD_TYPES[self.cleaned_data["record_type"]]
+
+    @property
+    def layout(self) -> Layout:
+        """What was chosen, the columns among it."""
+        chosen = self.cleaned_data
+        layout = self._found.layout
+        if not layout.file_format.is_table:
+            return layout
+        if layout.csv is not None:
+            csv = replace(
+                layout.csv,
+                encoding=Encoding(chosen["encoding"]),
+                delimiter=chosen["delimiter"],
+                header_line=chosen["header_line"],
+            )
+            layout = replace(layout, csv=csv)
+        order = chosen["date_order"]
+        return replace(
+            layout,
+            sheet=chosen.get("sheet", ""),
+            header_line=chosen["header_line"] if layout.csv is None else 1,
+            notation=Notation(
+                date_order=DateOrder(order) if order else None,
+                decimal_comma=chosen["decimal"] == ",",
+            ),
+            columns=tuple(chosen[f"column-{at}"] or None for at in range(len(self._found.columns))),
+        )
+
+    @property
+    def changes_structure(self) -> bool:
+        """Whether the columns must be looked at anew."""
+        names = ("record_type", "encoding", "delimiter", "sheet", "header_line")
+        return any(name in self.changed_data for name in names)
+
+    def clean(self) -> dict[str, Any]:
+        """No field twice, and the dates in an order."""
+        found = super().clean() or {}
+        taken: dict[str, str] = {}
+        for at, column in enumerate(self._found.columns):
+            field = found.get(f"column-{at}")
+            if field and field in taken and not self.changes_structure:
+                self.add_error(f"column-{at}", f"“{taken[field]}” is this field already.")
+            elif field:
+                taken[field] = column.name
+        return found
+
+    def _add(self, name: str, label: str, choices: Any, initial: Any) -> None:
+        self.fields[name] = forms.ChoiceField(label=label, choices=list(choices), initial=initial)
+
+    def _add_notation(self, notation: Notation) -> None:
+        asked = Question.DATE_ORDER in self._found.questions
+        none = "Choose one" if asked else "None are, or year first: 2026-04-03"
+        self.fields["date_order"] = forms.ChoiceField(
+            label="Dates like 03/04/2026 are",
+            choices=[
+                ("", none),
+                (DateOrder.DAY, "3 April: the day comes first"),
+                (DateOrder.MONTH, "March 4: the month comes first"),
+            ],
+            required=asked,
+            initial=notation.date_order or "",
+            error_messages={"required": "Say which comes first: the file does not tell."},
+        )
+        self.fields["decimal"] = forms.ChoiceField(
+            label="Decimal mark",
+            choices=[(".", "Point: 0.92"), (",", "Comma: 0,92")],
+            initial="," if notation.decimal_comma else ".",
+        )
+
+    def _add_columns(self) -> None:
+        kind = self._found.record_type or next(iter(RECORD_TYPES.values()))
+        fields: Sequence[tuple[str, str]] = [
+            (field.name, f"{field.name} *" if field.required else field.name)
+            for field in record_fields(kind)
+        ]
+        for at, column in enumerate(self._found.columns):
+            self.fields[f"column-{at}"] = forms.ChoiceField(
+                label=column.name or f"Column {at + 1}",
+                choices=[("", "Not used"), *fields],
+                required=False,
+                initial=column.field or "",
+            )
+
+
+FORMAT_NAMES = {
+    FileFormat.CSV: "CSV",
+    FileFormat.XLSX: "Excel workbook",
+    FileFormat.JSON: "JSON",
+    FileFormat.NDJSON: "NDJSON",
+}
+
+
+def layout_words(found: Layout) -> str:
+    """The layout in a few words: "CSV, UTF-8, parted by semicolon"."""
+    words = [FORMAT_NAMES[found.file_format]]
+    if found.csv is not None:
+        words.append(_ENCODINGS[found.csv.encoding].partition(" (")[0])
+        words.append(f"parted by {_DELIMITER_NAMES[found.csv.delimiter].lower()}")
+    if found.sheet:
+        words.append(f"sheet “{found.sheet}”")
+    line = found.csv.header_line if found.csv else found.header_line
+    if line > 1:
+        words.append(f"column names in line {line}")
+    if found.notation.date_order:
+        words.append(f"{found.notation.date_order} first in dates")
+    if found.notation.decimal_comma:
+        words.append("decimal comma")
+    return ", ".join(words)

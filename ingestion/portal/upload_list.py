@@ -1,0 +1,116 @@
+"""All uploads: the stock changelist, to search, filter and look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin import ModelAdmin, RelatedOnlyFieldListFilter, ShowFacets, display
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+
+from ingestion.models import Upload
+
+_LOOKS = {
+    Upload.State.CHECK: "warn",
+    Upload.State.REVIEW: "warn",
+    Upload.State.READING: "info",
+    Upload.State.QUEUEING: "info",
+    Upload.State.DONE: "ok",
+    Upload.State.FAILED: "bad",
+}
+
+
+class UploadAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alone
+    """Every file that staff uploaded. What is done with one is done on its own page."""
+
+    change_list_template = "portal/uploads.html"
+    list_display = ("file", "records", "standing", "read", "to_fix", "queued", "who", "when")
+    list_display_links = None
+    list_filter = ("state", "record_type", ("uploaded_by", RelatedOnlyFieldListFilter))
+    list_select_related = ("uploaded_by",)
+    list_per_page = 50
+    search_fields = ("file_name", "sha256", "uploaded_by__username")
+    date_hierarchy = "uploaded_at"
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    actions = None
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The newest uploads first."""
+        return super().changelist_view(request, {"title": "Uploads", **(extra_context or {})})
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Upload]:
+        """Without what only the pages of one upload show."""
+        return super().get_queryset(request).defer("findings", "verdicts", "fixes", "layout")
+
+    @display(description="file", ordering="file_name")
+    def file(self, upload: Upload) -> str:
+        """Number and name, linked to the upload's page."""
+        address = reverse("admin:upload", args=[upload.pk])
+        return format_html(
+            '<a href="{}">{}</a> <span class="quiet">#{}</span>',
+            address,
+            upload.file_name,
+            upload.pk,
+        )
+
+    @display(description="records", ordering="record_type")
+    def records(self, upload: Upload) -> str:
+        """The record type."""
+        return upload.kind.path.capitalize() if upload.kind else ""
+
+    @display(description="state", ordering="state")
+    def standing(self, upload: Upload) -> str:
+        """The state, coloured by who is to act."""
+        look = _LOOKS.get(Upload.State(upload.state), "")
+        return format_html('<span class="badge {}">{}</span>', look, upload.get_state_display())
+
+    @display(description="rows", ordering="rows_read")
+    def read(self, upload: Upload) -> str:
+        """How many rows it has."""
+        return intcomma(upload.rows_read) if upload.read_at else ""
+
+    @display(description="to fix", ordering="rows_invalid")
+    def to_fix(self, upload: Upload) -> str:
+        """How many need fixing."""
+        return intcomma(upload.rows_invalid) if upload.rows_invalid else ""
+
+    @display(description="queued", ordering="rows_queued")
+    def queued(self, upload: Upload) -> str:
+        """How many are queued."""
+        return intcomma(upload.rows_queued) if upload.rows_queued else ""
+
+    @display(description="who", ordering="uploaded_by")
+    def who(self, upload: Upload) -> str:
+        """Who uploaded it."""
+        return upload.uploaded_by.get_username() if upload.uploaded_by else ""
+
+    @display(description="when", ordering="uploaded_at")
+    def when(self, upload: Upload) -> str:
+        """When, in UTC."""
+        return f"{upload.uploaded_at:%Y-%m-%d %H:%M}"
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Whoever may see the portal may see all uploads."""
+        return request.user.has_perm("ingestion.view_portal")
+
+    def has_view_permission(self, request: HttpRequest, obj: Upload | None = None) -> bool:
+        """Whoever may see the portal may see all uploads."""
+        return request.user.has_perm("ingestion.view_portal")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Not here: an upload is made of a file."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Upload | None = None) -> bool:
+        """Never."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Upload | None = None) -> bool:
+        """Never."""
+        return False

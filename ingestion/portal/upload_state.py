@@ -1,0 +1,167 @@
+"""What the pages of an upload show of it: how far it is, what happened when, what was found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.utils.timezone import now
+
+from ingestion.models import Activity, Upload
+from ingestion.outcomes import StoreError
+from ingestion.templatetags.portal import duration
+from ingestion.uploads import actions
+
+State = Upload.State
+# Before that an estimate would only jump about.
+_ESTIMATE_AFTER_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far an upload is, in numbers and words. `waiting_rows` is None where nobody knows."""
+
+    state: str
+    running: bool
+    percent: int
+    done: str
+    left: str
+    waiting: str
+    queued: int
+    read: int | None
+    waiting_rows: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For the script of the page; numbers as they are shown."""
+        found = asdict(self)
+        for name in ("queued", "read", "waiting_rows"):
+            found[name] = "unknown" if found[name] is None else intcomma(found[name])
+        return {**found, "moving": self.running or bool(self.waiting_rows)}
+
+
+def progress(upload: Upload) -> Progress:
+    """How far the upload is at this moment."""
+    queueing = upload.state == State.QUEUEING
+    done, total = (
+        (upload.progress_rows, upload.rows_ready)
+        if queueing
+        else (upload.progress_bytes, upload.size_bytes)
+    )
+    share = min(1.0, done / total) if total else 0.0
+    rows = f"{intcomma(upload.progress_rows)}"
+    words = f"{rows} of {intcomma(upload.rows_ready)} rows queued" if queueing else f"{rows} rows"
+    if upload.step_at is None and upload.state in Upload.RUNNING:
+        words = "Waiting for its turn"
+    waiting_rows = None
+    if upload.confirmed_at is not None:
+        try:
+            waiting_rows = actions.still_waiting(upload) or 0
+        except StoreError:
+            waiting_rows = None
+    read = None
+    if waiting_rows is not None:
+        read = max(0, upload.rows_queued - upload.rows_recalled - waiting_rows)
+    return Progress(
+        state=upload.state,
+        running=upload.state in Upload.RUNNING,
+        percent=int(share * 100),
+        done=words,
+        left=_left(upload, share),
+        waiting=upload.waiting if upload.state in Upload.RUNNING else "",
+        queued=upload.rows_queued,
+        read=read,
+        waiting_rows=waiting_rows,
+    )
+
+
+def _left(upload: Upload, share: float) -> str:
+    if upload.step_at is None or upload.waiting or upload.state not in Upload.RUNNING:
+        return ""
+    took = (now() - upload.step_at).total_seconds()
+    if took < _ESTIMATE_AFTER_SECONDS or share < 0.01:
+        return ""
+    return f"about {duration(max(1, took / share - took))} left"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """Something that happened to the upload."""
+
+    at: datetime
+    words: str
+    who: str = ""
+
+
+def timeline(upload: Upload) -> list[Event]:
+    """What happened to the upload, the oldest first."""
+    return sorted(_events(upload), key=lambda event: event.at)
+
+
+def _events(upload: Upload) -> Iterator[Event]:
+    noted = upload.activities.order_by("at")
+    for entry in noted:
+        facts = ", ".join(f"{name} {value}" for name, value in entry.facts.items())
+        details = f" ({facts})" if facts and entry.action != Activity.Action.UPLOADED else ""
+        yield Event(
+            at=entry.at, words=f"{entry.get_action_display()}{details}", who=entry.user_name
+        )
+    if not any(entry.action == Activity.Action.UPLOADED for entry in noted):
+        yield Event(at=upload.uploaded_at, words="Uploaded")
+    if upload.read_at is not None:
+        yield Event(at=upload.read_at, words=f"Read: {intcomma(upload.rows_read)} rows")
+    if upload.finished_at is not None and upload.state == State.DONE:
+        yield Event(at=upload.finished_at, words=f"All queued: {intcomma(upload.rows_queued)} rows")
+    if upload.finished_at is not None and upload.state == State.FAILED:
+        yield Event(at=upload.finished_at, words="Could not be read on")
+    if upload.expired_at is not None:
+        yield Event(at=upload.expired_at, words="File and rows deleted, as their time was over")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """Why one field of a bad row was refused, beside what stands in it."""
+
+    field: str
+    cell: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BadRow:
+    """A row that needs fixing."""
+
+    line: int
+    faults: tuple[Fault, ...]
+
+
+def causes(upload: Upload) -> list[dict[str, Any]]:
+    """The causes of refusal, each with its share of the most frequent one."""
+    found = upload.findings.get("causes", [])
+    return [{**cause, "most": found[0]["count"]} for cause in found]
+
+
+def bad_rows(upload: Upload) -> list[BadRow]:
+    """The first rows that need fixing, with the reason beside the cell."""
+    return [
+        BadRow(
+            line=row["line"],
+            faults=tuple(
+                Fault(
+                    field=field,
+                    cell=(row["fields"] or {}).get(field_root(field), ""),
+                    message=message,
+                )
+                for field, _, message in row["errors"]
+            ),
+        )
+        for row in upload.findings.get("bad", [])
+    ]
+
+
+def field_root(field: str) -> str:
+    """The field of an error at an entry of a list: `subjects[2]` is subjects."""
+    return re.sub(r"\[.*", "", field)

@@ -1,0 +1,100 @@
+"""The portal's addresses, below /admin/; one block for each part of the portal."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Group, User
+from django.urls import URLPattern, URLResolver, path, register_converter
+
+from ingestion.models import Activity, Upload
+from ingestion.portal import (
+    enter,
+    guide,
+    keys,
+    overview,
+    queue_changes,
+    queue_pages,
+    rejections,
+    sample_files,
+    upload_actions,
+    upload_pages,
+)
+from ingestion.portal.accounts import GroupAdmin, UserAdmin
+from ingestion.portal.activity import ActivityAdmin
+from ingestion.portal.pages import RecordTypeConverter
+from ingestion.portal.site import site
+from ingestion.portal.upload_list import UploadAdmin
+
+register_converter(RecordTypeConverter, "record_type")
+
+queues = [
+    path("", overview.overview, name="index"),
+    path("queues/<record_type:kind>/", queue_pages.queue, name="queue"),
+    path("queues/<record_type:kind>/message/", queue_pages.show_message, name="queue-message"),
+    path("queues/<record_type:kind>/pause/", queue_changes.pause, name="queue-pause"),
+    path("queues/<record_type:kind>/resume/", queue_changes.resume, name="queue-resume"),
+    path("queues/<record_type:kind>/discard/", queue_changes.discard, name="queue-discard"),
+    path("queues/<record_type:kind>/put-back/", queue_changes.put_back, name="queue-put-back"),
+]
+
+site.register(Upload, UploadAdmin)
+uploads = [
+    path("upload/", upload_pages.new_upload, name="upload-new"),
+    path(
+        "uploads/",
+        site.admin_view(site.get_model_admin(Upload).changelist_view),
+        name="uploads",
+    ),
+    path("uploads/<int:number>/", upload_pages.upload, name="upload"),
+    path("uploads/<int:number>/check/", upload_pages.upload_check, name="upload-check"),
+    path("uploads/<int:number>/progress", upload_pages.upload_progress, name="upload-progress"),
+    path(
+        "uploads/<int:number>/original",
+        upload_pages.upload_file,
+        {"which": "original"},
+        name="upload-original",
+    ),
+    path(
+        "uploads/<int:number>/to-fix",
+        upload_pages.upload_file,
+        {"which": "to-fix"},
+        name="upload-to-fix",
+    ),
+    path("uploads/<int:number>/fix/", upload_actions.fix, name="upload-fix"),
+    path("uploads/<int:number>/queue/", upload_actions.queue, name="upload-queue"),
+    path("uploads/<int:number>/cancel/", upload_actions.cancel, name="upload-cancel"),
+    path("uploads/<int:number>/retry/", upload_actions.retry, name="upload-retry"),
+    path("uploads/<int:number>/recall/", upload_actions.recall, name="upload-recall"),
+]
+
+records = [
+    path("enter/<record_type:kind>/", enter.enter, name="enter"),
+    path("guide/<record_type:kind>/", guide.guide, name="guide"),
+    path("templates/<record_type:kind>.<str:file_format>", sample_files.download, name="template"),
+]
+
+refused = [
+    path("rejections/", rejections.rejections, name="rejections"),
+    path(
+        "rejections/<record_type:kind>/<slug:refusal_id>/",
+        rejections.rejection,
+        name="rejection",
+    ),
+    path(
+        "rejections/<record_type:kind>/<slug:refusal_id>/show/",
+        rejections.show_rejection,
+        name="rejection-show",
+    ),
+]
+
+administration = [path("keys/", keys.keys, name="keys")]
+
+pages: list[URLPattern] = [*queues, *uploads, *records, *refused, *administration]
+
+# The stock admin's addresses come last: they end with one that catches everything.
+site.register(Activity, ActivityAdmin)
+site.register(User, UserAdmin)
+site.register(Group, GroupAdmin)
+urlpatterns: list[URLPattern | URLResolver] = [*pages, *site.get_urls()]
+
+portal = (urlpatterns, "admin", site.name)
+"""For the site's `path("admin/", portal)`."""

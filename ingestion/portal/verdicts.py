@@ -1,0 +1,139 @@
+"""How a queue is doing, in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from ingestion.queues import Minute, QueueSummary
+from ingestion.stats import age_in_words
+
+PROMISE_SECONDS = 3600
+"""Every message is to be read within the hour."""
+
+# What comes in and goes out is judged over so many minutes, the one that still runs included.
+JUDGED_MINUTES = 5
+# A message that waits no longer than this says nothing bad of anybody.
+_SHORT_SECONDS = 120
+
+
+class Verdict(StrEnum):
+    """The words, and what stands for each in the stylesheet."""
+
+    FLOWING = "flowing"
+    BUILDING = "building"
+    STOPPED = "stopped"
+    PAUSED = "paused"
+    UNREACHABLE = "unreachable"
+
+    @property
+    def words(self) -> str:
+        """As people read it."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Verdict.FLOWING: "Flowing",
+    Verdict.BUILDING: "Building up",
+    Verdict.STOPPED: "Nothing is reading",
+    Verdict.PAUSED: "Paused",
+    Verdict.UNREACHABLE: "Unreachable",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """A verdict and what it means, in one or two sentences."""
+
+    verdict: Verdict
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flow:
+    """Messages in and out in the judged minutes, of which the last one still runs.
+
+    `minutes` is how long that was; `taken` is None where nobody looked.
+    """
+
+    accepted: int
+    taken: int | None
+    minutes: float
+
+    @property
+    def in_per_minute(self) -> float:
+        """The mean of the judged minutes."""
+        return self.accepted / self.minutes
+
+    @property
+    def out_per_minute(self) -> float | None:
+        """The mean of the judged minutes; None where nobody looked."""
+        return None if self.taken is None else self.taken / self.minutes
+
+
+UNREACHABLE = Judgement(
+    verdict=Verdict.UNREACHABLE,
+    meaning="The store does not answer. Senders get an error and send again later; what lies on "
+    "the queue is not touched.",
+)
+
+
+def flow(minutes: Sequence[Minute], *, now: datetime) -> Flow:
+    """What went in and out in the last minutes, the newest last, of which `now` is in the last."""
+    judged = minutes[-JUDGED_MINUTES:]
+    known = [minute.taken for minute in judged if minute.taken is not None]
+    return Flow(
+        accepted=sum(minute.accepted for minute in judged),
+        taken=sum(known) if known else None,
+        # A second at least: the clock may stand on the minute.
+        minutes=max((now - judged[0].begins_at).total_seconds(), 1) / 60,
+    )
+
+
+def judge(summary: QueueSummary, moved: Flow) -> Judgement:
+    """The verdict on a queue from its numbers and what went in and out of it."""
+    if summary.broken:
+        return Judgement(
+            verdict=Verdict.UNREACHABLE,
+            meaning=f"Something that is no list lies at the key {summary.queue}: nothing can be "
+            "queued or read until somebody removes it from the store.",
+        )
+    if summary.pause is not None:
+        return Judgement(
+            verdict=Verdict.PAUSED,
+            meaning=f"{summary.pause.by} paused it: “{summary.pause.reason}”. Senders are told to "
+            "wait.",
+        )
+    if not summary.depth:
+        return Judgement(
+            verdict=Verdict.FLOWING, meaning="Nothing waits: all that came in was read."
+        )
+    age = summary.oldest_age_seconds
+    if age is not None and age < _SHORT_SECONDS:
+        return Judgement(
+            verdict=Verdict.FLOWING, meaning=f"No message waits longer than {age_in_words(age)}."
+        )
+    if not moved.taken:
+        waits = "" if age is None else f" The oldest has waited {age_in_words(age)}."
+        return Judgement(
+            verdict=Verdict.STOPPED,
+            meaning=f"No message left the queue in the last {JUDGED_MINUTES} minutes.{waits} Is "
+            "the consumer running?",
+        )
+    if moved.taken < moved.accepted:
+        return Judgement(
+            verdict=Verdict.BUILDING,
+            meaning=f"More comes in than is read: {moved.accepted:,} in and {moved.taken:,} out in "
+            f"the last {JUDGED_MINUTES} minutes.",
+        )
+    if moved.taken == moved.accepted:
+        meaning = "As much is read as comes in, behind a backlog that stays."
+    else:
+        left = summary.depth / (moved.taken - moved.accepted) * moved.minutes
+        meaning = (
+            "The backlog shrinks; at this pace nothing is left of it in about "
+            f"{age_in_words(max(1, round(left)) * 60)}."
+        )
+    return Judgement(verdict=Verdict.FLOWING, meaning=meaning)

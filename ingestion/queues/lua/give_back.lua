@@ -1,0 +1,64 @@
+#!lua flags=allow-oom
+-- Puts everything that a consumer holds back on its queue: in its order, the next to be taken.
+--
+-- KEYS  1 the queue (a list)   2 what the consumer holds (a list)   3 the leases (a sorted set)
+--       4 the consumers (a hash)   5 the attempts (a hash)   6 the dead letters (a list)
+--       7 their reasons (a hash)
+-- ARGV  1 the consumer's name
+--       2 'stay'; 'leave': the consumer ends; 'reap': it is taken for dead, if its lease ran out
+--       3 why the attempt failed, or '' where it was none and is not counted
+--       4 how many failed attempts make a dead letter
+--       5 seconds after the last failed attempt at any message after which they may be forgotten
+-- Gives {how many are on the queue again, how many became dead letters}.
+--
+-- A script that fails half-way keeps what it wrote, so everything that can fail (a key of another
+-- type) is read first; and no step leaves a message in no list.
+
+for _, key in ipairs({KEYS[1], KEYS[2], KEYS[6]}) do
+  redis.call('LLEN', key)
+end
+for _, key in ipairs({KEYS[4], KEYS[5], KEYS[7]}) do
+  redis.call('HLEN', key)
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local lease = redis.call('ZSCORE', KEYS[3], ARGV[1])
+if ARGV[2] == 'reap' and (not lease or tonumber(lease) > now) then
+  return {0, 0}
+end
+
+local held = redis.call('LLEN', KEYS[2])
+local dead = 0
+if ARGV[3] ~= '' and held > 0 then
+  -- Once around, the oldest first: each goes to the dead letters, or to its old place.
+  for _ = 1, held do
+    local message = redis.call('LINDEX', KEYS[2], -1)
+    local id = redis.sha1hex(message)
+    local attempts = (tonumber(redis.call('HGET', KEYS[5], id) or 0) or 0) + 1
+    if attempts >= tonumber(ARGV[4]) then
+      local why = {reason = ARGV[3], attempts = attempts, died_at_ms = now}
+      redis.call('HSET', KEYS[7], id, cjson.encode(why))
+      redis.call('HDEL', KEYS[5], id)
+      redis.call('LMOVE', KEYS[2], KEYS[6], 'RIGHT', 'LEFT')
+      dead = dead + 1
+    else
+      redis.call('HSET', KEYS[5], id, attempts)
+      redis.call('LMOVE', KEYS[2], KEYS[2], 'RIGHT', 'LEFT')
+    end
+  end
+  redis.call('EXPIRE', KEYS[5], ARGV[5])
+end
+for _ = 1, held - dead do
+  redis.call('LMOVE', KEYS[2], KEYS[1], 'LEFT', 'RIGHT')
+end
+
+if ARGV[2] ~= 'stay' then
+  -- A claim of a consumer that is gone may still be under way, in the line or in a process that was
+  -- only suspended: it is looked at once more, an hour from now, before it is forgotten.
+  if redis.call('HDEL', KEYS[4], ARGV[1]) == 1 then
+    redis.call('ZADD', KEYS[3], now + 3600000, ARGV[1])
+  else
+    redis.call('ZREM', KEYS[3], ARGV[1])
+  end
+end
+return {held - dead, dead}

@@ -1,0 +1,24 @@
+#!lua flags=allow-oom
+-- Takes given messages off the dead letters: back on their queue, or away for good.
+--
+-- KEYS  1 the dead letters (a list)   2 their reasons (a hash)   3 the queue (a list)
+-- ARGV  1 'put_back': the next to be taken, with all attempts before them; or 'discard'
+--       2 -1 to look from the oldest dead letter on, 1 from the newest
+--       3… the messages, the oldest first
+-- Gives how many were still there.
+
+redis.call('LLEN', KEYS[1])
+redis.call('HLEN', KEYS[2])
+redis.call('LLEN', KEYS[3])
+
+local settled = 0
+for at = #ARGV, 3, -1 do
+  if redis.call('LREM', KEYS[1], ARGV[2], ARGV[at]) > 0 then
+    redis.call('HDEL', KEYS[2], redis.sha1hex(ARGV[at]))
+    if ARGV[1] == 'put_back' then
+      redis.call('RPUSH', KEYS[3], ARGV[at])
+    end
+    settled = settled + 1
+  end
+end
+return settled

@@ -1,0 +1,199 @@
+// Manners that a page can do without: everything works with scripts off.
+"use strict";
+
+// <form data-once> is sent once, however often its button is clicked while the answer is on its way.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!("once" in form.dataset)) return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "true";
+});
+
+// The back button may show the page as it was left: its forms can be sent again.
+window.addEventListener("pageshow", () => {
+  for (const form of document.forms) delete form.dataset.sent;
+});
+
+// --- Live figures ---
+// What lies in [data-live] is asked for anew every few seconds, as the server renders it, and only
+// texts and attributes that differ are changed: focus, selection, scroll and what is folded open
+// stay as they are. A hidden tab asks for nothing.
+
+const refresh = document.querySelector("[data-refresh]");
+if (refresh) {
+  const select = refresh.querySelector("select");
+  const state = refresh.querySelector("[data-refresh-state]");
+  const kept = localStorage.getItem("refresh-seconds");
+  if ([...select.options].some((option) => option.value === kept)) select.value = kept;
+  refresh.hidden = false;
+
+  let timer;
+  let asking = false;
+  const plan = () => {
+    clearTimeout(timer);
+    const seconds = Number(select.value);
+    if (seconds && !document.hidden) timer = setTimeout(renew, seconds * 1000);
+  };
+  const renew = async () => {
+    if (asking) return;
+    asking = true;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (answer.redirected) throw new Error("You are signed out.");
+      if (!answer.ok) throw new Error(`The portal answers ${answer.status}.`);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      document.querySelectorAll("[data-live]").forEach((element, at) => {
+        become(element, page.querySelectorAll("[data-live]")[at]);
+        element.classList.remove("stale");
+      });
+      state.textContent = "";
+    } catch (fault) {
+      state.textContent = fault instanceof TypeError ? "The portal does not answer." : fault.message;
+      document.querySelectorAll("[data-live]").forEach((element) => element.classList.add("stale"));
+    }
+    asking = false;
+    plan();
+  };
+  select.addEventListener("change", () => {
+    localStorage.setItem("refresh-seconds", select.value);
+    plan();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && Number(select.value)) renew();
+    else plan();
+  });
+  document.querySelector("[data-refresh-now]").addEventListener("click", (event) => {
+    event.preventDefault();
+    renew();
+  });
+  plan();
+}
+
+// Make one element like another, changing as little as can be.
+function become(old, fresh) {
+  if (!fresh) return;
+  for (const { name, value } of fresh.attributes) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  for (const name of old.getAttributeNames()) {
+    // The person opened it.
+    if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+  }
+  const before = [...old.childNodes];
+  const after = [...fresh.childNodes];
+  const alike = (a, b) => a && b && a.nodeName === b.nodeName;
+  if (before.length === after.length && before.every((node, at) => alike(node, after[at]))) {
+    before.forEach((node, at) => {
+      if (node.nodeType === Node.ELEMENT_NODE) become(node, after[at]);
+      else if (node.nodeValue !== after[at].nodeValue) node.nodeValue = after[at].nodeValue;
+    });
+  } else if (!old.contains(document.activeElement) || old === document.activeElement) {
+    old.replaceChildren(...after);
+  } else {
+    // Somebody's focus lies within: what stands before and after its branch may change, it not.
+    const branch = before.findIndex((node) => node.contains(document.activeElement));
+    const same = after.findIndex((node) => alike(node, before[branch]) && node.className === before[branch].className);
+    if (same < 0) return;
+    before.forEach((node, at) => at !== branch && node.remove());
+    before[branch].before(...after.slice(0, same));
+    before[branch].after(...after.slice(same + 1));
+    if (before[branch].nodeType === Node.ELEMENT_NODE) become(before[branch], after[same]);
+  }
+}
+
+// <input type="checkbox" data-check-all="name"> chooses every box of that name, or none.
+for (const all of document.querySelectorAll("[data-check-all]")) {
+  const boxes = [...document.getElementsByName(all.dataset.checkAll)].filter((box) => box.type === "checkbox");
+  all.hidden = false;
+  all.addEventListener("change", () => boxes.forEach((box) => { box.checked = all.checked; }));
+  boxes.forEach((box) => box.addEventListener("change", () => { all.checked = boxes.every((one) => one.checked); }));
+}
+
+// --- Uploads ---
+// <form data-upload> sends its file with a bar that moves, and takes a file that is dropped.
+
+for (const form of document.querySelectorAll("form[data-upload]")) {
+  const zone = form.querySelector("[data-dropzone]");
+  const input = form.querySelector("input[type=file]");
+  const progress = form.querySelector("[data-upload-progress]");
+  const words = form.querySelector("[data-upload-words]");
+  const most = Number(form.dataset.maxBytes);
+
+  for (const kind of ["dragenter", "dragover"]) {
+    zone.addEventListener(kind, (event) => {
+      event.preventDefault();
+      zone.classList.add("over");
+    });
+  }
+  for (const kind of ["dragleave", "drop"]) {
+    zone.addEventListener(kind, () => zone.classList.remove("over"));
+  }
+  zone.addEventListener("drop", (event) => {
+    event.preventDefault();
+    if (event.dataTransfer.files.length) {
+      input.files = event.dataTransfer.files;
+      input.dispatchEvent(new Event("change"));
+    }
+  });
+  input.addEventListener("change", () => {
+    const file = input.files[0];
+    input.setCustomValidity(file && file.size > most ? "This file is larger than an upload may be: split it." : "");
+    input.reportValidity();
+  });
+
+  form.addEventListener("submit", (event) => {
+    if (event.defaultPrevented || !input.files.length) return;
+    event.preventDefault();
+    const request = new XMLHttpRequest();
+    request.open("POST", form.action);
+    request.upload.addEventListener("progress", ({ loaded, total }) => {
+      progress.querySelector("progress").value = Math.round((loaded / total) * 100);
+      words.textContent = loaded < total ? `${Math.round((loaded / total) * 100)} % sent` : "Sent; looking at it";
+    });
+    request.addEventListener("load", () => {
+      if (request.responseURL !== form.action) {
+        location.assign(request.responseURL);
+        return;
+      }
+      document.open();
+      document.write(request.responseText);
+      document.close();
+    });
+    request.addEventListener("error", () => {
+      words.textContent = "The connection broke. Send the file again.";
+      delete form.dataset.sent;
+    });
+    progress.hidden = false;
+    request.send(new FormData(form));
+  });
+}
+
+// <section data-follow="address"> shows the numbers that the address gives, until they stand still.
+for (const section of document.querySelectorAll("[data-follow]:not([data-follow-still])")) {
+  const follow = async () => {
+    let again = 5000;
+    if (!document.hidden) {
+      try {
+        const answer = await fetch(section.dataset.follow, { headers: { Accept: "application/json" } });
+        const found = await answer.json();
+        if (found.state !== section.dataset.followState) {
+          location.reload();
+          return;
+        }
+        for (const element of section.querySelectorAll("[data-follow-text]")) {
+          const text = found[element.dataset.followText];
+          if (element.textContent !== text) element.textContent = text;
+        }
+        for (const element of section.querySelectorAll("[data-follow-value]")) {
+          element.value = found[element.dataset.followValue];
+        }
+        if (!found.moving) return;
+        if (found.running) again = 1000;
+      } catch {
+        // The next try may find the portal again; what is shown is as old as it says.
+      }
+    }
+    setTimeout(follow, again);
+  };
+  setTimeout(follow, 700);
+}

@@ -1,0 +1,275 @@
+"""What staff do with an upload. Each changes it only in the state in which that makes sense."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import Any
+
+from django.conf import settings
+from django.core.files.base import File
+from django.db import transaction
+from django.utils.timezone import now
+
+from ingestion import queues, readers, validation
+from ingestion.decoding import Row
+from ingestion.models import Upload
+from ingestion.outcomes import FieldError, Rejection
+from ingestion.readers import Layout
+from ingestion.records import RecordType
+from ingestion.uploads import layouts
+from ingestion.uploads.layouts import Inspection
+from ingestion.uploads.reading import fixed
+from ingestion.uploads.tasks import advance
+from ingestion.uploads.work import binary, stored_file
+
+State = Upload.State
+# From here nothing is queued any more, unless staff say so.
+_BEFORE_QUEUEING = (State.CHECK, State.READING, State.REVIEW)
+
+
+class NotNowError(Exception):
+    """The upload is not in a state for this; it may have changed since the page was made."""
+
+
+def create(
+    file: File[bytes],
+    name: str,
+    user_id: int | None,
+    *,
+    record_type: RecordType | None = None,
+    parent: Upload | None = None,
+) -> Upload:
+    """Keep the file and look at it; where nothing has to be asked, its reading begins.
+
+    Raises `PayloadError` where it is no file of records; then nothing is kept.
+    """
+    content = binary(file)
+    found = layouts.inspect(content, record_type=record_type)
+    if found.parent is not None and parent is None:
+        parent = Upload.objects.filter(pk=found.parent).first()
+    if parent is not None and parent.kind is not None and record_type is None:
+        found = layouts.inspect(content, record_type=parent.kind)
+    sha256 = hashlib.sha256()
+    file.seek(0)
+    for chunk in file.chunks():
+        sha256.update(chunk)
+    file.seek(0)
+    upload = Upload(
+        state=State.CHECK,
+        file_name=_harmless_name(name),
+        size_bytes=file.size,
+        sha256=sha256.hexdigest(),
+        uploaded_by_id=user_id,
+        parent=parent,
+    )
+    # The sender's name never becomes a name on the disk.
+    upload.file.save(uuid.uuid4().hex, file, save=False)
+    _write_inspection(upload, found)
+    with transaction.atomic():
+        upload.save()
+        if not found.questions:
+            _begin_reading(upload)
+    return upload
+
+
+def inspection(upload: Upload, layout: Layout | None = None) -> Inspection:
+    """What is to be seen in the upload's file, read as it is to be or as `layout` says."""
+    with stored_file(upload) as file:
+        return layouts.inspect(
+            file, record_type=upload.kind, layout=layout or layouts.from_json(upload.layout)
+        )
+
+
+def look_again(upload: Upload, record_type: RecordType, layout: Layout) -> None:
+    """Look at the file as staff say it is laid out, and ask anew. Raises `NotNowError`."""
+    with transaction.atomic():
+        _only_unconfirmed(upload)
+        upload.record_type = record_type.path
+        _write_inspection(upload, inspection(upload, layout))
+        upload.state = State.CHECK
+        upload.fixes = {}
+        upload.save()
+
+
+def answer(upload: Upload, record_type: RecordType, layout: Layout) -> None:
+    """Read the file as staff say. Raises `NotNowError` once rows are being queued."""
+    with transaction.atomic():
+        _only_unconfirmed(upload)
+        upload.record_type = record_type.path
+        upload.layout = {**layouts.to_json(layout), "questions": []}
+        upload.fixes = {}
+        if layout.columns is not None:
+            with stored_file(upload) as file:
+                header = readers.header(file, layout)
+            layouts.remember(header, record_type, layout.columns)
+        _begin_reading(upload)
+
+
+def confirm(upload: Upload) -> None:
+    """Queue the rows that are ready. Raises `NotNowError`."""
+    with transaction.atomic():
+        _only_in(upload, (State.REVIEW,))
+        if not upload.rows_ready:
+            raise NotNowError
+        upload.state = State.QUEUEING
+        upload.confirmed_at = now()
+        upload.step_at = None
+        upload.progress_rows = upload.progress_line = 0
+        upload.claim = ""
+        upload.beat_at = None
+        upload.save()
+        advance.enqueue(upload.pk)
+
+
+def cancel(upload: Upload) -> None:
+    """Queue nothing more of it. What is queued already stays; `recall` takes it back."""
+    with transaction.atomic():
+        _only_in(upload, (*_BEFORE_QUEUEING, State.QUEUEING))
+        upload.state = State.CANCELLED
+        upload.claim = ""
+        upload.waiting = ""
+        upload.finished_at = now()
+        upload.save()
+
+
+def retry(upload: Upload) -> None:
+    """Go on with an upload whose step failed."""
+    with transaction.atomic():
+        _only_in(upload, (State.FAILED,))
+        if upload.confirmed_at is None:
+            _begin_reading(upload)
+            return
+        upload.state = State.QUEUEING
+        upload.claim = upload.failure = ""
+        upload.beat_at = None
+        upload.save()
+        advance.enqueue(upload.pk)
+
+
+def fix(
+    upload: Upload, corrections: Mapping[int, Mapping[str, str]]
+) -> dict[int, tuple[FieldError, ...]]:
+    """Take corrections (line → field → text) and read the file again with those that are valid.
+
+    Gives, for each line that is still not valid, why. Raises `NotNowError`.
+    """
+    kind = upload.kind
+    if kind is None:
+        raise NotNowError
+    refused: dict[int, tuple[FieldError, ...]] = {}
+    valid: dict[str, dict[str, str]] = {}
+    shown = {row["line"]: row["fields"] for row in upload.findings.get("bad", [])}
+    fields = kind.serializer_class().fields
+    for line, texts in corrections.items():
+        if not isinstance(shown.get(line), dict):
+            continue
+        record = fixed({}, {**shown[line], **texts}, fields)
+        (verdict,) = validation.judge(kind, [Row(value=record, line=line)])
+        if isinstance(verdict, Rejection):
+            refused[line] = verdict.errors
+        else:
+            valid[str(line)] = dict(texts)
+    with transaction.atomic():
+        _only_in(upload, (State.REVIEW,))
+        if valid:
+            upload.fixes = {**upload.fixes, **valid}
+            _begin_reading(upload)
+    return refused
+
+
+def recall(upload: Upload) -> int:
+    """Take the rows off the queue that nobody has read yet; gives how many.
+
+    Copies are kept for some days. Raises `NotNowError` while rows are still being queued, and
+    `StoreError`.
+    """
+    kind = upload.kind
+    if kind is None or upload.confirmed_at is None or upload.state in Upload.RUNNING:
+        raise NotNowError
+    count = 0
+    for raws in queues.of_upload(kind.queue, upload.pk, since=upload.confirmed_at):
+        if raws:
+            name = f"upload-{upload.pk}-{uuid.uuid4().hex[:8]}"
+            taken = queues.take_off(kind.queue, raws[::-1], name=name, newest=True)
+            count += taken
+            with transaction.atomic():
+                _only_in(upload, tuple(set(State) - set(Upload.RUNNING)))
+                upload.rows_recalled += taken
+                upload.save(update_fields=["rows_recalled"])
+    return count
+
+
+def still_waiting(upload: Upload) -> int | None:
+    """How many of the queued rows nobody has read yet. None where nothing is queued. `StoreError`.
+
+    Counted by places: the queue is first in, first out, so once as many messages were taken as
+    stood before a row, the row is next.
+    """
+    kind = upload.kind
+    if kind is None or not upload.places:
+        return None
+    (summary,) = queues.summaries([kind.queue])
+    read = sum(min(max(summary.taken - first, 0), count) for first, count in upload.places)
+    waiting: int = upload.rows_queued - upload.rows_recalled - read
+    # Messages that were taken off out of turn shift the places; more than lies there it never is.
+    return max(0, min(waiting, summary.depth))
+
+
+def expire() -> int:
+    """Delete the files, and the rows that pages show, of uploads beyond their time."""
+    before = now() - timedelta(days=settings.UPLOAD_KEEP_DAYS)
+    old = Upload.objects.filter(uploaded_at__lt=before, expired_at=None)
+    count = 0
+    for upload in old.exclude(state__in=Upload.RUNNING):
+        for file in (upload.file, upload.error_file):
+            if file:
+                file.delete(save=False)
+        upload.findings = {"causes": upload.findings.get("causes", [])}
+        upload.fixes = {}
+        upload.verdicts = b""
+        upload.expired_at = now()
+        if upload.state in _BEFORE_QUEUEING:
+            upload.state = State.CANCELLED
+        upload.save()
+        count += 1
+    return count
+
+
+def _write_inspection(upload: Upload, found: Inspection) -> None:
+    upload.record_type = found.record_type.path if found.record_type else ""
+    upload.layout = {**layouts.to_json(found.layout), "questions": sorted(found.questions)}
+
+
+def _begin_reading(upload: Upload) -> None:
+    upload.state = State.READING
+    upload.claim = upload.failure = upload.waiting = ""
+    upload.beat_at = None
+    upload.step_at = None
+    upload.progress_bytes = upload.progress_rows = 0
+    upload.finished_at = None
+    upload.save()
+    advance.enqueue(upload.pk)
+
+
+def _only_unconfirmed(upload: Upload) -> None:
+    _only_in(upload, (State.CHECK, State.REVIEW, State.FAILED))
+    if upload.confirmed_at is not None or upload.expired_at is not None:
+        raise NotNowError
+
+
+def _only_in(upload: Upload, states: tuple[Any, ...]) -> None:
+    """Lock the upload for this transaction and see that it still stands in one of `states`."""
+    fresh = Upload.objects.select_for_update().filter(pk=upload.pk, state__in=states).first()
+    if fresh is None:
+        raise NotNowError
+    upload.refresh_from_db()
+
+
+def _harmless_name(name: str) -> str:
+    """The file's name without folders and control characters."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    return "".join(letter for letter in last if letter.isprintable())[:255] or "file"

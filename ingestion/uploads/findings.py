@@ -1,0 +1,157 @@
+"""What reading a file found, bounded whatever the file is: causes with examples, and rows."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ingestion.outcomes import FieldCode, FieldError
+from ingestion.readers import FileRow
+
+ROWS_SHOWN = 50
+_MOST_CAUSES = 100
+_EXAMPLES = 5
+# Longer cells are cut: these rows are for looking at.
+_LONGEST_CELL = 200
+
+ADVICE: Mapping[FieldCode, str] = MappingProxyType(
+    {
+        FieldCode.REQUIRED: "Fill in the cell. If the whole column is empty, check that it is "
+        "taken for the right field.",
+        FieldCode.NULL: "Fill in a value.",
+        FieldCode.NOT_AN_OBJECT: "Each record must be a JSON object with named fields.",
+        FieldCode.NOT_TEXT: "Write the value as text, in quotes.",
+        FieldCode.NOT_AN_INTEGER: "Write a whole number in digits, without units or words.",
+        FieldCode.NOT_A_NUMBER: "Write a number in digits, without units or a percent sign.",
+        FieldCode.NOT_A_BOOLEAN: "Write true or false (yes, no, 1 and 0 do as well).",
+        FieldCode.NOT_A_LIST: "Write a list of texts.",
+        FieldCode.BLANK: "Fill in the cell.",
+        FieldCode.MIN_LENGTH: "Add an entry; entries are parted by a semicolon.",
+        FieldCode.MAX_LENGTH: "Shorten it. A list's entries are parted by a semicolon.",
+        FieldCode.MIN_VALUE: "Check the number: it is below what is possible here.",
+        FieldCode.MAX_VALUE: "Check the number: it is above what is possible here.",
+        FieldCode.INVALID_ID: "Remove the spaces from the id.",
+        FieldCode.INVALID_EMAIL: "Write one complete address, like name@example.com.",
+        FieldCode.INVALID_DATETIME: "Write it like 2024-05-14 15:00. If all dates are refused, "
+        "check the date order.",
+        FieldCode.INVALID_CHOICE: "Use one of the words, in exactly this spelling.",
+        FieldCode.INVALID_CHARACTER: "Type the text anew: it holds a character that can not be "
+        "stored.",
+        FieldCode.FIRST_SESSION_MISMATCH: "Make is_first_session and session_number say the same.",
+        FieldCode.FIRST_SESSION_ONLY: "Empty this cell: only a first session has it.",
+        FieldCode.NO_SHOW_HAS_START: "Empty actual_start, or set no_show to false.",
+        FieldCode.MALFORMED_JSON: "Compare this line with its neighbours: a quote, comma or brace "
+        "is missing or too many.",
+        FieldCode.MALFORMED_LINE: "Compare this row with its neighbours in a text editor.",
+    }
+)
+"""What to do, by why: one for each code."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BadRow:
+    """A row that needs fixing. `fields` are the values of the fields as text, None where the row
+    could not be told apart into fields."""
+
+    line: int
+    raw: Any
+    fields: Mapping[str, str] | None
+    errors: Sequence[FieldError]
+
+
+@dataclass(kw_only=True, slots=True)
+class Findings:
+    """What is found, added row by row."""
+
+    good: list[dict[str, Any]] = field(default_factory=list)
+    bad: list[dict[str, Any]] = field(default_factory=list)
+    duplicates: list[dict[str, int]] = field(default_factory=list)
+    _counts: defaultdict[tuple[str, str, str], int] = field(
+        default_factory=lambda: defaultdict(int)
+    )
+    _lines: dict[tuple[str, str, str], list[int]] = field(default_factory=dict)
+    _left_out: int = 0
+
+    def add_good(self, row: FileRow) -> None:
+        """A row that is ready."""
+        if len(self.good) < ROWS_SHOWN:
+            self.good.append({"line": row.line, "cells": shown(row.raw)})
+
+    def add_duplicate(self, row: FileRow) -> None:
+        """A row whose record came earlier in the file."""
+        if len(self.duplicates) < ROWS_SHOWN:
+            self.duplicates.append({"line": row.line, "cells": shown(row.raw)})
+
+    def add_bad(self, row: BadRow) -> None:
+        """A row that needs fixing."""
+        for error in row.errors:
+            # Entries of a list are one field: subjects[0] and subjects[7] are the same cause.
+            name = re.sub(r"\[\d+\]", "", error.field or "")
+            cause = (name, error.code.value, error.message)
+            if cause not in self._counts and len(self._counts) >= _MOST_CAUSES:
+                self._left_out += 1
+                continue
+            self._counts[cause] += 1
+            lines = self._lines.setdefault(cause, [])
+            if len(lines) < _EXAMPLES and row.line not in lines:
+                lines.append(row.line)
+        if len(self.bad) < ROWS_SHOWN:
+            self.bad.append(
+                {
+                    "line": row.line,
+                    "cells": shown(row.raw),
+                    "fields": row.fields and {k: v[:2000] for k, v in row.fields.items()},
+                    "errors": [[one.field or "", one.code, one.message] for one in row.errors],
+                }
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept with the upload: the most frequent causes first."""
+        causes = sorted(self._counts.items(), key=lambda one: -one[1])
+        return {
+            "causes": [
+                {
+                    "field": name,
+                    "code": code,
+                    "message": message,
+                    "advice": ADVICE[FieldCode(code)],
+                    "count": count,
+                    "lines": self._lines[name, code, message],
+                }
+                for (name, code, message), count in causes
+            ],
+            "causes_left_out": self._left_out,
+            "good": self.good,
+            "bad": self.bad,
+            "duplicates": self.duplicates,
+        }
+
+
+def shown(raw: Any) -> Any:
+    """Cells of a table, or a JSON record's values by name, as short texts."""
+    if isinstance(raw, list):
+        return [_cut(cell) for cell in raw]
+    if isinstance(raw, dict):
+        return {_cut(name): _cut(text_of(value)) for name, value in list(raw.items())[:60]}
+    return [_cut(text_of(raw))]
+
+
+def text_of(value: Any) -> str:
+    """A JSON value as people write it in a cell; `ingestion.cells` reads it back."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return "; ".join(value)
+    return str(value)
+
+
+def _cut(text: Any) -> str:
+    # What can not be encoded could not be stored either.
+    clean = str(text).encode(errors="replace").decode().replace("\x00", "�")
+    return clean if len(clean) <= _LONGEST_CELL else f"{clean[:_LONGEST_CELL]}…"

@@ -1,0 +1,180 @@
+"""The first step: read the file and judge every row, without queueing any."""
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from django.conf import settings
+from django.core.files.base import File
+from django.db import transaction
+from django.utils.timezone import now
+
+from ingestion import readers, validation
+from ingestion.cells import converter
+from ingestion.decoding import Row
+from ingestion.models import Upload
+from ingestion.outcomes import Rejection
+from ingestion.readers import FileRow
+from ingestion.records import RecordType
+from ingestion.uploads import error_files, layouts
+from ingestion.uploads.findings import BadRow, Findings, text_of
+from ingestion.uploads.work import LostError, Work
+
+CHUNK_ROWS = 1000
+
+READY, INVALID, DUPLICATE = b"rid"
+"""The letters of `Upload.verdicts`."""
+
+
+class TooManyRowsError(Exception):
+    """The file has more rows than an upload may have."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """How far a step is; the text is written with every beat."""
+
+    bytes: int = 0
+    rows: int = 0
+
+
+def read(work: Work) -> None:
+    """Judge every row and write down what was found; then the upload waits for a decision.
+
+    Killed and begun again, it starts from the first row. Raises `PayloadError` where the file can
+    not be read to its end.
+    """
+    upload = work.upload
+    kind = upload.kind
+    if kind is None:
+        raise LostError
+    layout = layouts.from_json(upload.layout)
+    progress = Progress()
+
+    def beat(read_bytes: int) -> None:
+        progress.bytes = min(read_bytes, upload.size_bytes)
+        work.beat(progress_bytes=progress.bytes, progress_rows=progress.rows)
+
+    work.save(step_at=now(), progress_bytes=0, progress_rows=0, waiting="")
+    with work.file(beat) as file:
+        header = readers.header(file, layout)
+    with work.file(beat) as file, error_files.writing(layout, header) as (writer, errors):
+        reading = _Reading(upload, kind, writer)
+        rows = fixed_rows(readers.file_rows(file, layout, kind), upload.fixes, kind)
+        while chunk := list(islice(rows, min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS))):
+            reading.judge(chunk)
+            progress.rows = reading.read
+            beat(progress.bytes)
+        kept = None
+        if reading.invalid:
+            writer.finish()
+            errors.seek(0)
+            kept = upload.error_file.storage.save(uuid.uuid4().hex, File(errors))
+    before = upload.error_file.name
+    with transaction.atomic():
+        work.save(
+            state=Upload.State.REVIEW,
+            claim="",
+            read_at=now(),
+            rows_read=reading.read,
+            rows_ready=reading.ready,
+            rows_invalid=reading.invalid,
+            rows_duplicate=reading.duplicate,
+            rows_blank=reading.blank,
+            progress_bytes=upload.size_bytes,
+            progress_rows=reading.read,
+            findings={"header": header, **reading.findings.to_json()},
+            verdicts=zlib.compress(bytes(reading.verdicts)),
+            error_file=kept or "",
+        )
+    if before:
+        upload.error_file.storage.delete(before)
+
+
+def fixed_rows(
+    rows: Iterator[FileRow], fixes: Mapping[str, Mapping[str, str]], kind: RecordType
+) -> Iterator[FileRow]:
+    """The rows with the corrections made in place; their number is a line of the file."""
+    fields = kind.serializer_class().fields
+    for one in rows:
+        row = one.row
+        if row is not None and row.line is None:  # records of JSON are counted instead
+            row = replace(row, line=one.line)
+        if row is not None and (fix := fixes.get(str(one.line))) and isinstance(row.value, dict):
+            row = replace(row, value=fixed(row.value, fix, fields))
+        yield one if row is one.row else replace(one, row=row)
+
+
+def fixed(
+    record: Mapping[str, Any], fix: Mapping[str, str], fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The record with the corrected fields; an emptied one is absent."""
+    found = dict(record)
+    for name, text in fix.items():
+        found.pop(name, None)
+        if filled := text.strip():
+            found[name] = converter(fields[name])(filled)
+    return found
+
+
+class _Reading:
+    """Judges chunks of rows and adds up what is found."""
+
+    def __init__(self, upload: Upload, kind: RecordType, writer: error_files.ErrorFile) -> None:
+        self.findings = Findings()
+        self.verdicts = bytearray()
+        self.ready = self.invalid = self.duplicate = self.blank = 0
+        self._upload = upload
+        self._kind = kind
+        self._writer = writer
+        self._blank_since = 0
+        self._seen: set[str] = set()
+
+    @property
+    def read(self) -> int:
+        return self.ready + self.invalid + self.duplicate + self.blank
+
+    def judge(self, chunk: list[FileRow]) -> None:
+        filled = []
+        for one in chunk:
+            if one.row is None:
+                self._blank_since += 1
+                continue
+            # Empty rows below the last filled one are none that anybody put there.
+            self.blank += self._blank_since
+            self._blank_since = 0
+            filled.append((one, one.row))
+        if not filled:
+            return
+        verdicts = validation.judge(self._kind, [row for _, row in filled])
+        for (one, row), verdict in zip(filled, verdicts, strict=True):
+            if isinstance(verdict, Rejection):
+                self._refuse(one, row, verdict)
+            elif verdict.id in self._seen:
+                self.duplicate += 1
+                self.verdicts.append(DUPLICATE)
+                self.findings.add_duplicate(one)
+            else:
+                self._seen.add(verdict.id)
+                self.ready += 1
+                self.verdicts.append(READY)
+                self.findings.add_good(one)
+        if self.read > settings.MAX_UPLOAD_ROWS:
+            raise TooManyRowsError
+
+    def _refuse(self, one: FileRow, row: Row, verdict: Rejection) -> None:
+        self.invalid += 1
+        self.verdicts.append(INVALID)
+        self._writer.add(one, error_files.problem_text(verdict.errors, self._upload.pk))
+        fields = None
+        if isinstance(row.value, dict):
+            known = self._kind.serializer_class().fields
+            fields = {name: text_of(value) for name, value in row.value.items() if name in known}
+        self.findings.add_bad(
+            BadRow(line=one.line, raw=one.raw, fields=fields, errors=verdict.errors)
+        )

@@ -1,0 +1,126 @@
+"""The background work on uploads, run by `manage.py worker`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from django.db.models import Q
+from django.utils.timezone import now
+from django_tasks import TaskResultStatus, task
+from django_tasks_db.models import DBTaskResult
+
+from ingestion.models import Upload
+from ingestion.outcomes import Code, PayloadError
+from ingestion.uploads import queueing, reading
+from ingestion.uploads.reading import TooManyRowsError
+from ingestion.uploads.work import (
+    STALE_SECONDS,
+    LostError,
+    StoppedError,
+    WaitError,
+    Work,
+    claim,
+)
+from ingestion.workbook import UnreadableFileError
+
+logger = structlog.get_logger(__name__)
+
+_TRY_AGAIN_SECONDS = 5
+_KEEP_RESULTS_DAYS = 1
+
+# Why a file can not be read to its end, for who sent it.
+_SENTENCES = {
+    Code.MALFORMED_JSON: "The JSON breaks off or is malformed after {rows:,} records. Mend it "
+    "there, or export it again.",
+    Code.MALFORMED_ENCODING: "The file is not in UTF-8. Save it as UTF-8 and upload it again.",
+    Code.NOT_AN_ARRAY: "The file must hold one JSON array of records, or a record on every line.",
+    Code.TOO_DEEP: "The JSON is nested far too deeply to be records.",
+    Code.UNKNOWN_COLUMNS: "No column is a field of this record type. Say which column is what.",
+    Code.EMPTY_FILE: "The file is empty.",
+}
+
+
+@task()
+def advance(upload: int) -> None:
+    """Do the step that the upload is in, unless somebody else is at it."""
+    work = claim(upload)
+    if work is None:
+        return
+    try:
+        if work.upload.state == Upload.State.READING:
+            reading.read(work)
+        else:
+            queueing.queue(work)
+    except LostError:
+        logger.info("upload_step_lost", upload=upload)
+    except StoppedError:
+        work.release()
+        advance.enqueue(upload)
+    except WaitError as wait:
+        _save(work, waiting=str(wait), claim="")
+        later = now() + timedelta(seconds=_TRY_AGAIN_SECONDS)
+        advance.using(run_after=later).enqueue(upload)
+    except PayloadError as fault:
+        _fail(work, _sentence(fault, work.upload))
+    except TooManyRowsError:
+        _fail(work, "The file has more rows than an upload may have: split it.")
+    except FileNotFoundError:
+        _fail(work, "The uploaded file is gone. Upload it again.")
+    except Exception:
+        _fail(work, f"The server made a mistake; its log tells of it under upload {upload}.")
+        raise
+
+
+def requeue_abandoned() -> int:
+    """Give uploads to a worker whose own was killed; gives how many.
+
+    Their tasks stay marked as running for ever, so not these but the missing beats tell of it.
+    """
+    stale = now() - timedelta(seconds=STALE_SECONDS)
+    silent = Q(beat_at=None) | Q(beat_at__lt=stale)
+    count = 0
+    for number in Upload.objects.filter(silent, state__in=Upload.RUNNING).values_list(
+        "pk", flat=True
+    ):
+        waiting = DBTaskResult.objects.filter(
+            status=TaskResultStatus.READY, args_kwargs={"args": [number], "kwargs": {}}
+        )
+        if not waiting.exists():
+            advance.enqueue(number)
+            logger.info("upload_requeued", upload=number)
+            count += 1
+    return count
+
+
+def forget_results() -> None:
+    """Delete what the task queue keeps of tasks that ran, or were killed, days ago."""
+    before = now() - timedelta(days=_KEEP_RESULTS_DAYS)
+    old = Q(finished_at__lt=before) | Q(status=TaskResultStatus.RUNNING, started_at__lt=before)
+    DBTaskResult.objects.filter(old).delete()
+
+
+def _save(work: Work, **fields: object) -> None:
+    try:
+        work.save(**fields)
+    except LostError:
+        logger.info("upload_step_lost", upload=work.upload.pk)
+
+
+def _fail(work: Work, sentence: str) -> None:
+    logger.warning("upload_failed", upload=work.upload.pk, state=work.upload.state)
+    _save(
+        work,
+        state=Upload.State.FAILED,
+        claim="",
+        failure=sentence,
+        waiting="",
+        finished_at=now(),
+    )
+
+
+def _sentence(fault: PayloadError, upload: Upload) -> str:
+    if isinstance(fault, UnreadableFileError):
+        return fault.advice
+    sentence = _SENTENCES.get(fault.code, "The file can not be read.")
+    return sentence.format(rows=upload.progress_rows)

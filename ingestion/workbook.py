@@ -1,0 +1,312 @@
+"""What is in an XLSX workbook: its sheets, its shared texts, how its numbers are meant.
+
+Everything is bounded before it is read: what the archive says it unpacks to (and zipfile reads no
+byte more than that), its entries, its shared texts. A document type declaration, which entities
+need and workbooks never have, is refused. Number formats and dates are openpyxl's knowledge.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, time
+from posixpath import dirname, join, normpath
+from typing import IO, Any, BinaryIO
+from xml.parsers import expat
+
+from django.conf import settings
+from openpyxl.styles.numbers import BUILTIN_FORMATS, is_date_format, is_timedelta_format
+from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH, from_excel
+
+from ingestion.outcomes import Code, PayloadError
+
+_MOST_ENTRIES = 5000
+_MOST_TEXTS_BYTES = 100 * 2**20
+_MOST_TEXTS = 5_000_000
+# Tables of records shrink to a fifth or a twentieth; only bombs go beyond this.
+_MOST_RATIO = 250
+_CHUNK = 2**16
+
+_ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
+_ZEROS = re.compile(r"0{2,}")
+
+Handlers = dict[str, Callable[[dict[str, str]], None]]
+
+
+class UnreadableFileError(PayloadError):
+    """The file can not be read. `advice` is for people: why, and what to do."""
+
+    def __init__(self, advice: str) -> None:
+        super().__init__(Code.UNKNOWN_FILE_FORMAT)
+        self.advice = advice
+
+
+@dataclass(kw_only=True, slots=True)
+class Book:
+    archive: zipfile.ZipFile
+    sheets: dict[str, str] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    formats: list[Callable[[str], str]] = field(default_factory=list)
+
+
+@contextmanager
+def opened(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
+    """The archive, within its bounds; what goes wrong inside it becomes a `UnreadableFileError`."""
+    try:
+        file.seek(0)
+        with zipfile.ZipFile(file) as archive:
+            _check_bounds(archive)
+            yield archive
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        expat.ExpatError,
+        NotImplementedError,  # packed in a way that zipfile does not know
+        RuntimeError,  # an entry with a password
+        EOFError,
+        LookupError,
+        ValueError,
+        OverflowError,
+    ) as fault:
+        raise UnreadableFileError(
+            "The workbook is damaged or protected. Open it in Excel, save it as a new .xlsx file "
+            "without a password, and upload that."
+        ) from fault
+
+
+def _check_bounds(archive: zipfile.ZipFile) -> None:
+    entries = archive.infolist()
+    unpacked = sum(entry.file_size for entry in entries)
+    packed = sum(entry.compress_size for entry in entries)
+    if (
+        len(entries) > _MOST_ENTRIES
+        or unpacked > settings.MAX_UNPACKED_BYTES
+        or unpacked > _MOST_RATIO * max(packed, _CHUNK)
+    ):
+        raise UnreadableFileError(
+            "The workbook unpacks to more than is read here. Save the sheet as CSV and upload that."
+        )
+
+
+def open_book(archive: zipfile.ZipFile) -> Book:
+    names = set(archive.namelist())
+    if "mimetype" in names:
+        raise UnreadableFileError(
+            "This is an OpenDocument file. Save it as .xlsx (Excel workbook) or CSV and upload "
+            "that."
+        )
+    main = next(
+        (target for kind, target in _relations(archive, "").values() if kind == "officeDocument"),
+        None,
+    )
+    if main is None or main not in names or main.endswith(".bin"):
+        raise UnreadableFileError(
+            "This is no Excel workbook that can be read here. Save it as .xlsx or CSV and upload "
+            "that."
+        )
+    relations = _relations(archive, main)
+    book = Book(archive=archive)
+    hidden: dict[str, str] = {}
+    epoch = WINDOWS_EPOCH
+
+    def properties(attributes: dict[str, str]) -> None:
+        nonlocal epoch
+        if attributes.get("date1904") in ("1", "true"):
+            epoch = MAC_EPOCH
+
+    def sheet(attributes: dict[str, str]) -> None:
+        kind, target = relations.get(attributes.get("id", ""), ("", ""))
+        if kind == "worksheet" and target in names:
+            visible = attributes.get("state", "visible") == "visible"
+            (book.sheets if visible else hidden)[attributes.get("name", "")] = target
+
+    _parse(archive, main, {"workbookPr": properties, "sheet": sheet})
+    book.sheets = book.sheets or hidden
+    if not book.sheets:
+        raise UnreadableFileError("The workbook has no sheet with cells.")
+    parts = {kind: target for kind, target in relations.values() if target in names}
+    book.formats = _formats(archive, parts.get("styles"), epoch)
+    if "sharedStrings" in parts:
+        book.texts = [parts["sharedStrings"]]  # its name, until the texts are wanted
+    return book
+
+
+def _relations(archive: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]]:
+    """Of a part of the workbook: id → (kind, name of the other part)."""
+    folder, _, name = part.rpartition("/")
+    relations = join(folder, "_rels", f"{name}.rels")
+    found: dict[str, tuple[str, str]] = {}
+
+    def relationship(attributes: dict[str, str]) -> None:
+        target = attributes.get("Target", "")
+        absolute = target.lstrip("/") if target.startswith("/") else join(dirname(part), target)
+        kind = attributes.get("Type", "").rpartition("/")[2]
+        found[attributes.get("Id", "")] = (kind, normpath(absolute))
+
+    if relations in archive.namelist():
+        _parse(archive, relations, {"Relationship": relationship})
+    return found
+
+
+def _formats(
+    archive: zipfile.ZipFile, part: str | None, epoch: datetime
+) -> list[Callable[[str], str]]:
+    """How a number becomes text, by its style."""
+    codes = dict(BUILTIN_FORMATS)
+    styles: list[int] = []
+    in_cell_styles = False
+
+    def number_format(attributes: dict[str, str]) -> None:
+        codes[int(attributes["numFmtId"])] = attributes.get("formatCode", "")
+
+    def cell_styles(_: dict[str, str]) -> None:
+        nonlocal in_cell_styles
+        in_cell_styles = True
+
+    def other_styles(_: dict[str, str]) -> None:
+        nonlocal in_cell_styles
+        in_cell_styles = False
+
+    def style(attributes: dict[str, str]) -> None:
+        if in_cell_styles and len(styles) < 2**16:
+            styles.append(int(attributes.get("numFmtId", 0)))
+
+    if part is not None:
+        handlers = {
+            "numFmt": number_format,
+            "cellStyleXfs": other_styles,
+            "cellXfs": cell_styles,
+            "cellStyles": other_styles,
+            "xf": style,
+        }
+        _parse(archive, part, handlers)
+    return [_format(codes.get(style, ""), epoch) for style in styles] or [number_text]
+
+
+def _format(code: str, epoch: datetime) -> Callable[[str], str]:
+    if _ZEROS.fullmatch(code):
+        return lambda text: number_text(text).zfill(len(code))
+    if is_date_format(code) and not is_timedelta_format(code):
+        return lambda text: _date(text, epoch)
+    return number_text
+
+
+def number_text(text: str) -> str:
+    """A number as Excel shows it in full: 123 and not 123.0, 0.92 and not 0.92000000000000004."""
+    if text.isdecimal():
+        return text
+    number = float(text)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def _date(text: str, epoch: datetime) -> str:
+    try:
+        value = from_excel(float(text), epoch)
+    except (ValueError, OverflowError):  # beyond what Excel itself shows as a date
+        return text
+    return value.isoformat() if isinstance(value, datetime | time) else text
+
+
+def read_texts(book: Book) -> None:
+    """Read the texts that cells share, once for the whole workbook."""
+    if not book.texts:
+        return
+    part, book.texts = book.texts[0], []
+    if book.archive.getinfo(part).file_size > _MOST_TEXTS_BYTES:
+        raise UnreadableFileError(
+            "The workbook holds more text than is read here. Save the sheet as CSV and upload that."
+        )
+    pieces: list[str] = []
+    reader = _TextReader(pieces)
+
+    def end(name: str) -> None:
+        reader.end(name)
+        if name == "si":
+            book.texts.append(unescaped("".join(pieces)))
+            pieces.clear()
+            if len(book.texts) > _MOST_TEXTS:
+                raise ValueError("too many shared texts")
+
+    with book.archive.open(part) as source:
+        for _ in feed(source, reader.start, end, reader.text):
+            pass
+
+
+class _TextReader:
+    """Collects what stands in <t>, except where that says how a text is pronounced."""
+
+    def __init__(self, pieces: list[str]) -> None:
+        self._pieces = pieces
+        self._taken = False
+        self._spoken = False
+
+    def start(self, name: str, _: dict[str, str]) -> None:
+        if name == "rPh":
+            self._spoken = True
+        self._taken = name == "t" and not self._spoken
+
+    def end(self, name: str) -> None:
+        if name == "rPh":
+            self._spoken = False
+        self._taken = False
+
+    def text(self, text: str) -> None:
+        if self._taken:
+            self._pieces.append(text)
+
+
+def unescaped(text: str) -> str:
+    """Excel writes characters that XML can not hold as _x000D_."""
+    return _ESCAPED.sub(lambda code: chr(int(code[1], 16)), text) if "_x" in text else text
+
+
+def _parse(archive: zipfile.ZipFile, part: str, handlers: Handlers) -> None:
+    """Give the attributes of each element that has a handler to it."""
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if handler := handlers.get(name):
+            handler({key.rpartition(":")[2]: value for key, value in attributes.items()})
+
+    with archive.open(part) as source:
+        for _ in feed(source, start):
+            pass
+
+
+def feed(
+    source: IO[bytes],
+    start: Callable[[str, dict[str, str]], None],
+    end: Callable[[str], None] | None = None,
+    text: Callable[[str], None] | None = None,
+) -> Iterator[None]:
+    """Parse an XML part piece by piece; pauses after each, so that what is found can be taken."""
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    local = _LocalNames()
+    parser.StartElementHandler = lambda name, attributes: start(local[name], attributes)
+    if end is not None:
+        parser.EndElementHandler = lambda name: end(local[name])
+    if text is not None:
+        parser.CharacterDataHandler = text
+    while chunk := source.read(_CHUNK):
+        parser.Parse(chunk, False)
+        yield
+    parser.Parse(b"", True)
+    yield
+
+
+def _refuse_doctype(*_: Any) -> None:
+    raise ValueError("a document type declaration in a workbook")
+
+
+class _LocalNames(dict[str, str]):
+    """Names without their prefix: which one a namespace has is up to the program that wrote it."""
+
+    def __missing__(self, name: str) -> str:
+        local = name.rpartition(":")[2]
+        if len(self) < 1000:
+            self[name] = local
+        return local

@@ -1,0 +1,36 @@
+"""People of the staff, for the portal's tests."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import URLPattern, reverse
+
+from ingestion.portal.urls import pages
+
+GROUPS = ("Viewer", "Uploader", "Operator", "Admin")
+
+
+def member(group: str) -> User:
+    """A new account in one of the groups that the migration makes."""
+    user = User.objects.create_user(group.lower(), password="correct horse", is_staff=True)
+    user.groups.add(Group.objects.get(name=group))
+    return user
+
+
+def signed_in(user: User, **options: bool) -> Client:
+    """A browser in which `user` is signed in; `options` are the client's own."""
+    client = Client(**options)
+    client.force_login(user)
+    return client
+
+
+def address(page: URLPattern) -> str:
+    """The page's address, with something for each part that varies."""
+    given = {"kind": "sessions", "file_format": "csv"}
+    parts = {name: given.get(name, 1) for name in page.pattern.converters}
+    return reverse(f"admin:{page.name}", kwargs=parts)
+
+
+PAGES = {page.name: page for page in pages}
+"""Every page and action of the portal by its name."""

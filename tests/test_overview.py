@@ -1,0 +1,241 @@
+"""The portal's first page: how every queue is doing."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from ingestion import intake, queues
+from ingestion.decoding import Row
+from ingestion.models import Upload
+from ingestion.portal import last_known
+from ingestion.queues import Pause
+from ingestion.records import RECORD_TYPES
+from tests.staff import member, signed_in
+from tests.test_queue_messages import message
+from tests.test_queues import Proxy, proxy, use_store  # noqa: F401 (fixtures)
+
+TUTORS, SESSIONS, FEEDBACK = RECORD_TYPES.values()
+KEPT = Path(settings.DATA_DIR) / "last-overview.json"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known():
+    """No earlier test has left an overview."""
+    KEPT.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def browser(db):
+    """A browser of somebody who may only look."""
+    return signed_in(member("Viewer"))
+
+
+def words(answer):
+    """The page's text, without its markup."""
+    return " ".join(re.sub(r"<[^>]*>", " ", answer.content.decode()).split())
+
+
+def queued(kind, count=1, *, age_seconds=0.0):
+    at = datetime.now(UTC) - timedelta(seconds=age_seconds)
+    queues.push(kind.queue, [message(number, at=at) for number in range(count)])
+
+
+def test_it_works(browser, store):
+    queued(SESSIONS, 1234, age_seconds=250)
+    answer = browser.get("/admin/")
+    assert answer.status_code == 200
+    said = words(answer)
+    assert "Sessions Nothing is reading 1,234 4 min 10 s" in said
+    assert "Tutors Flowing 0 none waits" in said
+    assert "Is the consumer running?" in said
+    assert answer.text.count("<progress max") == 3
+
+
+def test_every_record_type_has_its_row_lines_and_numbers(browser, store, record_type):
+    queued(record_type, 7)
+    answer = browser.get("/admin/")
+    assert f'href="/admin/queues/{record_type.path}/"' in answer.text
+    name = record_type.path.capitalize()
+    assert f"<title>{name}: depth of the last 60 minutes, at most 7</title>" in answer.text
+    assert f'aria-label="{name}, minute by minute"' in answer.text
+    assert answer.text.count("<tr><td><time") == 60 * len(RECORD_TYPES)
+
+
+def test_a_queue_that_is_late_is_named_on_top(browser, store):
+    assert "Late:" not in words(browser.get("/admin/"))
+    queued(TUTORS, age_seconds=3600 + 660)
+    queued(SESSIONS, age_seconds=3500)
+    said = words(browser.get("/admin/"))
+    assert re.search(r"of tutors has waited 1 h 11 min, 11 min( \d+ s)? too long", said)
+    assert "oldest message of sessions" not in said
+
+
+def test_a_pause_is_told_with_its_reason_and_who_set_it(browser, store):
+    pause = Pause(reason="Moving <b>house</b>", by="otto", since=datetime.now(UTC))
+    queues.pause_queue(FEEDBACK.queue, pause)
+    answer = browser.get("/admin/")
+    assert "Feedback Paused" in words(answer)
+    assert "otto paused it: “Moving &lt;b&gt;house&lt;/b&gt;”" in answer.text
+
+
+def test_rejections_are_shown_by_type_and_cause(browser, store):
+    assert "Nothing was refused" in words(browser.get("/admin/"))
+    bad = {**TUTORS.serializer_class.example, "email": "nope"}
+    intake.accept(TUTORS, [Row(value=bad), Row(value=bad), Row(value={})], source="api:crm")
+    answer = browser.get("/admin/")
+    assert "Tutors 14 problems required 12 invalid_email 2" in words(answer)
+    assert '?type=tutors&amp;code=invalid_email"' in answer.text
+
+
+def test_ones_own_last_five_uploads_are_shown(browser, store, db):
+    assert "You have not uploaded anything" in words(browser.get("/admin/"))
+    own, other = browser.get("/admin/").wsgi_request.user, member("Admin")
+    for number in range(6):
+        for user in (own, other):
+            Upload.objects.create(
+                file_name=f"{user.username}-{number}.csv",
+                size_bytes=1,
+                sha256="0" * 64,
+                uploaded_by=user,
+            )
+    said = words(browser.get("/admin/"))
+    assert [n for n in range(6) if f"viewer-{n}.csv" in said] == [1, 2, 3, 4, 5]
+    assert "admin-" not in said
+
+
+def test_the_store_tells_how_it_is(browser, store):
+    said = words(browser.get("/admin/"))
+    assert f"Version {store.info()['valkey_version']}" in said
+    assert "Every record is on the disk before it is acknowledged" in said
+    assert re.search(r"Memory \d+\.\d MB, no limit set", said)
+
+
+def test_a_store_that_takes_nothing_says_so_beside_its_numbers(browser, store):
+    queued(SESSIONS, 3)
+    store.replicaof("127.0.0.1", "1")  # nobody is there
+    try:
+        said = words(browser.get("/admin/"))
+    finally:
+        store.replicaof("NO", "ONE")
+    assert "it has become a replica. Nothing can be queued until that ends." in said
+    assert "Sessions Flowing 3" in said
+
+
+def test_a_key_of_another_type_is_told_and_the_other_queues_are_shown(browser, store):
+    store.set(TUTORS.queue, "no list")
+    queued(SESSIONS, 2)
+    said = words(browser.get("/admin/"))
+    assert "Tutors Unreachable" in said
+    assert f"no list lies at the key {TUTORS.queue}" in said
+    assert "Sessions Flowing 2" in said
+
+
+# --- The store is away -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gone(settings, tmp_path):
+    """Takes the store away, when it is called."""
+
+    def go() -> None:
+        nowhere = f"unix://{tmp_path}/no.sock"
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": nowhere}}
+
+    return go
+
+
+def test_while_the_store_is_away_the_last_known_numbers_are_shown_and_never_zeros(
+    browser, store, gone
+):
+    queued(SESSIONS, 1234, age_seconds=250)
+    browser.get("/admin/")
+    gone()
+    answer = browser.get("/admin/")
+    assert answer.status_code == 200
+    said = words(answer)
+    assert re.search(r"the last known, as of \d\d:\d\d:\d\d \.", said)
+    assert "Sessions Unreachable 1,234 4 min 10 s" in said
+    assert said.count("Unreachable") == len(RECORD_TYPES)
+    assert 'class="card stale"' in answer.text
+
+
+def test_an_overview_of_another_day_says_which(browser, store, gone):
+    browser.get("/admin/")
+    kept = KEPT.read_text()
+    year = f"{datetime.now(UTC):%Y}"
+    KEPT.write_text(re.sub(r'"at":"[^"]*"', f'"at":"{year}-01-02T03:04:05Z"', kept, count=1))
+    gone()
+    assert "as of 03:04:05 on 2 January" in words(browser.get("/admin/"))
+
+
+def test_of_a_store_that_never_answered_nothing_is_made_up(browser, no_store):
+    answer = browser.get("/admin/")
+    assert answer.status_code == 200
+    said = words(answer)
+    assert "The store does not answer. No numbers are known yet." in said
+    assert said.count("Unreachable unknown unknown unknown unknown") == len(RECORD_TYPES)
+    assert "durability unknown" in said.lower()
+    assert "Nothing was refused" not in said
+
+
+def test_what_another_version_left_of_the_overview_is_no_trouble(browser, no_store):
+    KEPT.write_text('{"at": "2024')
+    assert last_known.last_known() is None
+    assert browser.get("/admin/").status_code == 200
+
+
+def test_a_folder_that_can_not_be_written_costs_only_the_last_known(browser, store, log):
+    KEPT.mkdir()
+    try:
+        assert browser.get("/admin/").status_code == 200
+    finally:
+        KEPT.rmdir()
+
+
+# --- What a page costs -------------------------------------------------------------------------
+
+
+def talk(proxy: Proxy, browser, path):  # noqa: F811
+    """Who spoke on the line to the store while the page was made."""
+    proxy.heard.clear()
+    assert browser.get(path).status_code == 200
+    turns = [speaker for speaker, _ in proxy.heard]
+    return [one for at, one in enumerate(turns) if at == 0 or turns[at - 1] != one]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin/",
+        "/admin/queues/sessions/",
+        "/admin/queues/sessions/?order=newest&page=7",
+        "/admin/queues/sessions/?id=s1",
+        "/admin/rejections/",
+    ],
+)
+def test_a_page_costs_one_round_trip_whatever_the_depth(browser, store, proxy, path):  # noqa: F811
+    browser.get(path)  # the connection is there now
+    empty = talk(proxy, browser, path)
+    filler = [message(1)] * 1000
+    for kind in RECORD_TYPES.values():
+        pipeline = store.pipeline(transaction=False)
+        for _ in range(1000 if kind is SESSIONS and path == "/admin/" else 100):
+            pipeline.lpush(kind.queue, *filler)
+        pipeline.execute()
+    assert store.llen(SESSIONS.queue) == (1_000_000 if path == "/admin/" else 100_000)
+    assert talk(proxy, browser, path) == empty == ["client", "store"]
+
+
+# --- For scripts -------------------------------------------------------------------------------
+
+
+def test_the_controls_of_the_refresh_are_there_and_need_no_script(browser, store):
+    answer = browser.get("/admin/")
+    assert '<a class="button compact" href="/admin/" data-refresh-now>' in answer.text
+    assert re.findall(r'<option value="(\d+)"', answer.text) == ["0", "5", "15", "60"]
+    assert "data-live" in answer.text

@@ -1,0 +1,456 @@
+"""What staff see of a queue and do to it, on the store: messages, numbers, pauses, rejections."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ingestion import intake, queues
+from ingestion.decoding import Row
+from ingestion.outcomes import QueuePausedError, StoreError
+from ingestion.queues import Durability, Pause, Search, Window
+from ingestion.queues.keys import Keys, this_minute
+from ingestion.records import RECORD_TYPES
+
+TUTORS, SESSIONS, _ = RECORD_TYPES.values()
+QUEUE = SESSIONS.queue
+KEYS = Keys(QUEUE)
+
+
+def message(number, *, source="api:crm", at=None, record_id=None):
+    """A message as the intake writes it."""
+    queued_at = (at or datetime.now(UTC)).replace(tzinfo=None).isoformat()
+    return json.dumps(
+        {
+            "data": {"session_id": record_id or f"s{number}"},
+            "queued_at": f"{queued_at}Z",
+            "queue": QUEUE,
+            "id": f"m{number}",
+            "source": source,
+        },
+        separators=(",", ":"),
+    ).encode()
+
+
+def push(*numbers, **also):
+    """Queue these messages; gives their bytes."""
+    pushed = [message(number, **also) for number in numbers]
+    queues.push(QUEUE, pushed)
+    return pushed
+
+
+def left(store):
+    """What lies on the queue, the next to be taken first."""
+    return store.lrange(QUEUE, 0, -1)[::-1]
+
+
+def detail(**also):
+    return queues.detail(QUEUE, **{"hours": 1, "listing": Window(first=0, count=50), **also})
+
+
+# --- Looking -----------------------------------------------------------------------------------
+
+
+def test_messages_are_listed_in_windows_from_either_end(store):
+    pushed = push(*range(7))
+    oldest = [detail(listing=Window(first=n, count=3)).messages for n in (0, 3, 6, 9)]
+    assert [[one.raw for one in some] for some in oldest] == [
+        pushed[0:3],
+        pushed[3:6],
+        pushed[6:],
+        [],
+    ]
+    newest = [
+        detail(listing=Window(first=n, count=3, newest_first=True)).messages for n in (0, 3, 6, 9)
+    ]
+    assert [[one.raw for one in some] for some in newest] == [
+        pushed[:3:-1],
+        pushed[3:0:-1],
+        pushed[:1],
+        [],
+    ]
+    assert left(store) == pushed
+
+
+def test_a_message_says_what_it_is(store):
+    at = datetime(2024, 5, 14, 10, tzinfo=UTC)
+    (raw,) = push(1, source="upload:3#17", at=at)
+    (found,) = detail().messages
+    assert (found.id, found.source, found.queued_at) == ("m1", "upload:3#17", at)
+    assert (found.data, found.size_bytes, found.problem) == ({"session_id": "s1"}, len(raw), None)
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        (b"", "not JSON"),
+        (b"hello", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b'{"data": {}, "queued_at": "2024', "not JSON"),
+        (b'{"a": ' + b"[" * 100_000, "not JSON"),
+        (b"[]", "no message of ours"),
+        (b'{"data": [], "queued_at": "2024-05-14T10:00:00Z"}', "no message of ours"),
+        (b'{"data": {}, "queued_at": "2024-05-14T10:00:00"}', "no message of ours"),
+    ],
+    ids=lambda one: repr(one[:30]),
+)
+def test_a_foreign_message_is_listed_as_such_among_the_others(store, raw, problem):
+    push(1)
+    store.lpush(QUEUE, raw)
+    push(2)
+    found = detail().messages
+    assert [one.problem for one in found] == [None, problem, None]
+    assert found[1].size_bytes == len(raw)
+    assert queues.named(QUEUE, [found[1].name], newest_first=True)[found[1].name].raw == raw
+
+
+def test_a_record_is_found_by_its_id_wherever_it_lies_among_the_newest(store):
+    push(1, 2)
+    push(3, record_id="s1")
+    push(4, record_id="x-s1-x")  # no more than holds it
+    push(5, record_id="Zoë/1")
+    store.lpush(QUEUE, b'"s1" is no message')
+    search = Search(id_field="session_id", record_id="s1")
+    assert [one.id for one in detail(listing=search).messages] == ["m3", "m1"]
+    search = Search(id_field="session_id", record_id="Zoë/1")
+    assert [one.id for one in detail(listing=search).messages] == ["m5"]
+    assert detail(listing=Search(id_field="session_id", record_id="m1")).messages == ()
+
+
+def test_finding_ends_at_its_bound(store):
+    push(1, 2)
+    queues.push(QUEUE, [b"filler"] * (queues.REACH - 1))
+    assert detail(listing=Search(id_field="session_id", record_id="s2")).messages
+    assert not detail(listing=Search(id_field="session_id", record_id="s1")).messages
+
+
+def test_a_key_of_another_type_is_told_and_breaks_nothing(store):
+    push(1)
+    store.set(QUEUE, "not a list")
+    found = detail()
+    assert (found.summary.broken, found.summary.depth, found.messages) == (True, 0, ())
+    (summary,) = queues.overview([QUEUE], hours=1).summaries
+    assert summary.broken
+    queues.sample_depths([QUEUE, TUTORS.queue])
+    assert not any(
+        minute.taken for minute in queues.overview([QUEUE], hours=1).histories[0].minutes
+    )
+
+
+def test_numbers_that_somebody_else_wrote_are_passed_over(store):
+    push(1)
+    hour, minute = this_minute()
+    store.hset(KEYS.totals, mapping={"accepted": "many", b"\xff": 1})
+    store.hset(KEYS.counts(hour), f"accepted:{minute}", "")
+    store.set(KEYS.causes(hour), "no hash")
+    store.set(KEYS.pause, "by hand")
+    (summary,) = queues.overview([QUEUE], hours=1).summaries
+    assert (summary.depth, summary.accepted) == (1, 0)
+    assert summary.pause is not None
+    assert summary.pause.reason == "set outside the portal"
+
+
+# --- Taking off and putting back ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("newest", [False, True])
+def test_exactly_the_given_messages_are_taken_off_and_the_others_keep_their_order(store, newest):
+    pushed = push(*range(9))
+    assert queues.take_off(QUEUE, [pushed[7], pushed[1], pushed[4]], name="n", newest=newest) == 3
+    assert left(store) == [pushed[n] for n in (0, 2, 3, 5, 6, 8)]
+    assert detail(copies=["n", "other"]).copies == {"n": 3, "other": 0}
+
+
+@pytest.mark.parametrize("newest", [False, True])
+def test_what_was_taken_off_is_put_back_in_its_order_to_be_taken_next(store, newest):
+    pushed = push(*range(9))
+    queues.take_off(QUEUE, [pushed[7], pushed[1], pushed[4]], name="n", newest=newest)
+    assert queues.put_back(QUEUE, "n") == 3
+    assert left(store) == [pushed[n] for n in (1, 4, 7, 0, 2, 3, 5, 6, 8)]
+    assert queues.put_back(QUEUE, "n") == 0
+    assert detail(copies=["n"]).copies == {"n": 0}
+
+
+def test_several_calls_under_one_name_are_put_back_in_the_queues_order(store):
+    pushed = push(*range(6))
+    queues.take_off(QUEUE, pushed[4:], name="n", newest=True)
+    queues.take_off(QUEUE, pushed[2:4], name="n", newest=True)
+    assert queues.put_back(QUEUE, "n") == 4
+    assert left(store) == [pushed[n] for n in (2, 3, 4, 5, 0, 1)]
+
+
+def test_of_messages_that_are_alike_as_many_are_taken_off_as_were_given(store):
+    (twin,) = push(1)
+    queues.push(QUEUE, [twin, twin])
+    assert queues.take_off(QUEUE, [twin, twin], name="n") == 2
+    assert left(store) == [twin]
+    assert queues.put_back(QUEUE, "n") == 2
+    assert left(store) == [twin] * 3
+
+
+def test_a_message_that_a_consumer_took_first_is_not_counted_and_not_kept(store):
+    pushed = push(1, 2, 3)
+    assert store.rpop(QUEUE) == pushed[0]
+    assert queues.take_off(QUEUE, pushed[:2], name="n") == 1
+    assert left(store) == pushed[2:]
+    queues.put_back(QUEUE, "n")
+    assert left(store) == pushed[1:]
+    assert queues.take_off(QUEUE, pushed[:1], name="m") == 0
+    assert not store.exists(KEYS.copies("m"))
+
+
+@pytest.mark.parametrize("newest", [False, True])
+def test_messages_are_found_in_every_slice_of_a_long_queue(store, newest):
+    pushed = push(*range(2500))
+    chosen = [pushed[n] for n in (0, 999, 1000, 1001, 1500, 1999, 2000, 2499)]
+    assert queues.take_off(QUEUE, chosen, name="n", newest=newest) == len(chosen)
+    assert left(store) == [one for one in pushed if one not in chosen]
+
+
+def test_the_look_for_messages_ends_where_it_was_told(store):
+    pushed = push(*range(2500))
+    assert queues.take_off(QUEUE, [pushed[1199], pushed[1200]], name="n", within=1200) == 1
+    assert left(store) == [*pushed[:1199], *pushed[1200:]]
+
+
+def test_taking_off_the_last_message_leaves_an_empty_queue(store):
+    pushed = push(1)
+    assert queues.take_off(QUEUE, pushed, name="n") == 1
+    assert not store.exists(QUEUE)
+    assert queues.put_back(QUEUE, "n") == 1
+    assert left(store) == pushed
+
+
+def test_copies_are_kept_for_seven_days(store):
+    queues.take_off(QUEUE, push(1), name="n")
+    assert 7 * 86_400 - 60 < store.ttl(KEYS.copies("n")) <= 7 * 86_400 == queues.COPIES_TTL_SECONDS
+
+
+@pytest.mark.parametrize("key", [KEYS.totals, KEYS.copies("n")])
+def test_taking_off_and_putting_back_change_nothing_where_a_key_is_of_another_type(store, key):
+    pushed = push(1, 2)
+    store.set(key, "not ours")
+    with pytest.raises(StoreError):
+        queues.take_off(QUEUE, pushed, name="n")
+    with pytest.raises(StoreError):
+        queues.put_back(QUEUE, "n")
+    assert left(store) == pushed
+
+
+def test_what_staff_take_off_and_put_back_is_no_reading(store):
+    pushed = push(*range(5))
+    queues.take_off(QUEUE, pushed[:3], name="n")
+    assert detail().summary.taken == 0
+    assert not any(minute.taken for minute in detail().history.minutes)
+    queues.put_back(QUEUE, "n")
+    store.rpop(QUEUE)
+    assert (detail().summary.taken, detail().summary.depth) == (1, 4)
+
+
+def test_the_waiting_rows_of_an_upload_are_found_and_can_be_taken_off_slice_by_slice(store):
+    before = datetime.now(UTC)
+    others = push(*range(3))
+    rows = [message(n, source=f"upload:4#{n}") for n in range(1500)]
+    queues.push(QUEUE, rows)
+    more = push(1, source="upload:44#1") + push(*range(900))
+    found = []
+    for some in queues.of_upload(QUEUE, 4, since=before):
+        assert queues.take_off(QUEUE, some, name="recall", newest=True) == len(some)
+        found += some
+    assert sorted(found) == sorted(rows)
+    assert left(store) == others + more
+    assert queues.put_back(QUEUE, "recall") == 1500
+    assert left(store) == rows + others + more
+
+
+def test_the_look_for_an_uploads_rows_ends_at_what_was_queued_before_it(store):
+    long_ago = datetime.now(UTC) - timedelta(days=1)
+    push(*range(5000), at=long_ago)
+    slices = list(queues.of_upload(QUEUE, 4, since=datetime.now(UTC) - timedelta(hours=1)))
+    assert slices == [[]]
+
+
+# --- Numbers -----------------------------------------------------------------------------------
+
+
+def past(store, *, back, **numbers):
+    """Write the numbers of a minute so many minutes ago."""
+    hour, minute = divmod(int(time.time()) // 60 - back, 60)
+    for name, value in numbers.items():
+        store.hset(KEYS.counts(hour), f"{name}:{minute}", value)
+
+
+def told(history, *, back):
+    """What is told of the minute that began so many minutes ago."""
+    at = datetime.fromtimestamp((int(time.time()) // 60 - back) * 60, UTC)
+    (found,) = (one for one in history.minutes if one.begins_at == at)
+    return found.accepted, found.taken, found.rejected, found.depth
+
+
+@pytest.fixture
+def _within_a_minute():
+    """The test does not run over the end of a minute."""
+    if (second := datetime.now(UTC).second) > 55:
+        time.sleep(60.1 - second)
+
+
+@pytest.mark.usefixtures("_within_a_minute")
+def test_the_history_tells_what_came_in_and_went_out_minute_by_minute(store):
+    past(store, back=70, accepted=9, depth=9)  # before the hour: only its depth counts
+    past(store, back=50, accepted=6, depth=10, rejected=2)
+    past(store, back=49, depth=4)
+    past(store, back=48, accepted=5, depth=2, taken_off=3)
+    past(store, back=47, put_back=3, depth=5)
+    push(*range(8))
+    ((summary,), (history,)) = (
+        (one := queues.overview([QUEUE], hours=1)).summaries,
+        one.histories,
+    )
+    assert len(history.minutes) == 60
+    assert history.minutes == tuple(sorted(history.minutes, key=lambda one: one.begins_at))
+    assert told(history, back=50) == (6, None, 2, 10)
+    assert told(history, back=49) == (0, 6, 0, 4)
+    assert told(history, back=48) == (5, 4, 0, 2)
+    assert told(history, back=47) == (0, 0, 0, 5)
+    assert told(history, back=46) == (0, None, 0, None)
+    # Of the minute that runs the depth is this moment's, and what left since anybody looked counts.
+    assert told(history, back=0) == (8, 5, 0, 8) == (8, 5, 0, summary.depth)
+    day = queues.overview([QUEUE], hours=24).histories[0]
+    assert len(day.minutes) == 24 * 60
+    assert told(day, back=50) == (6, 5, 2, 10)
+
+
+@pytest.mark.usefixtures("_within_a_minute")
+def test_a_sample_shows_what_consumers_take_while_nothing_comes_in(store):
+    past(store, back=1, depth=5)
+    push(1, 2, 3)
+    store.rpop(QUEUE, 2)
+    queues.sample_depths([QUEUE, TUTORS.queue])
+    hour, minute = this_minute()
+    assert store.hget(KEYS.counts(hour), f"depth:{minute}") == b"1"
+    assert store.ttl(KEYS.counts(hour)) > 48 * 3600
+    assert told(detail().history, back=0) == (3, 7, 0, 1)
+
+
+def test_causes_of_the_last_24_hours_are_added_up_the_most_frequent_first(store):
+    hour, _ = this_minute()
+    store.hset(KEYS.causes(hour), mapping={"required": 2, "invalid_email": 1})
+    store.hset(KEYS.causes(hour - 23), mapping={"invalid_email": 4})
+    store.hset(KEYS.causes(hour - 24), mapping={"required": 100})
+    causes = queues.overview([QUEUE], hours=1).histories[0].causes
+    assert list(causes.items()) == [("invalid_email", 5), ("required", 2)]
+
+
+@pytest.mark.parametrize(
+    ("config", "durability"),
+    [
+        ({"appendonly": "yes", "appendfsync": "always"}, Durability.ALWAYS),
+        ({"appendonly": "yes", "appendfsync": "everysec"}, Durability.EVERY_SECOND),
+        ({"appendonly": "yes", "appendfsync": "no"}, Durability.SYSTEM),
+        ({"appendonly": "no"}, Durability.SNAPSHOTS),
+    ],
+)
+def test_the_store_says_how_durable_it_is(store, config, durability):
+    before = store.config_get("append*")
+    try:
+        for name, value in config.items():
+            store.config_set(name, value)
+        assert detail().store.durability is durability
+        assert queues.overview([QUEUE], hours=1).store.durability is durability
+    finally:
+        for name in ("appendfsync", "appendonly"):
+            store.config_set(name, before[name])
+
+
+def test_a_store_that_hides_its_configuration_says_less_and_answers_all_the_same(store):
+    store.execute_command("ACL", "SETUSER", "default", "-config")
+    try:
+        found = detail()
+    finally:
+        store.execute_command("ACL", "SETUSER", "default", "+config")
+    assert found.store.durability is Durability.APPEND_ONLY  # INFO tells that much
+    assert found.store.reasons == ()
+
+
+def test_the_memory_of_the_store_is_told_with_its_limit(store):
+    assert detail().store.max_memory_bytes is None
+    store.config_set("maxmemory", 2**30)
+    try:
+        found = detail().store
+    finally:
+        store.config_set("maxmemory", 0)
+    assert found.max_memory_bytes == 2**30
+    assert 0 < found.used_memory_bytes < 2**30
+
+
+# --- Pauses ------------------------------------------------------------------------------------
+
+
+def test_a_paused_queue_takes_nothing_until_it_is_resumed(store):
+    pause = Pause(reason="The consumer is moved", by="otto", since=datetime.now(UTC))
+    queues.pause_queue(QUEUE, pause)
+    with pytest.raises(QueuePausedError) as caught:
+        push(1)
+    assert (caught.value.reason, caught.value.code) == ("The consumer is moved", "queue_paused")
+    assert caught.value.retry_after_seconds == 60
+    assert detail().summary.pause == pause
+    queues.push(QUEUE, [], rejected=1)  # to be refused needs no room
+    assert queues.resume_queue(QUEUE)
+    assert not queues.resume_queue(QUEUE)
+    pushed = push(1)
+    assert (left(store), detail().summary.pause) == (pushed, None)
+
+
+def test_a_pause_ends_by_itself_and_holds_one_queue_alone(store):
+    until = datetime.now(UTC) + timedelta(seconds=2)
+    queues.pause_queue(
+        QUEUE, Pause(reason="short", by="otto", since=datetime.now(UTC), until=until)
+    )
+    queues.push(TUTORS.queue, [b"1"])
+    with pytest.raises(QueuePausedError) as caught:
+        push(1)
+    assert 1 <= caught.value.retry_after_seconds <= 2
+    assert store.expiretime(KEYS.pause) == int(until.timestamp())
+    deadline = time.monotonic() + 10
+    while detail().summary.pause:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert push(1) == left(store)
+
+
+# --- Rejections --------------------------------------------------------------------------------
+
+
+def refuse(kind, record, source="api:crm"):
+    intake.accept(kind, [Row(value=record)], source=source)
+
+
+def test_refused_records_of_the_api_are_kept_the_newest_first_with_what_was_sent(store):
+    refuse(TUTORS, {**TUTORS.serializer_class.example, "email": "nope"})
+    refuse(SESSIONS, "no object")
+    refuse(TUTORS, {"tutor_id": "t"}, source="upload:1")
+    second, first = queues.refusals([TUTORS.queue, QUEUE])
+    assert (first.queue, first.source, first.record_id) == (TUTORS.queue, "api:crm", "tutor_00001")
+    assert [(field, code) for field, code, _ in first.errors] == [("email", "invalid_email")]
+    assert first.record["email"] == "nope"
+    assert (second.queue, second.record, second.record_id) == (QUEUE, None, None)
+    assert first.fixed_by is second.fixed_by is None
+
+
+def test_a_fixed_rejection_names_the_record_that_fixed_it(store):
+    refuse(TUTORS, {})
+    refuse(TUTORS, {})
+    _, older = queues.refusals([TUTORS.queue])
+    queues.mark_fixed(TUTORS.queue, older.id, "tutor_7")
+    assert [one.fixed_by for one in queues.refusals([TUTORS.queue])] == [None, "tutor_7"]
+    assert 0 < store.ttl(Keys(TUTORS.queue).fixed) <= 7 * 86_400
+
+
+def test_rejections_are_bounded_and_expire(store):
+    for _ in range(26):
+        intake.accept(TUTORS, [Row(value={}) for _ in range(30)], source="api:crm")
+    assert len(queues.refusals([TUTORS.queue])) == 500  # 20 of each request, at most 500
+    assert 0 < store.ttl(Keys(TUTORS.queue).rejections) <= 7 * 86_400

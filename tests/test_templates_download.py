@@ -1,0 +1,96 @@
+"""Files to start from: what is downloaded can be filled in and taken in again as it is."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import datetime
+
+import pytest
+from openpyxl import load_workbook
+
+from ingestion import readers, validation
+from ingestion.portal.record_fields import sample_records
+from ingestion.portal.sample_files import FORMATS
+from ingestion.readers import FileFormat
+from ingestion.validation import Valid
+from tests.staff import member, signed_in
+
+
+@pytest.fixture
+def download(db, record_type):
+    """Downloads a template of a record type as somebody who may only look."""
+    browser = signed_in(member("Viewer"))
+
+    def get(ending):
+        answer = browser.get(f"/admin/templates/{record_type.path}.{ending}")
+        assert answer.status_code == 200
+        name = f'filename="{record_type.path}.{ending}"'
+        assert answer["Content-Disposition"] == f"attachment; {name}"
+        return answer.content
+
+    return get
+
+
+def names_of(record_type):
+    return list(record_type.serializer_class().fields)
+
+
+def test_both_sample_records_are_valid_and_different(record_type):
+    samples = sample_records(record_type)
+    verdicts = validation.judge(record_type, [readers.Row(value=one) for one in samples])
+    assert all(isinstance(verdict, Valid) for verdict in verdicts)
+    assert len({verdict.id for verdict in verdicts}) == 2
+
+
+@pytest.mark.parametrize("file_format", [FileFormat.CSV, FileFormat.NDJSON])
+def test_a_template_is_read_back_as_the_sample_records(download, record_type, file_format):
+    file = io.BytesIO(download(file_format.value))
+    assert readers.detect(file) is file_format
+    assert readers.guess_record_type(file, file_format) is record_type
+    samples = [
+        {name: value for name, value in record.items() if value is not None}
+        for record in sample_records(record_type)
+    ]
+    rows = [row.value for row in readers.read(file, file_format, record_type)]
+    rows = [{name: v for name, v in row.items() if v is not None} for row in rows]
+    assert rows == samples
+
+
+def test_csv_has_every_column_and_tells_excel_that_it_is_utf_8(download, record_type):
+    content = download("csv")
+    assert content.startswith(b"\xef\xbb\xbf")
+    header, *rows = csv.reader(io.StringIO(content.decode("utf-8-sig")))
+    assert header == names_of(record_type)
+    assert [len(row) for row in rows] == [len(header)] * 2
+
+
+def test_excel_has_every_column_its_own_kind_of_values_and_words_to_choose(download, record_type):
+    book = load_workbook(io.BytesIO(download("xlsx")))
+    (sheet,) = book.worksheets
+    header, first, second = sheet.iter_rows(values_only=True)
+    assert list(header) == names_of(record_type)
+    example = record_type.serializer_class.example
+    for name, value in zip(header, first, strict=True):
+        expected = example.get(name)
+        if isinstance(value, datetime):
+            value = value.isoformat()
+        elif isinstance(expected, list):
+            value = value.split("; ")
+        assert value == expected, name
+    assert second[0] not in (None, first[0])
+    offered = {
+        str(choice.sqref): choice.formula1 for choice in sheet.data_validations.dataValidation
+    }
+    assert offered
+    assert sheet.freeze_panes == "A2"
+
+
+def test_the_guide_offers_every_template(db, record_type):
+    text = signed_in(member("Viewer")).get(f"/admin/guide/{record_type.path}/").text
+    assert all(f'href="/admin/templates/{record_type.path}.{ending}"' in text for ending in FORMATS)
+
+
+@pytest.mark.parametrize("name", ["tutors.exe", "pupils.csv", "tutors."])
+def test_other_names_are_not_found(db, name):
+    assert signed_in(member("Viewer")).get(f"/admin/templates/{name}").status_code == 404
