@@ -28,7 +28,7 @@ _SYNONYMS = {
     "tenure_days": "tenure days_since_joined",
     "behavioral_archetype": "archetype behavioural_archetype behaviour behavior pattern",
     "baseline_sessions_per_week": "sessions_per_week weekly_sessions sessions_a_week",
-    "session_number": "session_no number session_nr",
+    "session_number": "session_no number session_nr no nr",
     "is_first_session": "first_session first",
     "scheduled_start": "scheduled scheduled_at start planned_start",
     "actual_start": "started started_at start_time",

@@ -198,16 +198,18 @@ def number_text(text: str) -> str:
     """A number as Excel shows it in full: 123 and not 123.0, 0.92 and not 0.92000000000000004."""
     if text.isdecimal():
         return text
-    number = float(text)
+    number = float(f"{float(text):.15g}")  # the digits that Excel itself goes by
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
 
 
 def _date(text: str, epoch: datetime) -> str:
+    number = float(text)
     try:
-        value = from_excel(float(text), epoch)
-    except (ValueError, OverflowError):  # beyond what Excel itself shows as a date
-        return text
-    return value.isoformat() if isinstance(value, datetime | time) else text
+        value = from_excel(number, epoch) if number >= 0 else None
+    except (ValueError, OverflowError):
+        value = None
+    # Excel itself shows nothing for what lies beyond its calendar.
+    return value.isoformat() if isinstance(value, datetime | time) else number_text(text)
 
 
 def read_texts(book: Book) -> None:

@@ -32,5 +32,14 @@ def address(page: URLPattern) -> str:
     return reverse(f"admin:{page.name}", kwargs=parts)
 
 
+# Lists of the stock admin ask for their right by themselves.
+_LISTS = {"uploads": "view_portal"}
+
+
+def right_of(page: URLPattern) -> str:
+    """The right that the page asks for."""
+    return getattr(page.callback, "right", None) or _LISTS[str(page.name)]
+
+
 PAGES = {page.name: page for page in pages}
 """Every page and action of the portal by its name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -189,12 +190,14 @@ def test_what_another_version_left_of_the_overview_is_no_trouble(browser, no_sto
     assert browser.get("/admin/").status_code == 200
 
 
-def test_a_folder_that_can_not_be_written_costs_only_the_last_known(browser, store, log):
+def test_an_overview_that_can_not_be_kept_is_shown_all_the_same(browser, store, log):
     KEPT.mkdir()
+    os.utime(KEPT, (0, 0))
     try:
         assert browser.get("/admin/").status_code == 200
     finally:
         KEPT.rmdir()
+    assert any("overview_not_kept" in line for line in log())
 
 
 # --- What a page costs -------------------------------------------------------------------------

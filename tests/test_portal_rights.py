@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.urls import reverse
 
 from ingestion.models import Right
-from tests.staff import GROUPS, PAGES, address, member, signed_in
+from tests.staff import GROUPS, PAGES, address, member, right_of, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -27,13 +27,13 @@ def test_each_group_opens_the_pages_of_its_rights_and_no_other(store, group):
         answer = browser.get(address(page))
         if answer.status_code == 405:
             answer = browser.post(address(page))
-        assert (answer.status_code != 403) == (page.callback.right in RIGHTS[group]), name
+        assert (answer.status_code != 403) == (right_of(page) in RIGHTS[group]), name
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_crafted_post_without_the_right_is_refused_before_anything_is_looked_at(store, group):
     browser = signed_in(member(group))
-    refused = [p for p in PAGES.values() if p.callback.right not in RIGHTS[group]]
+    refused = [p for p in PAGES.values() if right_of(p) not in RIGHTS[group]]
     # A page that only reads says 405 to everybody; all others look at the right first.
     assert all(browser.post(address(page)).status_code in (403, 405) for page in refused)
     if group == "Viewer":

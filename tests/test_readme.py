@@ -59,7 +59,9 @@ def test_every_setting_that_a_page_names_exists():
 
 
 def test_the_first_request_gets_the_answer_that_the_readme_shows(post, store):
-    request, answer = re.findall(r"-d '(.+?)'\n|```json\n(\{\"success.+?\})\n```", README, re.DOTALL)
+    request, answer = re.findall(
+        r"-d '(.+?)'\n|```json\n(\{\"success.+?\})\n```", README, re.DOTALL
+    )
     response = post("/api/sessions", json.loads(request[0]))
     assert response.status_code == 201
     shown = json.loads(answer[1])

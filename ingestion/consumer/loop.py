@@ -42,7 +42,7 @@ class Tally:
 
 def consume(
     queue: str,
-    deliver: Callable[[Sequence[bytes]], None],
+    deliver: Callable[[Sequence[bytes]], object],
     *,
     stopping: Event,
     batch_size: int = 1,
@@ -95,7 +95,7 @@ def consume(
 
 
 def _fault_of(
-    deliver: Callable[[Sequence[bytes]], None], messages: Sequence[bytes]
+    deliver: Callable[[Sequence[bytes]], object], messages: Sequence[bytes]
 ) -> BaseException | None:
     try:
         deliver(messages)

@@ -14,7 +14,6 @@ from django.core.exceptions import BadRequest
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 
 from ingestion import queues
 from ingestion.models import Activity
@@ -204,7 +203,6 @@ def _ask(
         request,
         template,
         title=title,
-        crumbs=[(kind.path.capitalize(), reverse("admin:queue", args=[kind]))],
         context={"kind": kind, "form": form, **context},
         status=HTTPStatus.UNPROCESSABLE_ENTITY if form.is_bound else HTTPStatus.OK,
     )

@@ -12,7 +12,6 @@ import msgspec
 from django.contrib import messages as notices
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 
 from ingestion import queues
 from ingestion.models import Activity
@@ -125,7 +124,6 @@ def show_message(request: HttpRequest, kind: RecordType) -> HttpResponse:
         request,
         "portal/queue_message.html",
         title="Message",
-        crumbs=[(kind.path.capitalize(), reverse("admin:queue", args=[kind]))],
         context={
             "kind": kind,
             "row": row,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
 
 from ingestion import queues
 from ingestion.models import Activity
@@ -136,7 +135,6 @@ def _one(
         request,
         "portal/rejection.html",
         title=f"Refused {kind.title}",
-        crumbs=[("Rejections", reverse("admin:rejections"))],
         context={
             "kind": kind,
             "reason": reason,

@@ -143,10 +143,7 @@ def fix(request: HttpRequest, number: int) -> HttpResponse:
         request,
         "portal/upload_fix.html",
         title="Fix rows",
-        crumbs=[
-            ("Uploads", reverse("admin:uploads")),
-            (f"Upload {number}", reverse("admin:upload", args=[number])),
-        ],
+        crumbs=[(f"Upload {number}", reverse("admin:upload", args=[number]))],
         context={"upload": upload, "rows": rows, "more": upload.rows_invalid - len(rows)},
         status=HTTPStatus.UNPROCESSABLE_ENTITY if request.method == "POST" else HTTPStatus.OK,
     )

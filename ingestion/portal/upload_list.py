@@ -27,7 +27,7 @@ class UploadAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alo
     """Every file that staff uploaded. What is done with one is done on its own page."""
 
     change_list_template = "portal/uploads.html"
-    list_display = ("file", "records", "standing", "read", "to_fix", "queued", "who", "when")
+    list_display = ("name", "records", "standing", "read", "to_fix", "queued", "who", "when")
     list_display_links = None
     list_filter = ("state", "record_type", ("uploaded_by", RelatedOnlyFieldListFilter))
     list_select_related = ("uploaded_by",)
@@ -49,7 +49,7 @@ class UploadAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alo
         return super().get_queryset(request).defer("findings", "verdicts", "fixes", "layout")
 
     @display(description="file", ordering="file_name")
-    def file(self, upload: Upload) -> str:
+    def name(self, upload: Upload) -> str:
         """Number and name, linked to the upload's page."""
         address = reverse("admin:upload", args=[upload.pk])
         return format_html(

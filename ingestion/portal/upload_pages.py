@@ -84,7 +84,6 @@ def upload(request: HttpRequest, number: int) -> HttpResponse:
         request,
         "portal/upload_review.html" if review else "portal/upload.html",
         title=f"Upload {number}",
-        crumbs=[("Uploads", reverse("admin:uploads"))],
         context=_upload_context(request, one),
     )
 
@@ -123,10 +122,7 @@ def upload_check(request: HttpRequest, number: int) -> HttpResponse:
         request,
         "portal/upload_check.html",
         title="Check",
-        crumbs=[
-            ("Uploads", reverse("admin:uploads")),
-            (f"Upload {number}", reverse("admin:upload", args=[number])),
-        ],
+        crumbs=[(f"Upload {number}", reverse("admin:upload", args=[number]))],
         context={
             "upload": one,
             "found": found,

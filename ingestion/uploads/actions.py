@@ -164,10 +164,11 @@ def fix(
     valid: dict[str, dict[str, str]] = {}
     shown = {row["line"]: row["fields"] for row in upload.findings.get("bad", [])}
     fields = kind.serializer_class().fields
+    notation = layouts.from_json(upload.layout).notation
     for line, texts in corrections.items():
         if not isinstance(shown.get(line), dict):
             continue
-        record = fixed({}, {**shown[line], **texts}, fields)
+        record = fixed({}, {**shown[line], **texts}, fields, notation)
         (verdict,) = validation.judge(kind, [Row(value=record, line=line)])
         if isinstance(verdict, Rejection):
             refused[line] = verdict.errors

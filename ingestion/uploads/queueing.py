@@ -38,28 +38,37 @@ def queue(work: Work) -> None:
     kind = upload.kind
     if kind is None:
         raise LostError
+    layout = layouts.from_json(upload.layout)
     _wait_for_queue(kind)
     if upload.step_at is None:
         work.save(step_at=now())
     with work.file(lambda _: work.beat()) as file:
         rows = _ready_rows(
-            upload,
-            fixed_rows(
-                readers.file_rows(file, layouts.from_json(upload.layout), kind), upload.fixes, kind
-            ),
+            upload, fixed_rows(readers.file_rows(file, layout, kind), upload, layout, kind)
         )
         content = _content(upload)
         while chunk := list(islice(rows, min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS))):
-            receipt = _push(work, kind, chunk, content)
+            _note(work, _push(work, kind, chunk, content), chunk)
             work.beat()
-            work.save(
-                progress_line=chunk[-1].line,
-                progress_rows=upload.progress_rows + len(chunk),
-                rows_queued=upload.rows_queued + receipt.accepted,
-                places=_joined(upload.places, receipt),
-                waiting="",
-            )
     work.save(state=Upload.State.DONE, claim="", finished_at=now(), waiting="")
+
+
+def _note(work: Work, receipt: Receipt, chunk: list[Row]) -> None:
+    """Write down that a chunk is pushed, be it that the upload was cancelled meanwhile."""
+    upload = work.upload
+    before = upload.progress_line
+    pushed = {
+        "progress_line": chunk[-1].line,
+        "progress_rows": upload.progress_rows + len(chunk),
+        "rows_queued": upload.rows_queued + receipt.accepted,
+        "places": _joined(upload.places, receipt),
+    }
+    try:
+        work.save(waiting="", **pushed)
+    except LostError:
+        cancelled = Upload.objects.filter(pk=upload.pk, state=Upload.State.CANCELLED)
+        cancelled.filter(progress_line=before).update(**pushed)
+        raise
 
 
 def _ready_rows(upload: Upload, rows: Iterator[readers.FileRow]) -> Iterator[Row]:

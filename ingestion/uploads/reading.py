@@ -15,11 +15,12 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from ingestion import readers, validation
-from ingestion.cells import converter
+from ingestion.cells import Notation, converter
 from ingestion.decoding import Row
+from ingestion.formulas import rearmed
 from ingestion.models import Upload
 from ingestion.outcomes import Rejection
-from ingestion.readers import FileRow
+from ingestion.readers import FileRow, Layout
 from ingestion.records import RecordType
 from ingestion.uploads import error_files, layouts
 from ingestion.uploads.findings import BadRow, Findings, text_of
@@ -64,8 +65,8 @@ def read(work: Work) -> None:
     with work.file(beat) as file:
         header = readers.header(file, layout)
     with work.file(beat) as file, error_files.writing(layout, header) as (writer, errors):
-        reading = _Reading(upload, kind, writer)
-        rows = fixed_rows(readers.file_rows(file, layout, kind), upload.fixes, kind)
+        reading = _Reading(upload, layout, kind, writer)
+        rows = fixed_rows(readers.file_rows(file, layout, kind), upload, layout, kind)
         while chunk := list(islice(rows, min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS))):
             reading.judge(chunk)
             progress.rows = reading.read
@@ -97,7 +98,7 @@ def read(work: Work) -> None:
 
 
 def fixed_rows(
-    rows: Iterator[FileRow], fixes: Mapping[str, Mapping[str, str]], kind: RecordType
+    rows: Iterator[FileRow], upload: Upload, layout: Layout, kind: RecordType
 ) -> Iterator[FileRow]:
     """The rows with the corrections made in place; their number is a line of the file."""
     fields = kind.serializer_class().fields
@@ -105,31 +106,39 @@ def fixed_rows(
         row = one.row
         if row is not None and row.line is None:  # records of JSON are counted instead
             row = replace(row, line=one.line)
-        if row is not None and (fix := fixes.get(str(one.line))) and isinstance(row.value, dict):
-            row = replace(row, value=fixed(row.value, fix, fields))
+        fix = upload.fixes.get(str(one.line))
+        if fix and row is not None and isinstance(row.value, dict):
+            row = replace(row, value=fixed(row.value, fix, fields, layout.notation))
         yield one if row is one.row else replace(one, row=row)
 
 
 def fixed(
-    record: Mapping[str, Any], fix: Mapping[str, str], fields: Mapping[str, Any]
+    record: Mapping[str, Any],
+    fix: Mapping[str, str],
+    fields: Mapping[str, Any],
+    notation: Notation,
 ) -> dict[str, Any]:
-    """The record with the corrected fields; an emptied one is absent."""
+    """The record with the corrected fields, written as the file writes them; an emptied one is
+    absent."""
     found = dict(record)
     for name, text in fix.items():
         found.pop(name, None)
         if filled := text.strip():
-            found[name] = converter(fields[name])(filled)
+            found[name] = converter(fields[name], notation)(filled)
     return found
 
 
 class _Reading:
     """Judges chunks of rows and adds up what is found."""
 
-    def __init__(self, upload: Upload, kind: RecordType, writer: error_files.ErrorFile) -> None:
+    def __init__(
+        self, upload: Upload, layout: Layout, kind: RecordType, writer: error_files.ErrorFile
+    ) -> None:
         self.findings = Findings()
         self.verdicts = bytearray()
         self.ready = self.invalid = self.duplicate = self.blank = 0
         self._upload = upload
+        self._layout = layout
         self._kind = kind
         self._writer = writer
         self._blank_since = 0
@@ -171,10 +180,19 @@ class _Reading:
         self.invalid += 1
         self.verdicts.append(INVALID)
         self._writer.add(one, error_files.problem_text(verdict.errors, self._upload.pk))
-        fields = None
-        if isinstance(row.value, dict):
-            known = self._kind.serializer_class().fields
-            fields = {name: text_of(value) for name, value in row.value.items() if name in known}
+        fields = self._texts(one, row.value) if isinstance(row.value, dict) else None
         self.findings.add_bad(
             BadRow(line=one.line, raw=one.raw, fields=fields, errors=verdict.errors)
         )
+
+    def _texts(self, one: FileRow, value: Mapping[str, Any]) -> dict[str, str]:
+        """The fields as the file writes them."""
+        if self._layout.columns is None:
+            known = self._kind.serializer_class().fields
+            return {name: text_of(item) for name, item in value.items() if name in known}
+        cells = zip(self._layout.columns, one.raw, strict=False)
+        return {
+            name: rearmed(text) if self._layout.armed else text
+            for name, cell in cells
+            if name and (text := cell.strip())
+        }

@@ -15,12 +15,12 @@ from ingestion.outcomes import Code, PayloadError
 from ingestion.uploads import queueing, reading
 from ingestion.uploads.reading import TooManyRowsError
 from ingestion.uploads.work import (
-    STALE_SECONDS,
     LostError,
     StoppedError,
     WaitError,
     Work,
     claim,
+    silent,
 )
 from ingestion.workbook import UnreadableFileError
 
@@ -77,12 +77,9 @@ def requeue_abandoned() -> int:
 
     Their tasks stay marked as running for ever, so not these but the missing beats tell of it.
     """
-    stale = now() - timedelta(seconds=STALE_SECONDS)
-    silent = Q(beat_at=None) | Q(beat_at__lt=stale)
     count = 0
-    for number in Upload.objects.filter(silent, state__in=Upload.RUNNING).values_list(
-        "pk", flat=True
-    ):
+    abandoned = Upload.objects.filter(silent(), state__in=Upload.RUNNING)
+    for number in abandoned.values_list("pk", flat=True):
         waiting = DBTaskResult.objects.filter(
             status=TaskResultStatus.READY, args_kwargs={"args": [number], "kwargs": {}}
         )

@@ -41,6 +41,11 @@ def stop() -> None:
     _stopping.set()
 
 
+def silent() -> Q:
+    """Uploads on which nobody is seen to work."""
+    return Q(beat_at=None) | Q(beat_at__lt=now() - timedelta(seconds=STALE_SECONDS))
+
+
 class Work:
     """The right to work on an upload in its present step, kept by beats.
 
@@ -87,9 +92,8 @@ class Work:
 
 def claim(upload_id: int) -> Work | None:
     """The work on an upload whose step is to be done; None where somebody else is at it."""
-    free = Q(claim="") | Q(beat_at=None) | Q(beat_at__lt=now() - timedelta(seconds=STALE_SECONDS))
     token = uuid.uuid4().hex
-    waiting = Upload.objects.filter(free, pk=upload_id, state__in=Upload.RUNNING)
+    waiting = Upload.objects.filter(Q(claim="") | silent(), pk=upload_id, state__in=Upload.RUNNING)
     if not waiting.update(claim=token, beat_at=now()):
         return None
     return Work(Upload.objects.get(pk=upload_id))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
-from io import FileIO
 from threading import Event
 from types import FrameType
 from typing import Any
@@ -19,6 +15,7 @@ import msgspec
 from django.core.management.base import CommandError, CommandParser
 
 from ingestion.consumer import MAX_ATTEMPTS, DeliveryError, consume
+from ingestion.management.ndjson_output import Delivery, end_of_file, standard_output
 from ingestion.management.store_command import StoreCommand
 from ingestion.records import RECORD_TYPES
 
@@ -110,104 +107,14 @@ def _stopped_by_signals() -> Iterator[Event]:
         restore()
 
 
-@contextmanager
-def _delivery(options: dict[str, Any]) -> Iterator[Callable[[Sequence[bytes]], None]]:
-    """What to do with claimed messages: it returns once they are delivered."""
+def _delivery(options: dict[str, Any]) -> AbstractContextManager[Delivery]:
+    """What to do with claimed messages; inside its block."""
     handler = options["handler"]
     if handler and options["batch_size"]:
-        yield lambda messages: handler([msgspec.json.decode(one) for one in messages])
-    elif handler:
-        yield lambda messages: handler(msgspec.json.decode(messages[0]))
-    elif options["output"]:
-        with _appending(options["output"]) as file:
-            yield partial(_append, file)
-    else:
-        # Unbuffered: nothing may be left over to be written after it was given back.
-        with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as file:
-            yield partial(_print, file)
-
-
-@contextmanager
-def _appending(name: str) -> Iterator[FileIO]:
-    """The file, its last line whole, and no other consumer's as long as it is open."""
-    import fcntl  # not on Windows, where the other ways must still work
-
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(open(name, "a+b", buffering=0))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _mend_last_line(file)
-        except BlockingIOError as fault:
-            raise CommandError(
-                f"Another consumer writes to {name}: give each a file of its own."
-            ) from fault
-        except OSError as fault:
-            raise CommandError(f"{name} can not be appended to: {fault.strerror}.") from fault
-        yield file
-
-
-def _mend_last_line(file: FileIO) -> None:
-    """Cut off a line that a consumer was killed over: its message was not taken, and comes again.
-
-    What can not be such a line is left as it is, and ended.
-    """
-    start = end = file.seek(0, os.SEEK_END)
-    tail = b""
-    while start and b"\n" not in tail:
-        start = max(0, start - 2**20)
-        file.seek(start)
-        tail = file.read(2**20) + tail
-    last = tail.rpartition(b"\n")[2]
-    if last.startswith(b"{") and not _is_json(last):
-        file.truncate(end - len(last))
-    elif last:
-        file.write(b"\n")
-
-
-def _append(file: FileIO, messages: Sequence[bytes]) -> None:
-    lines = _lines(messages)
-    start = file.seek(0, os.SEEK_END)
-    try:
-        _write(file, lines)
-        os.fsync(file.fileno())
-    except OSError as fault:
-        file.truncate(start)
-        raise DeliveryError(
-            f"{file.name} can not be written: {fault.strerror}. The messages in hand are on the "
-            "queue again."
-        ) from fault
-
-
-def _print(file: FileIO, messages: Sequence[bytes]) -> None:
-    lines = _lines(messages)
-    try:
-        _write(file, lines)
-    except OSError as fault:
-        raise DeliveryError(
-            f"Standard output takes no more: {fault.strerror}. The messages in hand are on the "
-            "queue again."
-        ) from fault
-
-
-def _write(file: FileIO, lines: bytes) -> None:
-    rest = memoryview(lines)
-    while rest:
-        rest = rest[file.write(rest) :]
-
-
-def _lines(messages: Sequence[bytes]) -> bytes:
-    """The messages as NDJSON. Raises where one is no JSON."""
-    for one in messages:
-        msgspec.json.decode(one)  # `format` alone lets broken UTF-8 pass
-    return b"".join(msgspec.json.format(one, indent=-1) + b"\n" for one in messages)
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
+        return nullcontext(lambda messages: handler([msgspec.json.decode(one) for one in messages]))
+    if handler:
+        return nullcontext(lambda messages: handler(msgspec.json.decode(messages[0])))
+    return end_of_file(options["output"]) if options["output"] else standard_output()
 
 
 def _handler(path: str) -> Callable[[Any], object]:

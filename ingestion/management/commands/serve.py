@@ -27,15 +27,19 @@ logger = structlog.get_logger(__name__)
 
 _STAFF_NAME = "admin"
 _LOOK_EVERY_SECONDS = 0.5
-_WEB_SERVER = ("-m", "tutormax.web")
+_CHILDREN = {
+    "web server": ("-m", "tutormax.web"),
+    "worker": ("manage.py", "worker"),
+}
 
 
 class Command(BaseCommand):
-    """Prepares everything, starts the store and the web server, and keeps both running."""
+    """Prepares everything, starts store, web server and worker, and keeps them running."""
 
     help = (
         "Runs the portal: the embedded store (unless REDIS_URL is set), migrations, a "
-        "staff account at the first start, and the web server. Ctrl-C stops all of it."
+        "staff account at the first start, the web server, and the worker that reads uploaded "
+        "files. Ctrl-C stops all of it."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -51,42 +55,55 @@ class Command(BaseCommand):
         self._stopping = threading.Event()
         for word in (signal.SIGINT, signal.SIGTERM):
             signal.signal(word, lambda *_: self._stopping.set())
-        self._web: subprocess.Popen[bytes] | None = None
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
         try:
             while not self._stopping.is_set():
                 self._serve_while_the_store_lives()
         except embedded.EmbeddedStoreError as fault:
             raise CommandError(str(fault)) from fault
         finally:
-            self._stop_web()
+            self._stop_children()
 
     def _serve_while_the_store_lives(self) -> None:
-        """Return when told to stop, with the web server ended before its store; or when the
-        embedded store is gone, with the web server left running: it answers 503 meanwhile."""
+        """Return when told to stop, with the children ended before their store; or when the
+        embedded store is gone, with the children left running: they wait for it."""
         with nullcontext() if settings.REDIS_URL else embedded.running(settings.DATA_DIR) as store:
-            if self._web is None:
+            if not self._children:
                 password = _prepare()
-                self._web = start_bound([sys.executable, *_WEB_SERVER], cwd=settings.BASE_DIR)
+                for name in _CHILDREN:
+                    self._start(name)
                 self._wait_for_web()
                 self._greet(password)
             while not self._stopping.wait(_LOOK_EVERY_SECONDS):
-                if self._web.poll() is not None:
-                    raise CommandError("The web server has ended; its last lines say why.")
+                self._look_after_children()
                 if store is not None and store.has_ended():
                     logger.error("embedded_store_ended", log=str(settings.DATA_DIR / "store.log"))
                     return
-            self._stop_web()
+            self._stop_children()
+
+    def _start(self, name: str) -> None:
+        command = [sys.executable, *_CHILDREN[name]]
+        self._children[name] = start_bound(command, cwd=settings.BASE_DIR)
+
+    def _look_after_children(self) -> None:
+        if self._children["web server"].poll() is not None:
+            raise CommandError("The web server has ended; its last lines say why.")
+        if self._children["worker"].poll() is not None:
+            logger.error("worker_ended", status=self._children["worker"].returncode)
+            self._start("worker")
 
     def _wait_for_web(self) -> None:
-        assert self._web is not None  # noqa: S101 (for the type checker)
-        while self._web.poll() is None and not self._stopping.wait(0.05):
+        web = self._children["web server"]
+        while web.poll() is None and not self._stopping.wait(0.05):
             with suppress(OSError), socket.create_connection((settings.HOST, settings.PORT), 1):
                 return
 
-    def _stop_web(self) -> None:
-        if self._web is not None:
+    def _stop_children(self) -> None:
+        for child in self._children.values():
+            child.terminate()
+        for child in self._children.values():
             # A little more than the server itself gives its running requests.
-            stop(self._web, within_seconds=settings.SHUTDOWN_SECONDS + 5)
+            stop(child, within_seconds=settings.SHUTDOWN_SECONDS + 5)
 
     def _greet(self, password: str | None) -> None:
         host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST

@@ -1,0 +1,145 @@
+"""The latest records that the API refused: to look at, to fix, to send again."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ingestion import intake, queues
+from ingestion.decoding import Row
+from ingestion.models import Activity
+from ingestion.records import RECORD_TYPES
+from tests.staff import member, signed_in
+from tests.test_enter_record import queued, typed
+from tests.test_overview import words
+
+TUTORS, SESSIONS, _ = RECORD_TYPES.values()
+PAGE = "/admin/rejections/"
+BAD = {**TUTORS.serializer_class.example, "email": "nope", "age": 7}
+
+
+@pytest.fixture
+def browser(db):
+    """A browser of an uploader, who may fix records."""
+    return signed_in(member("Uploader"))
+
+
+def refuse(kind, record):
+    """Let the API refuse this record; gives the name under which it is kept."""
+    intake.accept(kind, [Row(value=record)], source="api:crm")
+    return queues.refusals([kind.queue])[0].id
+
+
+def shown(answer):
+    """The rejections on the page, in its order."""
+    return re.findall(rf'href="{PAGE}(\w+/[\w-]+)/"', answer.text)
+
+
+def test_it_works(browser, store):
+    assert "Nothing was refused" in words(browser.get(PAGE))
+    first, second = refuse(TUTORS, BAD), refuse(SESSIONS, "no object")
+    answer = browser.get(PAGE)
+    assert shown(answer) == [f"sessions/{second}", f"tutors/{first}"]
+    said = words(answer)
+    assert "Tutor profile crm email and 1 more invalid_email" in said
+    assert "Session crm the whole record not_an_object" in said
+    assert "nope" not in answer.text
+
+
+def test_they_are_filtered_by_type_and_code(browser, store):
+    first, second, third = refuse(TUTORS, BAD), refuse(TUTORS, {}), refuse(SESSIONS, {})
+    assert shown(browser.get(PAGE, {"type": "tutors"})) == [f"tutors/{second}", f"tutors/{first}"]
+    assert shown(browser.get(PAGE, {"code": "min_value"})) == [f"tutors/{first}"]
+    both = browser.get(PAGE, {"type": "sessions", "code": "required"})
+    assert shown(both) == [f"sessions/{third}"]
+    none = browser.get(PAGE, {"type": "sessions", "code": "<b>"})
+    assert "None fits" in words(none)
+    assert "<b>" not in none.text
+
+
+def test_they_come_in_pages(browser, store):
+    intake_of = [Row(value={}) for _ in range(20)]
+    for _ in range(3):
+        intake.accept(TUTORS, intake_of, source="api:crm")
+    assert len(shown(browser.get(PAGE))) == 50
+    assert len(shown(browser.get(PAGE, {"page": "2"}))) == 10
+    assert browser.get(PAGE, {"page": "x"}).status_code == 200
+
+
+def test_one_tells_why_it_was_refused_and_not_what_was_sent(browser, store):
+    name = refuse(TUTORS, BAD)
+    answer = browser.get(f"{PAGE}tutors/{name}/")
+    assert answer.status_code == 200
+    assert "email Enter a valid" in words(answer) or "invalid_email" in words(answer)
+    assert "min_value" in words(answer)
+    assert "nope" not in answer.text
+    assert browser.get(f"{PAGE}sessions/{name}/").status_code == 404
+    assert browser.get(f"{PAGE}tutors/nothing/").status_code == 404
+
+
+@pytest.mark.parametrize("group", ["Uploader", "Operator", "Admin"])
+def test_who_judges_or_fixes_records_may_see_what_was_sent_and_that_is_noted(db, store, group):
+    name = refuse(TUTORS, BAD)
+    answer = signed_in(member(group)).post(f"{PAGE}tutors/{name}/show/")
+    assert answer.status_code == 200
+    assert "&quot;email&quot;: &quot;nope&quot;" in answer.text
+    entry = Activity.objects.get()
+    assert (entry.action, entry.facts) == ("payload_shown", {"refused": name})
+
+
+def test_who_may_only_look_does_not_see_what_was_sent(db, store):
+    name = refuse(TUTORS, BAD)
+    browser = signed_in(member("Viewer"))
+    answer = browser.post(f"{PAGE}tutors/{name}/show/")
+    assert answer.status_code == 403
+    assert "nope" not in answer.text
+    assert "/show/" not in browser.get(f"{PAGE}tutors/{name}/").text
+    assert "Fix" not in words(browser.get(PAGE))
+    assert not Activity.objects.exists()
+
+
+def test_a_refused_record_is_fixed_in_the_form_sent_and_linked(browser, store):
+    name = refuse(TUTORS, BAD)
+    assert f'href="/admin/enter/tutors/?refusal={name}"' in browser.get(PAGE).text
+    form = browser.get(f"/admin/enter/tutors/?refusal={name}")
+    assert 'value="nope"' in form.text
+    assert "This record was refused." in words(form)
+    wrong = browser.post(f"/admin/enter/tutors/?refusal={name}", typed(BAD))
+    assert wrong.status_code == 422
+    assert queues.refusals([TUTORS.queue])[0].fixed_by is None
+    good = typed({**BAD, "email": "john@example.com", "age": 27})
+    answer = browser.post(f"/admin/enter/tutors/?refusal={name}", good, follow=True)
+    assert answer.redirect_chain == [(f"{PAGE}tutors/{name}/", 302)]
+    (message,) = queued(store, TUTORS)
+    assert message["data"]["email"] == "john@example.com"
+    assert queues.refusals([TUTORS.queue])[0].fixed_by == "tutor_00001"
+    assert '<a href="/admin/queues/tutors/?id=tutor_00001">' in answer.text
+    entry = Activity.objects.get()
+    assert (entry.action, entry.facts["id"], entry.facts["refused"]) == (
+        "fixed",
+        "tutor_00001",
+        name,
+    )
+    page = browser.get(PAGE)
+    assert "fixed" in words(page)
+    assert "?refusal=" not in page.text
+
+
+def test_a_record_whose_rejection_is_gone_is_queued_all_the_same(browser, store):
+    form = browser.get("/admin/enter/tutors/?refusal=gone")
+    assert form.status_code == 200
+    example = typed(TUTORS.serializer_class.example)
+    answer = browser.post("/admin/enter/tutors/?refusal=gone", example, follow=True)
+    assert answer.redirect_chain == [("/admin/enter/tutors/", 302)]
+    assert len(queued(store, TUTORS)) == 1
+    assert not store.exists(f"{{{TUTORS.queue}}}:fixed")
+
+
+def test_while_the_store_is_away_the_pages_say_so(browser, no_store):
+    for path in (PAGE, f"{PAGE}tutors/some/"):
+        answer = browser.get(path)
+        assert answer.status_code == 200
+        assert "The store does not answer." in words(answer)
+    assert "Nothing was refused" not in words(browser.get(PAGE))
+    assert browser.get("/admin/enter/tutors/?refusal=some").status_code == 200
