@@ -21,7 +21,7 @@ from django.core.management import CommandError, call_command
 from redis import Redis
 
 from ingestion import intake, queues
-from ingestion.consumer import MAX_ATTEMPTS, consumption, loop
+from ingestion.consumer import MAX_ATTEMPTS, Consumer, consumption, loop
 from ingestion.decoding import Row
 from ingestion.queues.keys import Keys
 from ingestion.records import RECORD_TYPES, RecordType
@@ -360,16 +360,15 @@ def test_a_consumer_killed_over_its_file_leaves_every_message_in_it(store, start
         eventually(lambda size=size: file.exists() and file.stat().st_size > size)
         process.kill()
         process.wait()
-    store.zadd(Keys(TUTORS.queue).leases, dict.fromkeys(_leases(store), 1))  # their time is over
+    leases = Keys(TUTORS.queue).leases
+    store.zadd(leases, dict.fromkeys(store.zrange(leases, 0, -1), 1))  # their time is over
+    with Consumer(TUTORS.queue, lease_seconds=0.3):
+        eventually(lambda: not consumption([TUTORS.queue])[0].in_flight)
     process = start("tutors", "--output", str(file), "--batch-size", "500")
     eventually(lambda: not waiting(store) and not consumption([TUTORS.queue])[0].in_flight)
     process.terminate()
     assert process.wait(30) == 0
     assert set(file.read_bytes().splitlines()) == set(messages)
-
-
-def _leases(store: Redis) -> list[bytes]:
-    return store.zrange(Keys(TUTORS.queue).leases, 0, -1)
 
 
 # --- Dead letters ------------------------------------------------------------------------------
@@ -386,7 +385,13 @@ def bury(store: Redis, number: int) -> list[bytes]:
 
 
 def test_dead_letters_are_listed_without_what_is_in_them(store: Redis) -> None:
-    store.lpush(TUTORS.queue, b'{"data": {"name": "Zo\\u00eb Canary"}, "id": "\\u001b[2J"}', b"no")
+    message = {
+        "data": {"name": "Zoë Canary"},
+        "queued_at": "2024-05-14T10:00:00Z",
+        "id": "\x1b[2J",
+        "source": "\x9b1m",
+    }
+    store.lpush(TUTORS.queue, json.dumps(message), b"no")
     drain("tutors", "--handler", f"{HERE}:no_data")
     shown = told("tutors")
     assert "not JSON" in shown
@@ -394,6 +399,7 @@ def test_dead_letters_are_listed_without_what_is_in_them(store: Redis) -> None:
     assert "DecodeError: " in shown
     assert "KeyError: 'nothing'" in shown
     assert "under a second" in shown or "second" in shown
+    assert "\\u001b[2J" in shown
     assert "Canary" not in shown + told("tutors", "--json")
     assert not [c for c in shown if not c.isprintable() and c != "\n"]
 

@@ -1,4 +1,5 @@
 """The consumer protocol on the real store: nothing is lost, nothing blocks, order is kept."""
+# ruff: noqa: F811 (fixtures of another module)
 
 from __future__ import annotations
 
@@ -8,15 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from redis import Redis
 from redis.crc import key_slot
 from redis.exceptions import OutOfMemoryError
 
 from ingestion import embedded, queues
 from ingestion.consumer import (
+    LEASE_SECONDS,
     MAX_ATTEMPTS,
     Consumer,
     GivenBack,
@@ -30,7 +34,7 @@ from ingestion.consumer import (
 from ingestion.outcomes import Code, StoreError
 from ingestion.queues.keys import Keys
 from tests.portal_process import free_port
-from tests.test_queues import Proxy, everything, proxy, use_store  # noqa: F401 (two are fixtures)
+from tests.test_queues import Proxy, everything, proxy, use_store  # noqa: F401
 
 QUEUE = "tutormax:queue:sessions"
 OTHER = "tutormax:queue:tutors"
@@ -108,10 +112,11 @@ def test_messages_are_claimed_byte_for_byte(store):
 def test_messages_of_the_same_bytes_are_each_delivered(store):
     fill(b"twin", b"twin")
     with Consumer(QUEUE) as consumer:
-        for _ in range(2):
-            assert claimed(consumer) == [b"twin"]
-            assert consumer.acknowledge([b"twin"]) == 1
-        assert claimed(consumer) == []
+        assert claimed(consumer, 2) == [b"twin", b"twin"]
+        assert consumer.acknowledge([b"twin"]) == 1
+        assert claimed(consumer, 2) == [b"twin"]
+        assert consumer.acknowledge([b"twin"]) == 1
+        assert claimed(consumer, 2) == []
 
 
 def test_what_was_claimed_and_not_acknowledged_is_given_again(store):
@@ -125,7 +130,7 @@ def test_what_was_claimed_and_not_acknowledged_is_given_again(store):
     assert waiting(store) == [b"2", b"3", b"4"]
 
 
-def test_a_claim_whose_answer_is_cut_off_loses_nothing(store, proxy: Proxy):  # noqa: F811
+def test_a_claim_whose_answer_is_cut_off_loses_nothing(store, proxy: Proxy):
     with Consumer(QUEUE) as consumer:
         fill(b"1", b"2", b"3")
         proxy.cuts = 1
@@ -357,6 +362,42 @@ def test_a_consumer_keeps_its_messages_however_long_the_work_takes(store):
         assert busy.acknowledge([b"long"]) == 1
 
 
+def test_a_lease_ends_one_heartbeat_before_others_must_have_seen_it(store):
+    with Consumer(QUEUE):
+        (lease,) = store.zrange(KEYS.leases, 0, -1, withscores=True)
+        seconds, microseconds = store.time()
+        assert 20 < lease[1] / 1000 - (seconds + microseconds / 1e6) <= LEASE_SECONDS * 5 / 6
+        (seen,) = consumption([QUEUE])[0].consumers
+        assert seen.last_heartbeat_at.timestamp() == pytest.approx(lease[1] / 1000 - 25, abs=0.01)
+
+
+def test_a_consumer_that_has_just_renewed_its_lease_is_not_reaped(store):
+    fill(b"1")
+    with Consumer(QUEUE) as living, Consumer(QUEUE) as hasty:
+        assert claimed(living) == [b"1"]
+        hasty._reap(living.name)
+        assert held(store, living) == [b"1"]
+        assert store.hexists(KEYS.consumers, living.name)
+
+
+def test_after_an_outage_the_others_get_a_heartbeats_time_before_they_are_taken_for_dead(
+    store,
+    use_store,
+    tmp_path,
+):
+    fill(b"1")
+    with Consumer(QUEUE) as other, Consumer(QUEUE) as consumer:
+        assert claimed(other) == [b"1"]
+        end_lease(store, other)
+        use_store(f"unix://{tmp_path}/away.sock")
+        consumer._beat_and_reap()
+        use_store(embedded.url(Path(settings.DATA_DIR)))
+        consumer._beat_and_reap()
+        assert held(store, other) == [b"1"]
+        consumer._beat_and_reap()
+        assert waiting(store) == [b"1"]
+
+
 def test_a_consumer_that_was_taken_for_dead_is_told_and_goes_on(store):
     fill(b"1")
     with Consumer(QUEUE) as suspended, Consumer(QUEUE, lease_seconds=0.3) as other:
@@ -482,7 +523,7 @@ def test_every_key_lives_in_the_queues_slot(store):
         assert {key_slot(key) for key in store.scan_iter()} == {key_slot(QUEUE.encode())}
 
 
-def test_it_runs_on_a_node_of_a_cluster(use_store, tmp_path):  # noqa: F811
+def test_it_runs_on_a_node_of_a_cluster(use_store, tmp_path):
     # A node in cluster mode refuses every step over keys of several slots.
     config = {"cluster-enabled": "yes", "cluster-port": str(free_port()), "bind": "127.0.0.1"}
     with embedded.running(tmp_path, config=config) as node, Redis.from_url(node.url) as client:
@@ -526,7 +567,7 @@ def test_people_see_who_consumes_and_what_is_in_flight(store):
             assert began <= found.last_heartbeat_at <= ended
 
 
-def test_who_consumes_costs_one_round_trip_for_all_queues(store, proxy: Proxy):  # noqa: F811
+def test_who_consumes_costs_one_round_trip_for_all_queues(store, proxy: Proxy):
     bury(b"dead")
     fill(*(b"%d" % number for number in range(50)))
     with Consumer(QUEUE) as one, Consumer(QUEUE):
@@ -607,7 +648,7 @@ def test_a_failed_message_is_held_before_it_is_tried_again_and_a_stop_cuts_that_
     assert list(store.hvals(KEYS.attempts)) == [b"1"]
 
 
-def test_the_loop_waits_through_an_outage_of_the_store(use_store, tmp_path):  # noqa: F811
+def test_the_loop_waits_through_an_outage_of_the_store(use_store, tmp_path):
     stopping = threading.Event()
     seen = []
 

@@ -97,6 +97,7 @@ class Consumer:
             )
         )
         self._leaving = threading.Event()
+        self._steady = True  # whether the last heartbeat reached the store
         self._heart = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
@@ -203,19 +204,22 @@ class Consumer:
         return [name.decode(errors="replace") for name in lapsed]
 
     def _beat_on(self) -> None:
-        steady = True
         # After a fault it tries sooner, since its lease runs on.
-        while not self._leaving.wait(self._heartbeat_seconds / (1 if steady else 5)):
-            try:
-                lapsed = self._beat()
-                # Right after an outage of the store the living may seem dead as well: they get one
-                # heartbeat's time to say that they are not.
-                if steady:
-                    for name in lapsed:
-                        self._reap(name)
-                steady = True
-            except StoreError:  # the log has it
-                steady = False
+        while not self._leaving.wait(self._heartbeat_seconds / (1 if self._steady else 5)):
+            self._beat_and_reap()
+
+    def _beat_and_reap(self) -> None:
+        try:
+            lapsed = self._beat()
+        except StoreError:  # the log has it
+            self._steady = False
+            return
+        # Right after an outage of the store the living may seem dead as well: they get one
+        # heartbeat's time to say that they are not.
+        if self._steady:
+            for name in lapsed:
+                self._reap(name)
+        self._steady = True
 
     def _reap(self, name: str) -> None:
         try:

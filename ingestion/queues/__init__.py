@@ -3,6 +3,7 @@
 A queue is a list: messages are pushed left and taken right, so the oldest lies at the right end.
 """
 
+from ingestion.queues.health import Durability, StoreHealth, health
 from ingestion.queues.messages import (
     COPIES_TTL_SECONDS,
     REACH,
@@ -18,13 +19,10 @@ from ingestion.queues.messages import (
     window,
 )
 from ingestion.queues.numbers import (
-    Durability,
     Minute,
     Overview,
     QueueHistory,
     QueueSummary,
-    StoreHealth,
-    health,
     overview,
     sample_depths,
     summaries,

@@ -13,17 +13,15 @@ from typing import Annotated, Any
 import msgspec
 
 from ingestion.queues.connection import Script, client, read
+from ingestion.queues.health import StoreHealth, ask_store, read_store
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 from ingestion.queues.numbers import (
     QueueHistory,
     QueueSummary,
     Span,
-    StoreHealth,
     ask_numbers,
-    ask_store,
     is_wrong_type,
     read_numbers,
-    read_store,
     replies_of,
 )
 

@@ -6,16 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 import msgspec
 from redis.exceptions import RedisError, ResponseError
 
-from ingestion.outcomes import Code, StoreError
 from ingestion.queues.connection import client, read
+from ingestion.queues.health import StoreHealth, ask_store, read_store
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
-from ingestion.queues.push import Pause
+from ingestion.queues.push import Pause, read_pause
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,31 +60,6 @@ class QueueHistory:
 
     minutes: tuple[Minute, ...]
     causes: Mapping[str, int]
-
-
-class Durability(StrEnum):
-    """What the store promises of an accepted record should its machine lose power."""
-
-    ALWAYS = "always"  # it is on the disk before it is acknowledged
-    EVERY_SECOND = "everysec"  # the last second may be lost
-    SYSTEM = "no"  # written down, to the disk when the system likes
-    APPEND_ONLY = "append-only"  # one of the three above: the store does not say which
-    SNAPSHOTS = "snapshots"  # what came in since the last snapshot may be lost
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoreHealth:
-    """What the store says of itself. `reasons` says why it can not take records; empty is well.
-
-    What the store does not tell is None, as hosted ones do; `max_memory_bytes` also where there is
-    no limit. `durability` is only asked for by `overview` and `detail`.
-    """
-
-    reasons: tuple[str, ...]
-    version: str | None = None
-    used_memory_bytes: int | None = None
-    max_memory_bytes: int | None = None
-    durability: Durability | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,14 +128,6 @@ def overview(queues: Iterable[str], *, hours: int) -> Overview:
     )
 
 
-def health() -> StoreHealth:
-    """Whether the store can take records now, and what it says of itself. Never raises."""
-    try:
-        return _health(read(client().info))
-    except StoreError as fault:
-        return StoreHealth(reasons=(fault.code.value,))
-
-
 def sample_depths(queues: Iterable[str]) -> None:
     """Note the depth of each queue for this minute. Raises `StoreError`.
 
@@ -206,19 +172,6 @@ def read_numbers(
     return summary, QueueHistory(minutes=minutes, causes=dict(causes.most_common()))
 
 
-def ask_store(pipeline: Any) -> None:
-    """Ask for what `read_store` gives; hosted stores may refuse the second, so it goes last."""
-    pipeline.info()
-    pipeline.config_get("append*")
-
-
-def read_store(replies: Iterator[Any]) -> StoreHealth:
-    """What the store says of itself."""
-    info = next(replies)
-    config = next(replies)
-    return _health(info, {} if isinstance(config, RedisError) else config)
-
-
 def replies_of(pipeline: Any, *, forgive_last: bool = False) -> Iterator[Any]:
     """The replies of one round trip. Raises `StoreError`.
 
@@ -261,19 +214,9 @@ def _summary(queue: str, replies: Iterator[Any], now: datetime) -> QueueSummary:
         accepted=total["accepted"],
         rejected=total["rejected"],
         taken=0 if broken else max(0, gone),
-        pause=_pause(pause, now),
+        pause=None if pause is None or is_wrong_type(pause) else read_pause(pause),
         broken=broken,
     )
-
-
-def _pause(reply: Any, now: datetime) -> Pause | None:
-    if reply is None or is_wrong_type(reply):
-        return None
-    try:
-        return msgspec.json.decode(reply, type=Pause)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        # Set by hand, by somebody with a shell: it keeps messages out all the same.
-        return Pause(reason="set outside the portal", by="unknown", since=now)
 
 
 def age_seconds(message: bytes | None, now: datetime) -> float | None:
@@ -332,29 +275,3 @@ def _minutes(
             )
         )
     return tuple(found[1:])
-
-
-def _health(info: Mapping[str, Any], config: Mapping[str, str] | None = None) -> StoreHealth:
-    reasons = []
-    # Some hosted stores leave parts of INFO out; what is not said counts as well.
-    if info.get("loading"):
-        reasons.append(Code.STORE_LOADING.value)
-    if info.get("role", "master") != "master":
-        reasons.append(Code.STORE_READ_ONLY.value)
-    version = info.get("valkey_version") or info.get("redis_version")
-    return StoreHealth(
-        reasons=tuple(reasons),
-        version=None if version is None else str(version),
-        used_memory_bytes=info.get("used_memory"),
-        max_memory_bytes=info.get("maxmemory") or None,
-        durability=_durability(info, config or {}),
-    )
-
-
-def _durability(info: Mapping[str, Any], config: Mapping[str, str]) -> Durability | None:
-    appends = config.get("appendonly", {1: "yes", 0: "no"}.get(info.get("aof_enabled", -1)))
-    if appends is None:
-        return None
-    if appends == "no":
-        return Durability.SNAPSHOTS
-    return Durability(config.get("appendfsync", Durability.APPEND_ONLY))

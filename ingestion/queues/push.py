@@ -108,9 +108,18 @@ def push(
         case [b"conflict"]:
             raise IntakeError(Code.KEY_REUSED)
         case [b"paused", pause]:
-            raise _paused(msgspec.json.decode(pause, type=Pause))
+            raise _paused(read_pause(pause))
         case _:
             raise StoreError(Code.QUEUE_FULL, retry_after_seconds=5)
+
+
+def read_pause(content: bytes) -> Pause:
+    """The pause as it lies in the store."""
+    try:
+        return msgspec.json.decode(content, type=Pause)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Set by hand, by somebody with a shell: it keeps messages out all the same.
+        return Pause(reason="set outside the portal", by="unknown", since=datetime.now(UTC))
 
 
 def pause_queue(queue: str, pause: Pause) -> None:

@@ -33,21 +33,45 @@ _DATETIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
 _LONGEST_XLSX_CELL = 32_767
 
 
-class ErrorFile(Protocol):
-    """An error file that is being written."""
+class _Writer(Protocol):
+    def add(self, row: FileRow, problem: str) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class ErrorFile:
+    """An error file that is being written; nothing is, before its first row."""
+
+    def __init__(self, file: BinaryIO, layout: Layout, header: Sequence[str]) -> None:
+        self._file = file
+        self._layout = layout
+        self._header = header
+        self._writer: _Writer | None = None
 
     def add(self, row: FileRow, problem: str) -> None:
         """Write a row and its problem."""
+        if self._writer is None:
+            self._writer = _writer(self._file, self._layout, self._header)
+        self._writer.add(row, problem)
 
-    def finish(self) -> None:
-        """Write what comes last."""
+    def finish(self) -> BinaryIO:
+        """The complete file, to be read from its beginning."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.finish()
+        self._file.seek(0)
+        return self._file
 
 
 @contextmanager
-def writing(layout: Layout, header: Sequence[str]) -> Iterator[tuple[ErrorFile, BinaryIO]]:
-    """A writer, and the file that is complete once its `finish` has run. Gone after the block."""
+def writing(layout: Layout, header: Sequence[str]) -> Iterator[ErrorFile]:
+    """An error file to be written; it is gone after the block."""
     with TemporaryFile() as file:
-        yield _writer(file, layout, header), file
+        writer = ErrorFile(file, layout, header)
+        try:
+            yield writer
+        finally:
+            writer.finish()  # a workbook that is left half-written leaves files behind
 
 
 def problem_text(errors: Sequence[FieldError], upload: int) -> str:
@@ -56,7 +80,7 @@ def problem_text(errors: Sequence[FieldError], upload: int) -> str:
     return f"{' '.join(reasons)} [upload {upload}]"
 
 
-def _writer(file: BinaryIO, layout: Layout, header: Sequence[str]) -> ErrorFile:
+def _writer(file: BinaryIO, layout: Layout, header: Sequence[str]) -> _Writer:
     if layout.csv is not None:
         return _Csv(file, layout.csv.encoding, layout.csv.delimiter, header)
     if layout.file_format is FileFormat.XLSX:

@@ -64,8 +64,8 @@ def read(work: Work) -> None:
     work.save(step_at=now(), progress_bytes=0, progress_rows=0, waiting="")
     with work.file(beat) as file:
         header = readers.header(file, layout)
-    with work.file(beat) as file, error_files.writing(layout, header) as (writer, errors):
-        reading = _Reading(upload, layout, kind, writer)
+    with work.file(beat) as file, error_files.writing(layout, header) as errors:
+        reading = _Reading(upload, layout, kind, errors)
         rows = fixed_rows(readers.file_rows(file, layout, kind), upload, layout, kind)
         while chunk := list(islice(rows, min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS))):
             reading.judge(chunk)
@@ -73,9 +73,7 @@ def read(work: Work) -> None:
             beat(progress.bytes)
         kept = None
         if reading.invalid:
-            writer.finish()
-            errors.seek(0)
-            kept = upload.error_file.storage.save(uuid.uuid4().hex, File(errors))
+            kept = upload.error_file.storage.save(uuid.uuid4().hex, File(errors.finish()))
     before = upload.error_file.name
     with transaction.atomic():
         work.save(

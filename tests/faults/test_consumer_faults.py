@@ -1,7 +1,7 @@
 """Consumers that are killed, suspended, or cut off from a store that is away.
 
 The long form of the first two tests:
-`FAULT_KILLS=300 pytest -s tests/faults/test_consumer_faults.py -k killed_at_random`.
+`FAULT_TRIALS=300 pytest -s tests/faults/test_consumer_faults.py -k killed_at_random`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,11 @@ from redis import Redis
 from ingestion import embedded
 from ingestion.queues.keys import Keys
 from tests.faults.consuming import Consumers, consumers, end
+from tests.test_queues import hung
 
 QUEUE = "tutormax:queue:sessions"
 KEYS = Keys(QUEUE)
-KILLS = int(os.environ.get("FAULT_KILLS", "30"))
+KILLS = int(os.environ.get("FAULT_TRIALS", "30"))
 LEASE_SECONDS = 1.5
 
 
@@ -191,48 +191,51 @@ def test_a_suspended_consumer_loses_its_messages_to_another_and_goes_on(store, s
     assert not store.exists(KEYS.dead)
 
 
-@contextmanager
-def hung(store: embedded.Store) -> Iterator[None]:
-    os.kill(store.pid, signal.SIGSTOP)
-    yield
-    os.kill(store.pid, signal.SIGCONT)
+def three_with_a_message_each(store: Redis, starting: Consumers, go: Path) -> set[int]:
+    """Their pids; each has its message in hand until the file is there."""
+    pids = {starting.start(QUEUE, lease_seconds=LEASE_SECONDS) for _ in range(3)}
+    eventually(lambda: store.zcard(KEYS.leases) == 3)
+    store.lpush(QUEUE, *(f"wait:{go}" for _ in pids))
+    eventually(lambda: in_flight(store).keys() == pids)
+    return pids
 
 
-def test_living_consumers_keep_their_messages_when_the_store_hangs_beyond_their_leases(tmp_path):
-    go = tmp_path / "go"
-    with (
-        embedded.running(tmp_path / "data") as store,
-        consumers(tmp_path, tmp_path / "data") as starting,
-        Redis.from_url(store.url) as client,
-    ):
-        pids = {starting.start(QUEUE, lease_seconds=1.5) for _ in range(3)}
-        eventually(lambda: client.zcard(KEYS.leases) == 3)
-        client.lpush(QUEUE, *(f"wait:{go}" for _ in pids))
-        eventually(lambda: in_flight(client).keys() == pids)
-        with hung(store):
-            time.sleep(3)
-        time.sleep(2)  # the time to take somebody for dead
-        assert in_flight(client).keys() == pids
-        go.touch()
-        eventually(lambda: len(starting.delivered()) >= 3)
-        eventually(lambda: not in_flight(client))
-        assert len(starting.delivered()) == 3
+def all_keep_their_messages(store: Redis, starting: Consumers, pids: set[int], go: Path) -> None:
+    time.sleep(1)  # the time to take somebody for dead
+    assert in_flight(store).keys() == pids
+    go.touch()
+    eventually(lambda: len(starting.delivered()) >= 3 and not in_flight(store))
+    assert len(starting.delivered()) == 3
 
 
-def test_living_consumers_keep_their_messages_when_the_store_is_away_beyond_their_leases(tmp_path):
-    go = tmp_path / "go"
+def test_the_living_keep_their_messages_when_the_store_hangs_beyond_their_leases(
+    store, starting, tmp_path
+):
+    pids = three_with_a_message_each(store, starting, tmp_path / "go")
+    running = embedded.find(Path(settings.DATA_DIR))
+    assert running is not None
+    with hung(running):
+        time.sleep(2)
+    all_keep_their_messages(store, starting, pids, tmp_path / "go")
+
+
+def test_the_living_keep_their_messages_when_the_store_is_away_beyond_their_leases(tmp_path):
     data = tmp_path / "data"
     with consumers(tmp_path, data) as starting:
         with embedded.running(data) as store, Redis.from_url(store.url) as client:
-            pids = {starting.start(QUEUE, lease_seconds=1.5) for _ in range(3)}
-            eventually(lambda: client.zcard(KEYS.leases) == 3)
-            client.lpush(QUEUE, *(f"wait:{go}" for _ in pids))
-            eventually(lambda: in_flight(client).keys() == pids)
-        time.sleep(2)
+            pids = three_with_a_message_each(client, starting, tmp_path / "go")
+        time.sleep(1.5)
         with embedded.running(data) as store, Redis.from_url(store.url) as client:
-            time.sleep(2)  # the time to take somebody for dead
-            assert in_flight(client).keys() == pids
-            go.touch()
-            eventually(lambda: len(starting.delivered()) >= 3)
-            eventually(lambda: not in_flight(client))
-            assert len(starting.delivered()) == 3
+            all_keep_their_messages(client, starting, pids, tmp_path / "go")
+
+
+def test_the_living_keep_their_messages_when_their_machine_is_suspended_beyond_their_leases(
+    store, starting, tmp_path
+):
+    pids = three_with_a_message_each(store, starting, tmp_path / "go")
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(2)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    all_keep_their_messages(store, starting, pids, tmp_path / "go")

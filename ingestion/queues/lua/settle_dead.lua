@@ -1,4 +1,3 @@
-#!lua flags=allow-oom
 -- Takes given messages off the dead letters: back on their queue, or away for good.
 --
 -- KEYS  1 the dead letters (a list)   2 their reasons (a hash)   3 the queue (a list)

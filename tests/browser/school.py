@@ -1,0 +1,258 @@
+"""A portal in the middle of a working day: its staff, their uploads, and a day of its queues.
+
+Run as a process of its own beside a started portal, it fills that portal through the portal's own
+pages and intake, and prints what a `School` says. Only the past is written past them: nobody can
+wait a day for a chart.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.portal_process import ROOT, Portal
+
+PEOPLE = {"Viewer": "vera", "Uploader": "uma", "Operator": "otto", "Admin": "ada"}
+"""Who is in which group."""
+
+PASSWORD = "correct horse battery"
+_BOUND_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class School:
+    """What a test has to know of it: `sessions` are cookies of people who are signed in,
+    `uploads` numbers by state, `rejections` pages of refused records by their record type."""
+
+    sessions: Mapping[str, str]
+    uploads: Mapping[str, int]
+    rejections: Mapping[str, str]
+
+
+def fill(portal: Portal) -> School:
+    """Fill a started portal, once."""
+    done = subprocess.run(
+        [sys.executable, "-m", __name__],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tutormax.settings",
+            "DATA_DIR": str(portal.data_dir),
+            "LOG_LEVEL": "CRITICAL",
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=2 * _BOUND_SECONDS,
+        check=True,
+    )
+    return School(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def table(records: Sequence[Mapping[str, Any]], delimiter: str = ",") -> str:
+    """Records as a CSV file."""
+    from ingestion.portal.record_fields import cell
+
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(records[0])
+    writer.writerows([cell(value) for value in record.values()] for record in records)
+    return text.getvalue()
+
+
+def _main() -> None:
+    import django
+
+    django.setup()
+    from django.contrib.auth.models import Group, User
+    from django.test import Client
+
+    from ingestion.generator import generate
+    from ingestion.models import Upload
+    from ingestion.records import RECORD_TYPES
+
+    today = datetime.now(UTC).date()
+    data = generate(seed=7, tutors=30, sessions=260, feedback=120, start=today, days=1).by_path
+    tutors, sessions, feedback = ([dict(one) for one in found] for found in data.values())
+
+    clients = {}
+    for group, name in PEOPLE.items():
+        user = User.objects.create_user(name, f"{name}@example.com", PASSWORD, is_staff=True)
+        user.groups.add(Group.objects.get(name=group))
+        # Django's client speaks to the site in this process, on the portal's database and store.
+        clients[name] = Client(SERVER_NAME="127.0.0.1")
+        clients[name].force_login(user)
+    uma, otto = clients["uma"], clients["otto"]
+
+    def upload(name: str, text: str) -> int:
+        file = io.BytesIO(text.encode())
+        file.name = name
+        answer = uma.post("/admin/upload/", {"file": file})
+        assert answer.status_code == 302, answer.content.decode()
+        return Upload.objects.latest("pk").pk
+
+    def wait(number: int, *states: str) -> None:
+        deadline = time.monotonic() + _BOUND_SECONDS
+        while (state := Upload.objects.get(pk=number).state) not in states:
+            assert time.monotonic() < deadline, (number, state)
+            time.sleep(0.05)
+
+    pause = {"reason": "The rating model is being exchanged", "minutes": "240"}
+    otto.post("/admin/queues/feedback/pause/", pause)
+    uploads = {
+        "done": upload("tutors-spring.csv", table(_with_faults(tutors))),
+        "review": upload("sessions-week-20.csv", table(_with_faults(sessions[:60]))),
+        "check": upload("rooms.csv", table([_renamed(one) for one in sessions[:9]], ";")),
+        "failed": upload("export.json", json.dumps(sessions[:40])[:-2]),
+        "queueing": upload("feedback-may.csv", table(feedback[:80])),
+        "cancelled": upload("sessions-old.csv", table(sessions[:5])),
+    }
+    uma.post(f"/admin/uploads/{uploads['check']}/check/", {"record_type": "sessions", "look": "1"})
+    wait(uploads["failed"], "failed")
+    for state in ("done", "review", "queueing", "cancelled"):
+        wait(uploads[state], "review")
+    uma.post(f"/admin/uploads/{uploads['cancelled']}/cancel/")
+    for state in ("done", "queueing"):
+        uma.post(f"/admin/uploads/{uploads[state]}/queue/")
+    wait(uploads["done"], "done")
+
+    rejections = _send(sessions[60:], feedback[80:], tutors)
+    _take("tutors", 11)
+    for path, minutes in (("tutors", 4), ("sessions", 19), ("feedback", 43)):
+        _age(RECORD_TYPES[path].queue, minutes * 60)
+    chosen = _names("sessions", 3)
+    discard = {"message": chosen, "count": "3", "reason": "Sent twice by the scheduler"}
+    otto.post("/admin/queues/sessions/discard/", discard)
+    for path, shape in _SHAPES.items():
+        _write_past(RECORD_TYPES[path].queue, shape)
+    cookies = {name: client.cookies["sessionid"].value for name, client in clients.items()}
+    json.dump({"sessions": cookies, "uploads": uploads, "rejections": rejections}, sys.stdout)
+
+
+def _with_faults(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records with what files from people have: wrong cells, a row twice, an empty row."""
+    wrong = [dict(record) for record in records]
+    faults = (
+        {"age": "n/a", "duration_minutes": "1 hour"},
+        {"email": "see list", "engagement_score": "87%"},
+        {"status": "Actve", "session_type": "one to one"},
+    )
+    for place, fault in zip((3, 8, 9, 14, 20), (*faults, *faults), strict=False):
+        wrong[place].update({name: text for name, text in fault.items() if name in wrong[place]})
+    empty = dict.fromkeys(wrong[0])
+    return [*wrong, dict(wrong[1]), empty]
+
+
+def _renamed(session: dict[str, Any]) -> dict[str, Any]:
+    """A session as another program names its columns, with dates that do not tell their order."""
+    kept = {name: value for name, value in session.items() if name != "actual_start"}
+    names = {"session_id": "Ref", "scheduled_start": "Planned", "subject": "Course"}
+    begins = {"scheduled_start": "03/04/2026 15:00"}
+    return {names.get(name, name): value for name, value in {**kept, **begins}.items()}
+
+
+def _send(
+    sessions: Sequence[dict[str, Any]],
+    feedback: Sequence[dict[str, Any]],
+    tutors: Sequence[dict[str, Any]],
+) -> dict[str, str]:
+    """What programs send: most of it is right. Gives the pages of the refused records."""
+    from ingestion import intake, queues
+    from ingestion.decoding import Row
+    from ingestion.records import RECORD_TYPES
+
+    wrong: dict[str, list[dict[str, Any]]] = {
+        "sessions": [
+            {**sessions[0], "engagement_score": 87},
+            {**sessions[1], "engagement_score": 91},
+            {**sessions[2], "scheduled_start": "14.05.2026 15:00"},
+            {**sessions[3], "duration_minutes": "60"},
+        ],
+        "feedback": [
+            {**feedback[0], "overall_rating": 6},
+            {name: value for name, value in feedback[1].items() if name != "student_id"},
+        ],
+        "tutors": [{**tutors[4], "email": "maria(at)example.com", "age": 17}],
+    }
+    for path, records in wrong.items():
+        for record in records:
+            intake.accept(RECORD_TYPES[path], [Row(value=record)], source="api:local")
+    rows = [Row(value=record) for record in sessions]
+    intake.accept(RECORD_TYPES["sessions"], rows, source="api:local")
+    return {
+        path: f"/admin/rejections/{path}/{next(iter(queues.refusals([kind.queue]))).id}/"
+        for path, kind in RECORD_TYPES.items()
+    }
+
+
+def _take(path: str, count: int) -> None:
+    """Read messages as a consumer does."""
+    from django_redis import get_redis_connection
+
+    from ingestion.records import RECORD_TYPES
+
+    get_redis_connection().rpop(RECORD_TYPES[path].queue, count)
+
+
+def _names(path: str, count: int) -> list[str]:
+    """How a page names the oldest messages."""
+    from ingestion import queues
+    from ingestion.queues import Window
+    from ingestion.records import RECORD_TYPES
+
+    kind = RECORD_TYPES[path]
+    listing = Window(first=0, count=count, newest_first=False)
+    return [one.name for one in queues.detail(kind.queue, hours=1, listing=listing).messages]
+
+
+def _age(queue: str, seconds: float) -> None:
+    """Let the messages have come in evenly over the last `seconds`."""
+    from django_redis import get_redis_connection
+
+    store = get_redis_connection()
+    messages = [json.loads(raw) for raw in store.lrange(queue, 0, -1)]
+    for place, message in enumerate(messages):
+        at = datetime.now(UTC) - timedelta(seconds=seconds * (place + 1) / len(messages))
+        message["queued_at"] = f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
+        store.lset(queue, place, json.dumps(message, separators=(",", ":")))
+
+
+# How deep a queue is, as a share of what lies on it now, by the minutes that have passed since.
+_SHAPES = {
+    "tutors": lambda ago: 1 + ago / 5 * max(0.0, 1 - ago / 60) + math.sin(ago / 3) / 8,
+    "sessions": lambda ago: max(0.06, 1 - ago / 45) + math.sin(ago / 4) / 60,
+    "feedback": lambda ago: max(0.0, 1 - ago / 43),
+}
+
+
+def _write_past(queue: str, shape: Any) -> None:
+    """Write the numbers of the last day, so that they end in what lies on the queue now."""
+    from django_redis import get_redis_connection
+
+    from ingestion.queues.keys import Keys
+
+    store = get_redis_connection()
+    keys, depth = Keys(queue), store.llen(queue)
+    minute, before, total = int(time.time()) // 60, 0, 0
+    for ago in range(24 * 60, -1, -1):
+        hour, at = divmod(minute - ago, 60)
+        now = round(depth * max(0.0, shape(ago))) if ago else depth
+        busy = 6 + 5 * math.sin((ago % 1440) / 1440 * 2 * math.pi) + 3 * math.sin(ago * 1.7)
+        came = max(0, now - before) + (round(max(0.0, busy)) if queue != "feedback" else 0)
+        before, total = now, total + came
+        store.hset(keys.counts(hour), mapping={f"accepted:{at}": came, f"depth:{at}": now})
+    taken_off = int(store.hget(keys.totals, "taken_off") or 0)
+    store.hset(keys.totals, "accepted", total + taken_off)
+
+
+if __name__ == "__main__":
+    _main()
