@@ -148,11 +148,14 @@ def test_a_claim_whose_answer_is_cut_off_loses_nothing(store, proxy: Proxy):
 def test_a_claim_of_an_empty_queue_waits_for_a_message(store):
     with Consumer(QUEUE) as consumer:
         assert consumer.claim().messages == ()
-        pushing = threading.Timer(0.1, fill, [b"1", b"2"])
+        pushing = threading.Timer(0.2, fill, [b"1", b"2"])
         pushing.start()
-        eventually(lambda: (found := consumer.claim(2).messages) and found[0].raw == b"1")
+        claims = 1
+        while not consumer.claim(2).messages:
+            claims += 1
+        assert claims < 20  # it waits half a second in each
         pushing.join()
-        eventually(lambda: claimed(consumer, 2) == [b"1", b"2"])
+        assert claimed(consumer, 2) == [b"1", b"2"]
 
 
 def test_two_consumers_never_hold_the_same_message(store):
@@ -378,6 +381,17 @@ def test_a_consumer_that_has_just_renewed_its_lease_is_not_reaped(store):
         hasty._reap(living.name)
         assert held(store, living) == [b"1"]
         assert store.hexists(KEYS.consumers, living.name)
+
+
+def test_a_consumer_whose_own_lease_was_not_running_takes_nobody_for_dead_yet(store):
+    with Consumer(QUEUE) as one, Consumer(QUEUE) as other:
+        end_lease(store, one)
+        end_lease(store, other)
+        assert one._beat() == []  # their machine was suspended, or the store
+        assert one._beat() == [other.name]
+        new = Consumer(QUEUE)
+        assert new._beat() == []
+        assert new._beat() == [other.name]
 
 
 def test_after_an_outage_the_others_get_a_heartbeats_time_before_they_are_taken_for_dead(
@@ -646,6 +660,30 @@ def test_a_failed_message_is_held_before_it_is_tried_again_and_a_stop_cuts_that_
     looking.join()
     assert (held_meanwhile, tally.failed, waiting(store)) == ([1], 1, [b"1"])
     assert list(store.hvals(KEYS.attempts)) == [b"1"]
+
+
+class Stopping(threading.Event):
+    """Notes how long it was waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        return super().wait(timeout)
+
+
+@pytest.mark.usefixtures("_no_backoff")
+def test_a_message_is_held_twice_as_long_after_each_attempt_and_not_after_the_last(store):
+    fill(b"1")
+    stopping = Stopping()
+
+    def deliver(batch: Any) -> None:
+        raise ValueError
+
+    loop.consume(QUEUE, deliver, stopping=stopping, drain=True)
+    assert stopping.waits == [0.001, 0.002, 0.004, 0.008]
 
 
 def test_the_loop_waits_through_an_outage_of_the_store(use_store, tmp_path):

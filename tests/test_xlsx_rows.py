@@ -13,7 +13,7 @@ import pytest
 from openpyxl import Workbook
 from openpyxl.styles import Font
 
-from ingestion import readers, xlsx_rows
+from ingestion import file_rows, readers, xlsx_rows
 from ingestion.outcomes import Code, FieldCode, PayloadError
 from ingestion.readers import FileFormat
 from ingestion.records import RECORD_TYPES
@@ -140,7 +140,7 @@ def test_rows_outside_a_wrong_dimension_are_read() -> None:
 def test_rows_that_a_sheet_leaves_out_are_blank_and_counted() -> None:
     file = saved(["name"], [None], [None], ["Ann"])
     layout = readers.layout_of(file, FileFormat.XLSX)
-    found = [(one.line, one.row is None) for one in readers.file_rows(file, layout, TUTORS)]
+    found = [(one.line, one.row is None) for one in file_rows.rows(file, layout, TUTORS)]
     assert found == [(2, True), (3, True), (4, False)]
 
 
@@ -191,7 +191,7 @@ def refusal(file: io.BytesIO) -> UnreadableFileError:
     with pytest.raises(UnreadableFileError) as caught:
         if readers.detect(file) is FileFormat.XLSX:
             for layout in readers.detect_sheets(file):
-                list(readers.file_rows(file, layout, TUTORS))
+                list(file_rows.rows(file, layout, TUTORS))
     assert caught.value.code is Code.UNKNOWN_FILE_FORMAT
     return caught.value
 

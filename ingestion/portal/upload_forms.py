@@ -13,8 +13,8 @@ from django.template.defaultfilters import filesizeformat
 
 from ingestion.cells import DateOrder, Notation
 from ingestion.csv_rows import DELIMITERS, Encoding
+from ingestion.file_rows import FileFormat, Layout
 from ingestion.portal.record_fields import record_fields
-from ingestion.readers import FileFormat, Layout
 from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.uploads.layouts import Inspection, Question
 

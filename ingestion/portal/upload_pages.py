@@ -15,6 +15,7 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonRe
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
+from ingestion.file_rows import Layout
 from ingestion.models import Activity, Upload
 from ingestion.outcomes import ANSWERS, Code, PayloadError
 from ingestion.portal import activity
@@ -23,7 +24,6 @@ from ingestion.portal.record_fields import record_fields
 from ingestion.portal.sample_files import FORMATS
 from ingestion.portal.upload_forms import CheckForm, UploadForm, layout_words
 from ingestion.portal.upload_state import bad_rows, causes, progress, timeline
-from ingestion.readers import Layout
 from ingestion.records import RECORD_TYPES
 from ingestion.uploads import actions, layouts
 from ingestion.uploads.actions import NotNowError

@@ -14,11 +14,11 @@ from django.core.files.base import File
 from django.db import transaction
 from django.utils.timezone import now
 
-from ingestion import queues, readers, validation
+from ingestion import file_rows, queues, validation
 from ingestion.decoding import Row
+from ingestion.file_rows import Layout
 from ingestion.models import Upload
 from ingestion.outcomes import FieldError, Rejection
-from ingestion.readers import Layout
 from ingestion.records import RecordType
 from ingestion.uploads import layouts
 from ingestion.uploads.layouts import Inspection
@@ -104,7 +104,7 @@ def answer(upload: Upload, record_type: RecordType, layout: Layout) -> None:
         upload.fixes = {}
         if layout.columns is not None:
             with stored_file(upload) as file:
-                header = readers.header(file, layout)
+                header = file_rows.header(file, layout)
             layouts.remember(header, record_type, layout.columns)
         _begin_reading(upload)
 

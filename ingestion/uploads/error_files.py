@@ -22,9 +22,9 @@ from openpyxl.cell import WriteOnlyCell
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
 from ingestion.columns import field_name
+from ingestion.file_rows import FileFormat, FileRow, Layout
 from ingestion.formulas import disarmed
 from ingestion.outcomes import FieldError
-from ingestion.readers import FileFormat, FileRow, Layout
 from ingestion.uploads.layouts import ADDED_COLUMNS, LINE_COLUMN, PROBLEM_COLUMN
 
 # Numbers that Excel keeps to the digit; anything else, ids with leading zeros too, stays text.

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from ingestion.file_rows import FileRow
 from ingestion.outcomes import FieldCode, FieldError
-from ingestion.readers import FileRow
 
 ROWS_SHOWN = 50
 _MOST_CAUSES = 100

@@ -10,12 +10,12 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, BinaryIO
 
-from ingestion import columns, readers
+from ingestion import columns, file_rows, readers
 from ingestion.cells import DECIMAL_COMMA, DateOrder, Notation, possible_orders
 from ingestion.csv_rows import CsvOptions, Encoding
 from ingestion.fields import IsoDateTime, Number
+from ingestion.file_rows import FileFormat, Layout
 from ingestion.models import ColumnChoice
-from ingestion.readers import FileFormat, Layout
 from ingestion.records import RECORD_TYPES, RecordType
 
 LINE_COLUMN = "_line"
@@ -95,7 +95,7 @@ def _inspect_json(file: BinaryIO, layout: Layout, record_type: RecordType | None
     asked = record_type is None and guess is None
     asked = asked or (record_type is not None and guess not in (None, record_type))
     kind = record_type or guess
-    rows = readers.file_rows(file, layout, kind or next(iter(RECORD_TYPES.values())))
+    rows = file_rows.rows(file, layout, kind or next(iter(RECORD_TYPES.values())))
     problems = [
         str(row.raw.get(PROBLEM_COLUMN, ""))
         for row in islice(rows, 20)
@@ -112,7 +112,7 @@ def _inspect_json(file: BinaryIO, layout: Layout, record_type: RecordType | None
 def _inspect_table(
     file: BinaryIO, layout: Layout, record_type: RecordType | None, sheets: tuple[str, ...]
 ) -> Inspection:
-    header = readers.header(file, layout)
+    header = file_rows.header(file, layout)
     questions = set()
     best = _best_type(header)
     kind = record_type or best
@@ -205,7 +205,7 @@ def _head(file: BinaryIO, layout: Layout, kind: RecordType, width: int) -> list[
     """The cells of the first rows, each as many as there are columns."""
     # Any column will do: what the cells mean is not asked here.
     any_columns = (kind.id_field,) * max(1, width)
-    rows = readers.file_rows(file, replace(layout, columns=any_columns), kind)
+    rows = file_rows.rows(file, replace(layout, columns=any_columns), kind)
     return [
         (row.raw + [""] * width)[:width]
         for row in islice(rows, _LOOKED_AT)
@@ -292,7 +292,7 @@ def _has_decimal_comma(
 def _several_fit(file: BinaryIO, sheets: tuple[str, ...], kind: RecordType) -> bool:
     fitting = 0
     for layout in readers.detect_sheets(file):
-        names = set(columns.by_name(readers.header(file, layout), kind))
+        names = set(columns.by_name(file_rows.header(file, layout), kind))
         fitting += readers.required_fields(kind) <= names
     return fitting != 1
 

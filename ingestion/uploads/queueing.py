@@ -12,7 +12,7 @@ from itertools import islice
 from django.conf import settings
 from django.utils.timezone import now
 
-from ingestion import intake, queues, readers
+from ingestion import file_rows, intake, queues
 from ingestion.decoding import Row
 from ingestion.intake import Idempotency
 from ingestion.models import Upload
@@ -44,7 +44,7 @@ def queue(work: Work) -> None:
         work.save(step_at=now())
     with work.file(lambda _: work.beat()) as file:
         rows = _ready_rows(
-            upload, fixed_rows(readers.file_rows(file, layout, kind), upload, layout, kind)
+            upload, fixed_rows(file_rows.rows(file, layout, kind), upload, layout, kind)
         )
         content = _content(upload)
         while chunk := list(islice(rows, min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS))):
@@ -71,7 +71,7 @@ def _note(work: Work, receipt: Receipt, chunk: list[Row]) -> None:
         raise
 
 
-def _ready_rows(upload: Upload, rows: Iterator[readers.FileRow]) -> Iterator[Row]:
+def _ready_rows(upload: Upload, rows: Iterator[file_rows.FileRow]) -> Iterator[Row]:
     """The rows found ready that lie behind what is pushed, in order."""
     verdicts = iter(zlib.decompress(upload.verdicts))
     for one in rows:

@@ -14,13 +14,13 @@ from django.core.files.base import File
 from django.db import transaction
 from django.utils.timezone import now
 
-from ingestion import readers, validation
+from ingestion import file_rows, validation
 from ingestion.cells import Notation, converter
 from ingestion.decoding import Row
+from ingestion.file_rows import FileRow, Layout
 from ingestion.formulas import rearmed
 from ingestion.models import Upload
 from ingestion.outcomes import Rejection
-from ingestion.readers import FileRow, Layout
 from ingestion.records import RecordType
 from ingestion.uploads import error_files, layouts
 from ingestion.uploads.findings import BadRow, Findings, text_of
@@ -63,10 +63,10 @@ def read(work: Work) -> None:
 
     work.save(step_at=now(), progress_bytes=0, progress_rows=0, waiting="")
     with work.file(beat) as file:
-        header = readers.header(file, layout)
+        header = file_rows.header(file, layout)
     with work.file(beat) as file, error_files.writing(layout, header) as errors:
         reading = _Reading(upload, layout, kind, errors)
-        rows = fixed_rows(readers.file_rows(file, layout, kind), upload, layout, kind)
+        rows = fixed_rows(file_rows.rows(file, layout, kind), upload, layout, kind)
         while chunk := list(islice(rows, min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS))):
             reading.judge(chunk)
             progress.rows = reading.read

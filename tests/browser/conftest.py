@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.browser import tabs
 from tests.browser.chromium import CHROMIUM, chromium
 from tests.browser.school import School, fill
-from tests.browser.tabs import Tab
 from tests.portal_process import Portal, running_portal
 
 
@@ -51,6 +51,6 @@ def tab(browser: Browser, portal: Portal, school: School) -> Iterator[Callable[.
 
         def open_tab(person: str | None, **how: Any) -> Page:
             session = school.sessions[person] if person else None
-            return opened.enter_context(Tab.opened(browser, portal.address, session, **how))
+            return opened.enter_context(tabs.opened(browser, portal.address, session, **how))
 
         yield open_tab

@@ -22,8 +22,8 @@ from typing import Any
 
 from tests.portal_process import ROOT, Portal
 
-PEOPLE = {"Viewer": "vera", "Uploader": "uma", "Operator": "otto", "Admin": "ada"}
-"""Who is in which group."""
+PEOPLE = {"vera": "Viewer", "uma": "Uploader", "otto": "Operator", "ada": "Admin", "leo": "Viewer"}
+"""Who works there, and in which group."""
 
 PASSWORD = "correct horse battery"
 _BOUND_SECONDS = 60
@@ -85,7 +85,7 @@ def _main() -> None:
     tutors, sessions, feedback = ([dict(one) for one in found] for found in data.values())
 
     clients = {}
-    for group, name in PEOPLE.items():
+    for name, group in PEOPLE.items():
         user = User.objects.create_user(name, f"{name}@example.com", PASSWORD, is_staff=True)
         user.groups.add(Group.objects.get(name=group))
         # Django's client speaks to the site in this process, on the portal's database and store.

@@ -22,9 +22,9 @@ from rich.table import Table
 
 from ingestion import intake, readers
 from ingestion.decoding import Row
+from ingestion.file_rows import FileFormat
 from ingestion.management.store_command import StoreCommand
 from ingestion.outcomes import ANSWERS, FieldError, IntakeError, Receipt
-from ingestion.readers import FileFormat
 from ingestion.records import RECORD_TYPES, RecordType
 
 _CHUNK_RECORDS = 1000
