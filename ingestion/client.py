@@ -65,9 +65,12 @@ class QueueNumbers:
 
 
 class Portal:
-    """A portal by its address, like http://127.0.0.1:8000. Not for several threads at once."""
+    """A portal by its address, like http://127.0.0.1:8000. Not for several threads at once.
 
-    def __init__(self, url: str, *, api_prefix: str) -> None:
+    `key` is an API key, which a portal on another machine asks for.
+    """
+
+    def __init__(self, url: str, *, api_prefix: str, key: str | None = None) -> None:
         if not url.startswith(("http://", "https://")):
             raise PortalError(
                 f"{url} is not the address of a portal: write it like http://127.0.0.1:8000."
@@ -75,6 +78,7 @@ class Portal:
         self.url = url.rstrip("/")
         self._api = f"{self.url}{api_prefix}".rstrip("/")
         self._http = PoolManager(
+            headers={"Authorization": f"Api-Key {key}"} if key else None,
             timeout=Timeout(connect=5, read=60),
             retries=_WhereNothingWasQueued(
                 total=10,
@@ -144,6 +148,7 @@ class Portal:
             address,
             body=msgspec.json.encode(content),
             headers={
+                **self._http.headers,
                 "Content-Type": "application/json",
                 # One key for all tries of a request, by which the portal can know it again.
                 "Idempotency-Key": str(uuid4()),

@@ -53,16 +53,18 @@ def accept(
     source: str,
     strict: bool = False,
     idempotency: Idempotency | None = None,
+    admit: Callable[[int], None] | None = None,
 ) -> Receipt:
     """Judge every record of `payload` and queue the valid ones in one atomic push, in order.
 
     With `strict`, one rejection keeps everything off the queue. `source` says where the records
-    came in (contract, section 3); an upload's gets the line of each record. Gives a receipt in
-    which every record is accepted or rejected. Raises `PayloadError` where there is nothing to
-    judge and `IntakeError` (mostly a `StoreError`) where the push was refused; then nothing was
-    queued, unless the fault says that its outcome is unknown.
+    came in (contract, section 3); an upload's gets the line of each record. `admit` is told how
+    many records there are before any is judged, and may refuse them all by an `IntakeError`. Gives
+    a receipt in which every record is accepted or rejected. Raises `PayloadError` where there is
+    nothing to judge and `IntakeError` (mostly a `StoreError`) where the push was refused; then
+    nothing was queued, unless the fault says that its outcome is unknown.
     """
-    verdicts = validation.judge(record_type, payload)
+    verdicts = validation.judge(record_type, payload, admit=admit)
     rejections = tuple(verdict for verdict in verdicts if isinstance(verdict, Rejection))
     records = [verdict for verdict in verdicts if isinstance(verdict, Valid)]
     if strict and rejections:

@@ -7,11 +7,12 @@ from typing import Any
 from django.conf import settings
 from django.core.files.storage import Storage, storages
 from django.db import models
+from django.utils import timezone
 
 from ingestion.records import RECORD_TYPES, RecordType
 
 
-class Right(models.Model):
+class Right(models.Model):  # noqa: DJ008 (it has no rows)
     """No table: the rights that pages and actions of the portal ask for, one each."""
 
     class Meta:
@@ -62,6 +63,9 @@ class Activity(models.Model):
         RESUMED = "resumed", "Resumed a queue"
         DISCARDED = "discarded", "Discarded messages"
         PUT_BACK = "put_back", "Put messages back"
+        KEY_CREATED = "key_created", "Created an API key"
+        KEY_ROTATED = "key_rotated", "Rotated an API key"
+        KEY_REVOKED = "key_revoked", "Revoked an API key"
 
     at = models.DateTimeField(auto_now_add=True, db_index=True)
     # The name stays when the account goes.
@@ -208,3 +212,55 @@ class ColumnChoice(models.Model):
 
     def __str__(self) -> str:
         return f"Columns of {self.record_type}"
+
+
+class ApiClient(models.Model):
+    """A program that sends records or reads numbers with an API key.
+
+    `scopes` are paths of record types that it may write, and `numbers` for statistics and metrics.
+    A client stays when its keys have ended: its name stands in messages.
+    """
+
+    name = models.CharField(max_length=63, unique=True)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    """Keys of any state."""
+
+    def live(self) -> ApiKeyQuerySet:
+        """Those that open something at this moment."""
+        return self.filter(revoked_at=None, expires_at__gt=timezone.now())
+
+
+class ApiKey(models.Model):
+    """A key of a client: never its text, only its public name and a digest of all of it."""
+
+    client = models.ForeignKey(ApiClient, on_delete=models.PROTECT, related_name="keys")
+    name = models.CharField(max_length=12, unique=True)
+    digest = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True)
+    # True to about a minute.
+    last_used_at = models.DateTimeField(null=True)
+
+    objects = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it opens something at this moment."""
+        return self.revoked_at is None and self.expires_at > timezone.now()

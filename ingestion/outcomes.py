@@ -152,7 +152,7 @@ ANSWERS = MappingProxyType(
         ),
         Code.UNAUTHENTICATED: Answer(
             status=HTTPStatus.UNAUTHORIZED,
-            sentence="This server takes records from other machines with a valid API key only.",
+            sentence="A valid API key is needed here: it is missing, wrong, expired or revoked.",
         ),
         Code.FORBIDDEN: Answer(
             status=HTTPStatus.FORBIDDEN, sentence="You may not do this with these credentials."

@@ -7,7 +7,7 @@ nothing on the serializer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -39,11 +39,17 @@ _NOT_AN_OBJECT = FieldError(
 )
 
 
-def judge(record_type: RecordType, payload: Payload | Iterable[Row]) -> list[Verdict]:
+def judge(
+    record_type: RecordType,
+    payload: Payload | Iterable[Row],
+    *,
+    admit: Callable[[int], None] | None = None,
+) -> list[Verdict]:
     """One verdict per record, in the order given.
 
-    Raises `PayloadError` where there is no record, where there are more than
-    `settings.MAX_BATCH_RECORDS`, or where the payload as a whole can not be read.
+    `admit` is told how many records there are before any is judged, and may raise. Raises
+    `PayloadError` where there is no record, where there are more than `settings.MAX_BATCH_RECORDS`,
+    or where the payload as a whole can not be read.
     """
     # Counted first: a batch over the limit is refused before its records are judged, and no row
     # beyond the limit is even made.
@@ -53,6 +59,8 @@ def judge(record_type: RecordType, payload: Payload | Iterable[Row]) -> list[Ver
         raise PayloadError(Code.BATCH_TOO_LARGE)
     if not rows:
         raise PayloadError(Code.EMPTY_BATCH)
+    if admit:
+        admit(len(rows))
     serializer = _serializer(record_type.serializer_class)
     return [_judge_row(record_type, serializer, row, index) for index, row in enumerate(rows)]
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.conf import settings
@@ -26,8 +25,6 @@ from ingestion.consumer import (
     GivenBack,
     consumption,
     dead_letters,
-    discard,
-    loop,
     put_back,
     put_back_all,
 )
@@ -268,63 +265,6 @@ def test_messages_that_die_together_keep_their_order(store):
         assert consumer.give_back(reason="all") == GivenBack(returned=2, dead=2)
     assert waiting(store) == [b"1", b"4", b"5"]
     assert [one.message.raw for one in dead_letters(QUEUE, first=0, count=9)] == [b"2", b"3"]
-
-
-def test_the_reason_of_a_dead_letter_is_any_text_and_bounded(store):
-    bury(b"1", reason='lone \udc80, "quoted"\n\x00')
-    bury(b"2", reason="x" * 10_000)
-    first, second = dead_letters(QUEUE, first=0, count=2)
-    assert first.reason == 'lone ?, "quoted"\n\x00'
-    assert second.reason == "x" * 500
-
-
-def test_dead_letters_are_listed_in_windows_from_either_end(store):
-    bury(*(b"%d" % number for number in range(5)))
-
-    def listed(**window: Any) -> list[bytes]:
-        return [one.message.raw for one in dead_letters(QUEUE, **window)]
-
-    assert listed(first=0, count=2) == [b"0", b"1"]
-    assert listed(first=3, count=5) == [b"3", b"4"]
-    assert listed(first=0, count=2, newest_first=True) == [b"4", b"3"]
-    assert listed(first=5, count=5) == []
-    assert dead_letters(OTHER, first=0, count=5) == []
-
-
-def test_a_foreign_dead_letter_is_listed_without_a_reason(store):
-    store.lpush(KEYS.dead, b"foreign")
-    (letter,) = dead_letters(QUEUE, first=0, count=5)
-    assert (letter.message.raw, letter.reason, letter.attempts) == (b"foreign", None, None)
-
-
-@pytest.mark.parametrize("newest", [False, True])
-def test_dead_letters_that_are_put_back_are_next_in_their_order_with_all_attempts(store, newest):
-    bury(b"1", b"2", b"3", b"4")
-    fill(b"5")
-    assert put_back(QUEUE, [b"1", b"3", b"gone"], newest=newest) == 2
-    assert waiting(store) == [b"1", b"3", b"5"]
-    assert [one.message.raw for one in dead_letters(QUEUE, first=0, count=9)] == [b"2", b"4"]
-    with Consumer(QUEUE) as consumer:
-        assert consumer.claim().messages[0].attempts == 0
-        assert consumer.give_back(reason="again") == GivenBack(returned=1, dead=0)
-    assert store.hlen(KEYS.reasons) == 2
-
-
-def test_all_dead_letters_are_put_back_in_their_order_however_many(store):
-    messages = [b"%d" % number for number in range(2500)]
-    for one in messages:
-        store.lpush(KEYS.dead, one)
-    fill(b"last")
-    assert put_back_all(QUEUE) == 2500
-    assert waiting(store) == [*messages, b"last"]
-    assert put_back_all(QUEUE) == 0
-
-
-def test_discarded_dead_letters_are_gone(store):
-    bury(b"1", b"2", b"3")
-    assert discard(QUEUE, [b"1", b"3", b"gone"]) == 2
-    assert [one.message.raw for one in dead_letters(QUEUE, first=0, count=9)] == [b"2"]
-    assert (waiting(store), store.hlen(KEYS.reasons)) == ([], 1)
 
 
 # --- Leases ------------------------------------------------------------------------------------
@@ -603,127 +543,3 @@ def test_messages_in_hand_count_as_taken_until_they_come_back(store):
         consumer.acknowledge([b"1"])
         consumer.give_back()
         assert taken() == 1
-
-
-# --- The loop ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_FIRST_BACKOFF_SECONDS", 0.001)
-
-
-@pytest.mark.usefixtures("_no_backoff")
-def test_a_bad_message_in_a_batch_takes_no_other_one_with_it(store):
-    messages = [b"%d" % number for number in range(10)]
-    fill(*messages)
-    seen = []
-
-    def deliver(batch: Any) -> None:
-        if b"4" in batch:
-            raise ValueError("four")
-        seen.extend(batch)
-
-    tally = loop.consume(QUEUE, deliver, stopping=threading.Event(), batch_size=5, drain=True)
-    assert seen == [one for one in messages if one != b"4"]
-    assert (tally.done, tally.failed, tally.dead) == (9, 9, 1)
-    (letter,) = dead_letters(QUEUE, first=0, count=5)
-    assert (letter.message.raw, letter.reason) == (b"4", "ValueError: four")
-
-
-@pytest.mark.usefixtures("_no_backoff")
-def test_a_message_that_ends_the_process_counts_as_failed(store):
-    fill(b"1")
-
-    def deliver(batch: Any) -> None:
-        raise SystemExit(3)
-
-    assert loop.consume(QUEUE, deliver, stopping=threading.Event(), drain=True).dead == 1
-
-
-def test_a_failed_message_is_held_before_it_is_tried_again_and_a_stop_cuts_that_short(store):
-    fill(b"1")
-    stopping = threading.Event()
-    held_meanwhile = []
-
-    def look() -> None:
-        held_meanwhile.append(consumption([QUEUE])[0].in_flight)
-        stopping.set()
-
-    looking = threading.Timer(0.3, look)
-
-    def deliver(batch: Any) -> None:
-        looking.start()
-        raise ValueError
-
-    tally = loop.consume(QUEUE, deliver, stopping=stopping)
-    looking.join()
-    assert (held_meanwhile, tally.failed, waiting(store)) == ([1], 1, [b"1"])
-    assert list(store.hvals(KEYS.attempts)) == [b"1"]
-
-
-class Stopping(threading.Event):
-    """Notes how long it was waited for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits: list[float | None] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.waits.append(timeout)
-        return super().wait(timeout)
-
-
-@pytest.mark.usefixtures("_no_backoff")
-def test_a_message_is_held_twice_as_long_after_each_attempt_and_not_after_the_last(store):
-    fill(b"1")
-    stopping = Stopping()
-
-    def deliver(batch: Any) -> None:
-        raise ValueError
-
-    loop.consume(QUEUE, deliver, stopping=stopping, drain=True)
-    assert stopping.waits == [0.001, 0.002, 0.004, 0.008]
-
-
-def test_the_loop_waits_through_an_outage_of_the_store(use_store, tmp_path):
-    stopping = threading.Event()
-    seen = []
-
-    def deliver(batch: Any) -> None:
-        seen.extend(batch)
-
-    use_store(embedded.url(tmp_path))
-    with embedded.running(tmp_path):
-        fill(b"before")
-        consuming = threading.Thread(target=lambda: loop.consume(QUEUE, deliver, stopping=stopping))
-        consuming.start()
-        eventually(lambda: seen == [b"before"])
-    time.sleep(1)
-    with embedded.running(tmp_path):
-        eventually(lambda: _pushed(b"after"))
-        eventually(lambda: seen == [b"before", b"after"])
-        stopping.set()
-        consuming.join()
-
-
-def _pushed(message: bytes) -> bool:
-    try:
-        fill(message)
-    except StoreError:
-        return False
-    return True
-
-
-def test_the_log_has_numbers_and_never_a_message(store, log, monkeypatch):
-    monkeypatch.setattr(loop, "_FIRST_BACKOFF_SECONDS", 0.001)
-    fill(b'"canary"')
-
-    def deliver(batch: Any) -> None:
-        raise ValueError(batch)
-
-    loop.consume(QUEUE, deliver, stopping=threading.Event(), drain=True)
-    lines = log()
-    assert sum("delivery_failed" in line for line in lines) == 5
-    assert any("consumer_stopped" in line and "dead=1" in line for line in lines)
-    assert "canary" not in "\n".join(lines)

@@ -58,7 +58,7 @@ def test_the_front_end_can_read_the_answer_and_its_headers(post):
     assert answer.status_code == 201
     assert answer["Access-Control-Allow-Origin"] == OURS
     assert answer["Access-Control-Expose-Headers"] == (
-        "Idempotent-Replayed, Retry-After, X-Request-ID"
+        "Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID"
     )
 
 

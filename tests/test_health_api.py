@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from django_redis import get_redis_connection
 from redis import Redis
 
 from ingestion import embedded
+from ingestion.queues import Durability
+from ingestion.queues.health import read_store
+from ingestion.records import RECORD_TYPES
 
 HEALTH = ["status", "timestamp", "redis_connected", "version"]
 
@@ -40,7 +45,7 @@ def test_it_is_ready_with_a_store_that_takes_records(client, store):
     assert answer.status_code == 200
     body = answer.json()
     assert body.pop("timestamp").endswith("Z")
-    assert body == {"ready": True, "reasons": []}
+    assert body == {"ready": True, "reasons": [], "durability": "fsync"}
     assert "Retry-After" not in answer
 
 
@@ -83,3 +88,139 @@ def test_a_store_that_became_a_replica_is_there_but_can_take_nothing(client, own
     assert (body["status"], body["redis_connected"]) == ("degraded", True)
     answer = client.get("/health/ready")
     assert (answer.status_code, answer.json()["reasons"]) == (503, ["store_read_only"])
+
+
+# --- The promise -------------------------------------------------------------------------------
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "durability.md"
+TUTOR = dict(RECORD_TYPES["tutors"].serializer_class.example)
+# What the configuration of the store makes of an acknowledgement, and why it is too little.
+TOO_WEAK = [
+    ({"appendfsync": "everysec"}, "everysec", "durability_everysec"),
+    ({"appendfsync": "no"}, "memory", "durability_memory"),
+    ({"appendonly": "no"}, "memory", "durability_memory"),
+    ({"no-appendfsync-on-rewrite": "yes"}, "fsync", "no_fsync_on_rewrite"),
+    ({"maxmemory-policy": "allkeys-lru"}, "fsync", "evicts_keys"),
+    ({"maxmemory-policy": "volatile-ttl"}, "fsync", "evicts_keys"),
+]
+
+
+@contextmanager
+def configured(store: Redis, config: dict[str, str]) -> Iterator[None]:
+    """The store with this configuration, and with its own again afterwards."""
+    before = {name: store.config_get(name)[name] for name in config}
+    for name, value in config.items():
+        store.config_set(name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            store.config_set(name, value)
+
+
+def words(answer: Any) -> list[str]:
+    """The words with which the reasons of an answer begin."""
+    return [reason.partition(":")[0] for reason in answer.json()["reasons"]]
+
+
+@pytest.mark.parametrize(("config", "durability", "word"), TOO_WEAK)
+def test_a_store_that_would_break_the_promise_is_not_ready_and_says_what_to_do(
+    client, store, post, config, durability, word
+):
+    with configured(store, config):
+        answer = client.get("/health/ready")
+        assert answer.status_code == 503
+        assert int(answer["Retry-After"]) > 0
+        assert answer.json()["durability"] == durability
+        assert words(answer) == [word]
+        assert re.search(r": The store .+\. Set .+\.$", answer.json()["reasons"][0])
+        body = client.get("/health").json()
+        assert (body["status"], body["redis_connected"]) == ("degraded", True)
+        # It is a warning to the operator: records are taken all the same.
+        assert post("/api/tutors", TUTOR).status_code == 201
+    assert client.get("/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("config", "promise"),
+    [
+        ({}, "everysec"),
+        ({"appendfsync": "everysec"}, "everysec"),
+        ({"appendfsync": "everysec"}, "unknown"),
+        ({"appendfsync": "no"}, "memory"),
+        ({"appendonly": "no", "no-appendfsync-on-rewrite": "yes"}, "memory"),
+    ],
+)
+def test_who_promises_less_is_ready_with_less(client, store, settings, config, promise):
+    settings.INGESTION_DURABILITY = promise
+    with configured(store, config):
+        assert client.get("/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize("promise", ["memory", "unknown", "everysec", "fsync"])
+def test_no_promise_allows_a_store_that_drops_records(client, store, settings, promise):
+    settings.INGESTION_DURABILITY = promise
+    with configured(store, {"maxmemory-policy": "allkeys-random"}):
+        assert words(client.get("/health/ready")) == ["evicts_keys"]
+
+
+def test_a_store_that_hides_its_configuration_is_ready_only_where_that_is_accepted(
+    client, store, settings
+):
+    store.execute_command("ACL", "SETUSER", "default", "-config")
+    try:
+        refused = client.get("/health/ready")
+        settings.INGESTION_DURABILITY = "unknown"
+        accepted = client.get("/health/ready")
+    finally:
+        store.execute_command("ACL", "SETUSER", "default", "+config")
+    assert (refused.status_code, words(refused)) == (503, ["durability_unknown"])
+    assert (accepted.status_code, accepted.json()["durability"]) == (200, "unknown")
+
+
+def test_a_snapshot_that_could_not_be_written_is_told_until_one_is(client, own_store, tmp_path):
+    store, _ = own_store
+    in_the_way = tmp_path / "dump.rdb"
+    (in_the_way / "x").mkdir(parents=True)
+    assert words(_after_a_snapshot(client, store)) == ["snapshot_failed"]
+    (in_the_way / "x").rmdir()
+    in_the_way.rmdir()
+    assert words(_after_a_snapshot(client, store)) == []
+
+
+def _after_a_snapshot(client: Any, store: Redis) -> Any:
+    store.bgsave()
+    deadline = time.monotonic() + 30
+    while store.info("persistence")["rdb_bgsave_in_progress"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return client.get("/health/ready")
+
+
+def test_an_append_only_file_that_could_not_be_written_is_told(store):
+    info = store.info() | {"aof_last_write_status": "err"}
+    health = read_store(iter([info, store.config_get("*append*")]))
+    assert [breach.word for breach in health.breaches] == ["append_only_file_failed"]
+
+
+def test_every_reason_is_documented_with_what_to_do(store):
+    bad = {
+        "maxmemory_policy": "allkeys-lru",
+        "aof_last_write_status": "err",
+        "rdb_last_bgsave_status": "err",
+    }
+    on_rewrite = {"no-appendfsync-on-rewrite": "yes"}
+    found = {
+        breach.word: breach.sentence
+        for appends in ({"appendonly": "no"}, {"appendfsync": "everysec"}, {})
+        for breach in read_store(iter([bad, {"appendonly": "yes"} | on_rewrite | appends])).breaches
+    }
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE)
+    told = {word: re.sub("`", "", sentence) for word, sentence in rows}
+    assert {word: told.get(word) for word in found} == found
+    assert len(found) == 7
+
+
+def test_every_durability_is_documented():
+    text = DOCUMENT.read_text()
+    assert [word for word in Durability if f"| `{word}` |" not in text] == []

@@ -127,6 +127,17 @@ def test_a_store_that_takes_nothing_says_so_beside_its_numbers(browser, store):
     assert "Sessions Flowing 3" in said
 
 
+def test_a_store_that_keeps_records_less_safely_than_promised_says_so(browser, store):
+    store.config_set("appendfsync", "everysec")
+    try:
+        said = words(browser.get("/admin/"))
+    finally:
+        store.config_set("appendfsync", "always")
+    assert "Records are not kept as safely as promised. The store flushes" in said
+    assert "Store less safe than promised" in said
+    assert "On the disk every second: a power cut may lose the last one" in said
+
+
 def test_a_key_of_another_type_is_told_and_the_other_queues_are_shown(browser, store):
     store.set(TUTORS.queue, "no list")
     queued(SESSIONS, 2)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from redis import Redis
 
 from ingestion import embedded
 from ingestion.records import RECORD_TYPES
-from tests.portal_process import Portal, running_portal
+from tests.portal_process import ROOT, Portal, running_portal
 
 TUTORS = RECORD_TYPES["tutors"]
 EXAMPLE = dict(TUTORS.serializer_class.example)
@@ -115,10 +116,35 @@ def test_with_redis_url_that_store_is_used_and_none_is_started(tmp_path):
         assert "the one that REDIS_URL names" in portal.printed
 
 
-def test_an_address_that_others_can_reach_is_refused_without_keys(tmp_path):
-    said = _refusal(tmp_path / "var", HOST="0.0.0.0")  # noqa: S104
+def _make_key(data_dir: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "api_key", *arguments],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tutormax.settings",
+            "DATA_DIR": str(data_dir),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_an_address_that_others_can_reach_is_refused_until_there_is_a_key(tmp_path):
+    everywhere = {"HOST": "0.0.0.0"}  # noqa: S104
+    said = _refusal(tmp_path / "var", **everywhere)
+    assert "manage.py api_key create" in said
     assert "OPEN_WITHOUT_KEY" in said
-    assert not (tmp_path / "var" / "portal.sqlite3").exists()
+    assert embedded.find(tmp_path / "var") is None
+    _make_key(tmp_path / "var", "create", "scheduler", "--scope", "tutors")
+    with running_portal(tmp_path / "var", **everywhere) as portal:
+        assert "from this machine without a key, from others with one" in portal.printed
+        assert portal.password
+    _make_key(tmp_path / "var", "revoke", "scheduler")
+    assert "manage.py api_key create" in _refusal(tmp_path / "var", **everywhere)
 
 
 def test_such_an_address_is_served_where_a_setting_opens_it(tmp_path):

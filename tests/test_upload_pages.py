@@ -206,7 +206,7 @@ def test_the_receipt_says_how_many_were_fixed_since(uploader: Client, store: Red
 def test_the_same_file_again_is_noticed_and_linked(uploader: Client) -> None:
     first, second = (upload(uploader, as_csv(session(1))) for _ in range(2))
     page = uploader.get(at("upload", second))
-    assert "This very file was uploaded before" in words(page)
+    assert "The same file came before" in words(page)
     assert f'href="{at("upload", first)}"' in page.content.decode()
 
 

@@ -27,15 +27,31 @@ _BOUND_SECONDS = 60
 
 # The worker as it is, but quicker to miss a beat.
 _WORKER = """
-from django.core.management import execute_from_command_line
 import django; django.setup()
+from django.core import management
 from ingestion.management.commands import worker
 from ingestion.uploads import work
 work.STALE_SECONDS = work._BEAT_SECONDS = 0.3
 work._BEAT_SECONDS = 0.1
 worker._KEEP_HOUSE_EVERY_SECONDS = 0.2
-execute_from_command_line(["manage.py", "worker"])
+management.execute_from_command_line(["manage.py", "worker"])
 """
+
+# The same, and it kills itself between the third push and the note that it was made.
+_DYING_WORKER = _WORKER.replace(
+    "management.execute_from_command_line",
+    """
+import itertools, os, signal
+from ingestion.uploads import queueing
+note, pushes = queueing._note, itertools.count(1)
+def die_or_note(*arguments):
+    if next(pushes) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    note(*arguments)
+queueing._note = die_or_note
+management.execute_from_command_line""".strip(),
+    1,
+)
 
 _UPLOAD = """
 import sys, django; django.setup()
@@ -84,10 +100,10 @@ class Site:
         )
         return done.stdout.decode().strip()
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, code: str = _WORKER) -> subprocess.Popen[bytes]:
         with (self.data_dir / "worker.log").open("ab") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-c", _WORKER],
+                [sys.executable, "-c", code],
                 cwd=ROOT,
                 env=self._environment,
                 stdout=log,
@@ -196,8 +212,27 @@ def test_workers_killed_at_random_points_queue_every_good_row_exactly_once(site:
     assert sum(count for _, count in json.loads(row["places"])) == 19_600
 
 
+def test_a_chunk_pushed_by_a_worker_that_died_before_it_could_note_it_is_not_pushed_again(
+    site: Site,
+) -> None:
+    content, good = many(4_000)
+    number = site.upload(content)
+    worker = site.start_worker(_DYING_WORKER)
+    site.wait_for(number, reached("review"))
+    site.confirm(number)
+    assert worker.wait(_BOUND_SECONDS) == -signal.SIGKILL
+    # The third chunk lies on the queue, and nobody knows.
+    assert site.row(number)["rows_queued"] == 2_000
+    assert site.queued_ids() == good[:3_000]
+    site.start_worker()
+    site.wait_for(number, reached("done"))
+    assert site.queued_ids() == good
+    row = site.row(number)
+    assert (row["rows_queued"], json.loads(row["places"])) == (3_920, [[0, 3_920]])
+
+
 def test_a_worker_that_is_told_to_end_hands_its_file_on_at_once(site: Site) -> None:
-    content, good = many(10_000)
+    content, good = many(6_000)
     number = site.upload(content)
     worker = site.start_worker()
     site.wait_for(number, reached("review"))
@@ -214,7 +249,7 @@ def test_a_worker_that_is_told_to_end_hands_its_file_on_at_once(site: Site) -> N
 
 
 def test_a_worker_that_was_taken_for_dead_disturbs_nobody(site: Site) -> None:
-    content, good = many(10_000)
+    content, good = many(6_000)
     number = site.upload(content)
     stopped = site.start_worker()
     site.wait_for(number, reached("review"))
@@ -225,6 +260,7 @@ def test_a_worker_that_was_taken_for_dead_disturbs_nobody(site: Site) -> None:
     site.start_worker()
     site.wait_for(number, lambda row: row["claim"] != claim)
     stopped.send_signal(signal.SIGCONT)
+    site.wait_for(number, lambda _: "upload_step_lost" in site.log)
     site.wait_for(number, reached("done"))
     assert site.queued_ids() == good
     assert site.row(number)["rows_queued"] == len(good)

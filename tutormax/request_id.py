@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import uuid
 
-# What is taken over goes into headers and logs, so it is short, visible and free of quotes.
-_SANE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+# What is taken over goes into headers and logs, so it is short, visible, free of quotes, and no
+# API key in the wrong header.
+_SANE = re.compile(r"(?!.*tmx_)[A-Za-z0-9._:-]{1,128}")
 
 
 def request_id(header: str | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from datetime import timedelta
 from pathlib import Path
 
 from redis.backoff import NoBackoff
@@ -42,6 +43,8 @@ OPEN_WITHOUT_KEY = env.flag("OPEN_WITHOUT_KEY", default=False)
 MAX_BODY_BYTES = env.number("MAX_BODY_BYTES", 16 * 2**20, least=1024)
 MAX_BATCH_RECORDS = env.number("MAX_BATCH_RECORDS", 10_000, least=1, most=100_000)
 QUEUE_LIMIT = env.number("QUEUE_LIMIT", 2_000_000, least=1)
+# Each client's quota, 0 for none.
+CLIENT_RECORDS_PER_MINUTE = env.number("CLIENT_RECORDS_PER_MINUTE", 0, most=10**9)
 # How long the answer to a request with an Idempotency-Key is remembered.
 IDEMPOTENCY_SECONDS = env.number("IDEMPOTENCY_SECONDS", 24 * 3600, least=60)
 
@@ -66,6 +69,10 @@ SHUTDOWN_SECONDS = env.number("SHUTDOWN_SECONDS", 30, least=1, most=3600)
 # --- Store -------------------------------------------------------------------------------------
 
 REDIS_URL = env.text("REDIS_URL", "")
+# What an acknowledged record is promised; /health/ready holds the store against it.
+INGESTION_DURABILITY = env.choice(
+    "INGESTION_DURABILITY", "fsync", ("fsync", "everysec", "unknown", "memory")
+)
 REDIS_MAX_CONNECTIONS = env.number("REDIS_MAX_CONNECTIONS", 10, least=1, most=10_000)
 CACHES = {
     "default": {
@@ -120,7 +127,13 @@ CORS_ALLOW_HEADERS = (
     "idempotency-key",
     "x-request-id",
 )
-CORS_EXPOSE_HEADERS = ("Idempotent-Replayed", "Retry-After", "X-Request-ID")
+CORS_EXPOSE_HEADERS = (
+    "Idempotent-Replayed",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "X-Request-ID",
+)
 
 # Set where a proxy in front speaks HTTPS: cookies then travel over HTTPS alone, and plain
 # requests are sent there.
@@ -139,6 +152,24 @@ X_FRAME_OPTIONS = "DENY"
 # Told on every page, so that nobody takes the one installation for the other.
 ENVIRONMENT_NAME = env.text("ENVIRONMENT_NAME", "Local")
 LOGIN_URL = "admin:login"
+# Proxies in front that add their peer to X-Forwarded-For; HTTPS is spoken by one.
+TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", 1 if HTTPS else 0, most=10)
+# After so many failed tries of an account, or from an address, nobody signs in there for a while.
+# They are counted in the portal's database: signing in works while the store is away.
+SIGN_IN_COOL_OFF_SECONDS = env.number("SIGN_IN_COOL_OFF_SECONDS", 900, least=1, most=86_400)
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(seconds=SIGN_IN_COOL_OFF_SECONDS)
+AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]
+AXES_CLIENT_IP_CALLABLE = "ingestion.portal.sign_in.counted_address"
+AXES_LOCKOUT_CALLABLE = "ingestion.portal.errors.too_many_tries"
+# Tries during a lock are not recorded: they neither prolong it nor fill the database.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
 # A sign-in holds for a working day.
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
@@ -161,6 +192,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "axes",
     "django_tasks",
     "django_tasks_db",
     "ingestion",
@@ -178,6 +210,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "tutormax.urls"
 WSGI_APPLICATION = "tutormax.wsgi.application"
@@ -257,6 +290,17 @@ SPECTACULAR_SETTINGS = {
     ],
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "ApiKey": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "Authorization",
+                "description": "`Api-Key tmx_…`, with the word in front. Programs on the portal's "
+                "own machine may do without.",
+            }
+        }
+    },
     "ENFORCE_NON_BLANK_FIELDS": True,
     "ENUM_NAME_OVERRIDES": {
         "Code": "ingestion.outcomes.Code",

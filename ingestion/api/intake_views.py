@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
 
-from ingestion import intake
+from ingestion import intake, queues
 from ingestion.api import schema
 from ingestion.api.access import client_name
 from ingestion.api.body import read_payload
@@ -22,7 +24,16 @@ from ingestion.api.schema import Described
 from ingestion.api.views import View
 from ingestion.decoding import Payload
 from ingestion.intake import Idempotency
-from ingestion.outcomes import ANSWERS, Code, PayloadError, Receipt, Rejection, utc_timestamp
+from ingestion.outcomes import (
+    ANSWERS,
+    AccessError,
+    Code,
+    PayloadError,
+    Receipt,
+    Rejection,
+    utc_timestamp,
+)
+from ingestion.queues import Quota
 from ingestion.records import RECORD_TYPES, RecordType
 
 # A batch's answer lists so many rejections at most (contract, section 2).
@@ -36,6 +47,7 @@ class IntakeView(View):
 
     record_type: RecordType = RECORD_TYPES["sessions"]
     batch = False
+    _quota: Quota | None = None  # after the charge for this request
 
     def post(self, request: ApiRequest) -> HttpResponse:
         """Hand the body to the intake and tell what became of it.
@@ -43,7 +55,7 @@ class IntakeView(View):
         With an `Idempotency-Key` the answer is remembered with the push, and the same request gets
         the same bytes again.
         """
-        client = client_name(request)
+        client = client_name(request, self.record_type.path)
         strict = self.batch and _strict(request)
         payload = read_payload(request, batch=self.batch)
 
@@ -57,6 +69,7 @@ class IntakeView(View):
             source=f"api:{client}",
             strict=strict,
             idempotency=_idempotency(request, client, payload, answer, strict=strict),
+            admit=self._charger(client),
         )
         status, _, body = (receipt.answer or answer(receipt)).partition(b" ")
         request.log_facts.update(accepted=receipt.accepted, rejected=receipt.rejected)
@@ -66,6 +79,30 @@ class IntakeView(View):
             content_type="application/json",
             headers={"Idempotent-Replayed": "true"} if receipt.replayed else None,
         )
+
+    def _charger(self, client: str) -> Callable[[int], None] | None:
+        """What charges the client's quota, where the site sets one."""
+        per_minute = settings.CLIENT_RECORDS_PER_MINUTE
+        if not per_minute:
+            return None
+
+        def charge(records: int) -> None:
+            self._quota = quota = queues.charge(client, records, per_minute=per_minute)
+            if quota.wait_seconds:
+                raise AccessError(Code.QUOTA_EXCEEDED, retry_after_seconds=quota.wait_seconds)
+
+        return charge
+
+    def finalize_response(
+        self, request: Request, response: Response, *arguments: Any, **named: Any
+    ) -> Response:
+        """Every answer to a request that was counted, refusals too, says what is left."""
+        response = super().finalize_response(request, response, *arguments, **named)
+        if quota := self._quota:
+            # draft-ietf-httpapi-ratelimit-headers
+            response["RateLimit-Policy"] = f'"records";q={quota.per_minute};w=60'
+            response["RateLimit"] = f'"records";r={quota.left};t={quota.full_in_seconds}'
+        return response
 
     def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, dict[str, Any]]:
         """Status and body for this receipt."""

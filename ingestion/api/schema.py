@@ -40,8 +40,10 @@ _INTAKE_CODES = (
     Code.EMPTY_BODY,
     Code.MALFORMED_REQUEST,
     Code.UNAUTHENTICATED,
+    Code.FORBIDDEN,
     Code.REQUEST_TIMEOUT,
     Code.LENGTH_REQUIRED,
+    Code.QUOTA_EXCEEDED,
     Code.BODY_TOO_LARGE,
     Code.UNSUPPORTED_MEDIA_TYPE,
     Code.UNSUPPORTED_ENCODING,
@@ -70,6 +72,7 @@ class Operation:
     request: Any = None
     examples: tuple[OpenApiExample, ...] = ()
     parameters: tuple[OpenApiParameter, ...] = field(default=())
+    takes_key: bool = False
 
 
 class Described(AutoSchema):
@@ -90,6 +93,10 @@ class Described(AutoSchema):
                 True  # forgotten where a schema is given as it is
             )
         return operation
+
+    def get_auth(self) -> list[dict[str, Any]]:
+        # The empty one stands for a request without a key, as from this very machine.
+        return [{"ApiKey": []}, {}] if self._operation.takes_key else []
 
     def get_operation_id(self) -> str:
         return self._operation.id
@@ -140,6 +147,24 @@ _IDEMPOTENCY_HEADERS = (
         description="`true` where this request came before and this is its first answer.",
     ),
 )
+# As the IETF's draft-ietf-httpapi-ratelimit-headers names and writes them.
+_QUOTA_HEADERS = tuple(
+    OpenApiParameter(
+        name, str, OpenApiParameter.HEADER, response=[201, 207, 422, 429], description=description
+    )
+    for name, description in (
+        (
+            "RateLimit-Policy",
+            'This client\'s quota: `"records";q=6000;w=60` is 6,000 records in 60 seconds. Only '
+            "where the site sets a quota.",
+        ),
+        (
+            "RateLimit",
+            'What is left of it: with `"records";r=50;t=30`, 50 records may be sent now, and after '
+            "30 seconds without any the whole quota is free. Only where the site sets a quota.",
+        ),
+    )
+)
 _ANSWER_HEADERS = (
     OpenApiParameter(
         "X-Request-ID",
@@ -152,7 +177,7 @@ _ANSWER_HEADERS = (
         "Retry-After",
         int,
         OpenApiParameter.HEADER,
-        response=[503],
+        response=[429, 503],
         description="Seconds after which another try makes sense.",
     ),
 )
@@ -170,7 +195,8 @@ def record(view: Any) -> Operation:
         f"{settings.MAX_BODY_BYTES:,} bytes, packed and unpacked.",
         request={"application/json": kind.serializer_class},
         examples=(_record_example(kind),),
-        parameters=_IDEMPOTENCY_HEADERS,
+        takes_key=True,
+        parameters=(*_IDEMPOTENCY_HEADERS, *_QUOTA_HEADERS),
         responses={
             201: OpenApiResponse(
                 ReceiptSerializer,
@@ -243,6 +269,7 @@ def batch(view: Any) -> Operation:
     )
     return Operation(
         id=f"send_{kind.path}_batch",
+        takes_key=True,
         tag=kind.path,
         summary=f"Send many records ({kind.path})",
         description=f"Every record is judged by itself; the valid ones go on the queue "
@@ -280,6 +307,7 @@ def batch(view: Any) -> Operation:
                 default=False,
             ),
             *_IDEMPOTENCY_HEADERS,
+            *_QUOTA_HEADERS,
         ),
         responses={
             201: OpenApiResponse(
@@ -324,6 +352,7 @@ def queue_stats(_: Any) -> Operation:
     )
     return Operation(
         id="get_queue_stats",
+        takes_key=True,
         tag="operation",
         summary="Depth and age of every queue",
         description="Read from the store in one round trip.",
@@ -348,7 +377,9 @@ def queue_stats(_: Any) -> Operation:
             **_error_responses(
                 Code.MALFORMED_REQUEST,
                 Code.UNAUTHENTICATED,
+                Code.FORBIDDEN,
                 Code.INTERNAL_ERROR,
+                Code.SERVER_BUSY,
                 Code.STORE_UNREACHABLE,
                 Code.STORE_LOADING,
                 Code.STORE_ERROR,
@@ -385,7 +416,13 @@ health = _simple(
     "get_health",
     "How the portal is",
     "Always 200: `status` says how it is.",
-    {200: OpenApiResponse(HealthSerializer, "Healthy, or degraded while the store is away.")},
+    {
+        200: OpenApiResponse(
+            HealthSerializer,
+            "Healthy, or degraded while the store can not take records or keeps "
+            "them less safely than promised (`/health/ready` says why).",
+        )
+    },
 )
 live = _simple(
     "get_health_live",
@@ -408,12 +445,19 @@ def metrics(_: Any) -> Operation:
     """GET of the Prometheus text."""
     return Operation(
         id="get_metrics",
+        takes_key=True,
         tag="operation",
         summary="Numbers for Prometheus",
         description="Prometheus text format.",
         responses={
             (200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, "The numbers of this moment."),
-            **_error_responses(Code.MALFORMED_REQUEST, Code.UNAUTHENTICATED, Code.INTERNAL_ERROR),
+            **_error_responses(
+                Code.MALFORMED_REQUEST,
+                Code.UNAUTHENTICATED,
+                Code.FORBIDDEN,
+                Code.INTERNAL_ERROR,
+                Code.SERVER_BUSY,
+            ),
         },
     )
 

@@ -9,6 +9,7 @@ from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
 
 from ingestion.outcomes import Code, FieldCode
+from ingestion.queues import Durability
 
 
 class TextFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
@@ -145,7 +146,15 @@ class ReadySerializer(serializers.Serializer[Any]):
     """Whether a request could be accepted safely, and if not, why."""
 
     ready = serializers.BooleanField()
-    reasons = serializers.ListField(child=serializers.CharField())
+    reasons = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Each begins with a word of a closed list; where the operator has something to "
+        "do, a colon and a sentence follow.",
+    )
+    durability = serializers.ChoiceField(
+        choices=[one.value for one in Durability],
+        help_text="What the store says that an acknowledgement is worth in a power cut.",
+    )
     timestamp = serializers.DateTimeField()
 
 

@@ -22,6 +22,7 @@ from ingestion.api.access import client_name
 from ingestion.api.metrics import REGISTRY
 from ingestion.api.requests import ApiRequest
 from ingestion.api.schema import Described
+from ingestion.api_keys import NUMBERS
 from ingestion.outcomes import Code, utc_timestamp
 from ingestion.records import RECORD_TYPES
 from ingestion.stats import queue_stats_document
@@ -41,7 +42,7 @@ class QueueStatsView(View):
 
     def get(self, request: ApiRequest) -> Response:
         """Depth, oldest age and totals, from one round trip to the store."""
-        client_name(request)
+        client_name(request, NUMBERS)
         return Response(queue_stats_document())
 
 
@@ -100,13 +101,13 @@ class HealthView(View):
     schema = Described(schema.health)
 
     def get(self, request: ApiRequest) -> Response:
-        """`degraded` while the store can not take records."""
-        reasons = queues.health().reasons
+        """`degraded` while the store can not take records, or keeps them less safely."""
+        store = queues.health()
         return Response(
             {
-                "status": "degraded" if reasons else "healthy",
+                "status": "degraded" if store.reasons or store.breaches else "healthy",
                 "timestamp": utc_timestamp(),
-                "redis_connected": Code.STORE_UNREACHABLE not in reasons,
+                "redis_connected": Code.STORE_UNREACHABLE not in store.reasons,
                 "version": settings.VERSION,
             }
         )
@@ -128,10 +129,16 @@ class ReadyView(View):
     schema = Described(schema.ready)
 
     def get(self, request: ApiRequest) -> Response:
-        """200, or 503 with the reasons."""
-        reasons = queues.health().reasons
+        """200, or 503 with the reasons: a word each, and a sentence where something is to do."""
+        store = queues.health()
+        reasons = [*store.reasons, *(f"{one.word}: {one.sentence}" for one in store.breaches)]
         return Response(
-            {"ready": not reasons, "reasons": reasons, "timestamp": utc_timestamp()},
+            {
+                "ready": not reasons,
+                "reasons": reasons,
+                "durability": store.durability,
+                "timestamp": utc_timestamp(),
+            },
             status=HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK,
             headers={"Retry-After": "1"} if reasons else None,
         )
@@ -144,7 +151,7 @@ class MetricsView(View):
 
     def get(self, request: ApiRequest) -> HttpResponse:
         """Prometheus text, whatever the store's state."""
-        client_name(request)
+        client_name(request, NUMBERS)
         return HttpResponse(
             exposition.generate_latest(REGISTRY), content_type=exposition.CONTENT_TYPE_PLAIN_0_0_4
         )

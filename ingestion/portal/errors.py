@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
 from ingestion.portal.pages import RightMissing, page
 from ingestion.portal.site import site
+from ingestion.templatetags.portal import duration
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -58,6 +61,22 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         "Nothing was changed. Go back, reload the page and send the form again. If that does not "
         "help, allow cookies for this site.",
     )
+
+
+def too_many_tries(
+    request: HttpRequest, response: HttpResponse, credentials: Mapping[str, str] | None
+) -> HttpResponse:
+    """429 for a try to sign in after too many that failed, whether the account exists or not."""
+    seconds = settings.SIGN_IN_COOL_OFF_SECONDS
+    answer = _alone(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "Too many tries to sign in",
+        f"For this account, or from where you are, signing in failed too often. Wait "
+        f"{duration(seconds)}, then try again. If you have forgotten your password, ask an "
+        "administrator of this portal for a new one.",
+    )
+    answer["Retry-After"] = str(seconds)
+    return answer
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -18,11 +18,10 @@ _UPLOADS_SHOWN = 5
 _CAUSES_SHOWN = 4
 
 _DURABILITY = {
-    Durability.ALWAYS: "Every record is on the disk before it is acknowledged",
+    Durability.FSYNC: "Every record is on the disk before it is acknowledged",
     Durability.EVERY_SECOND: "On the disk every second: a power cut may lose the last one",
-    Durability.SYSTEM: "On the disk when the system writes: a power cut may lose some seconds",
-    Durability.APPEND_ONLY: "Written to an append-only file; how often is unknown",
-    Durability.SNAPSHOTS: "Snapshots alone: a crash loses what came in since the last",
+    Durability.MEMORY: "In memory: a power cut may lose what was acknowledged",
+    Durability.UNKNOWN: "unknown: the store does not tell",
 }
 
 
@@ -57,7 +56,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             "store_reasons": [figures.why_away(reason) for reason in store.reasons]
             if store
             else [],
-            "durability": _DURABILITY[store.durability] if store and store.durability else None,
+            "durability": _DURABILITY[store.durability if store else Durability.UNKNOWN],
             "uploads": Upload.objects.filter(uploaded_by=request.user.pk)[:_UPLOADS_SHOWN],
         },
     )

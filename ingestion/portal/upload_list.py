@@ -8,7 +8,7 @@ from django.contrib.admin import ModelAdmin, RelatedOnlyFieldListFilter, ShowFac
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 
 from ingestion.models import Upload
@@ -37,6 +37,10 @@ class UploadAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alo
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     actions = None
+
+    def get_urls(self) -> list[URLPattern]:
+        """The list alone: what an upload holds is shown on its own page, by that page's rights."""
+        return [url for url in super().get_urls() if str(url.name).endswith("_changelist")]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

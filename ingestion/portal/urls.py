@@ -86,7 +86,12 @@ refused = [
     ),
 ]
 
-administration = [path("keys/", keys.keys, name="keys")]
+administration = [
+    path("keys/", keys.keys, name="keys"),
+    path("keys/new/", keys.create, name="key-new"),
+    path("keys/clients/<int:number>/rotate/", keys.rotate, name="key-rotate"),
+    path("keys/<int:number>/revoke/", keys.revoke, name="key-revoke"),
+]
 
 pages: list[URLPattern] = [*queues, *uploads, *records, *refused, *administration]
 

@@ -3,7 +3,7 @@
 A queue is a list: messages are pushed left and taken right, so the oldest lies at the right end.
 """
 
-from ingestion.queues.health import Durability, StoreHealth, health
+from ingestion.queues.health import Breach, Durability, StoreHealth, health
 from ingestion.queues.messages import (
     COPIES_TTL_SECONDS,
     REACH,
@@ -28,11 +28,13 @@ from ingestion.queues.numbers import (
     summaries,
 )
 from ingestion.queues.push import Once, Pause, Pushed, pause_queue, push, resume_queue
+from ingestion.queues.quota import Quota, charge
 from ingestion.queues.rejections import Refusal, mark_fixed, refusals
 
 __all__ = [
     "COPIES_TTL_SECONDS",
     "REACH",
+    "Breach",
     "Detail",
     "Durability",
     "Message",
@@ -43,10 +45,12 @@ __all__ = [
     "Pushed",
     "QueueHistory",
     "QueueSummary",
+    "Quota",
     "Refusal",
     "Search",
     "StoreHealth",
     "Window",
+    "charge",
     "detail",
     "health",
     "mark_fixed",

@@ -85,6 +85,11 @@ class Keys:
         return f"{{{self.queue}}}:reasons"
 
 
+def quota_key(client: str) -> str:
+    """String: until when what a client has sent uses up its quota. It belongs to no queue."""
+    return f"{{tutormax:client:{client}}}:quota"
+
+
 def this_minute() -> tuple[int, int]:
     """The hour since 1970 and the minute in it, as the hashes of numbers are named."""
     return divmod(int(time.time()) // 60, 60)

@@ -54,7 +54,9 @@ def _sign_out(tab: Page) -> None:
 PLACES = (
     Place(page="login", name="sign-in", person=None, path="/admin/"),
     Place(page="login", name="sign-in-refused", person=None, path="/admin/", act=_sign_in_wrongly),
-    Place(page="logout", name="signed-out", person="leo", path="/admin/guide/tutors/", act=_sign_out),
+    Place(
+        page="logout", name="signed-out", person="leo", path="/admin/guide/tutors/", act=_sign_out
+    ),
     Place(page="password_change", name="password", person="uma", path="/admin/password_change/"),
     Place(
         page="password_change_done",
@@ -67,7 +69,10 @@ PLACES = (
     Place(page="queue", name="queue-viewer", person="vera", path="/admin/queues/tutors/"),
     Place(page="queue", name="queue-paused", person="otto", path="/admin/queues/feedback/"),
     Place(
-        page="queue", name="queue-not-found", person="otto", path="/admin/queues/sessions/?id=nobody"
+        page="queue",
+        name="queue-not-found",
+        person="otto",
+        path="/admin/queues/sessions/?id=nobody",
     ),
     Place(
         page="queue-message",
@@ -102,7 +107,12 @@ PLACES = (
     Place(page="upload", name="upload-cancelled", person="uma", path="/admin/uploads/{cancelled}/"),
     Place(page="upload-fix", name="fix", person="uma", path="/admin/uploads/{review}/fix/"),
     Place(page="uploads", name="uploads", person="uma", path="/admin/uploads/"),
-    Place(page="uploads", name="uploads-none", person="uma", path="/admin/uploads/?q=nothing"),
+    Place(
+        page="ingestion_upload_changelist",
+        name="uploads-none",
+        person="uma",
+        path="/admin/ingestion/upload/?q=nothing",
+    ),
     Place(page="enter", name="enter", person="uma", path="/admin/enter/sessions/"),
     Place(
         page="enter",
@@ -137,9 +147,7 @@ PLACES = (
     ),
     Place(page="auth_user_changelist", name="accounts", person="ada", path="/admin/auth/user/"),
     Place(page="auth_user_add", name="account-new", person="ada", path="/admin/auth/user/add/"),
-    Place(
-        page="auth_user_change", name="account", person="ada", path="/admin/auth/user/3/change/"
-    ),
+    Place(page="auth_user_change", name="account", person="ada", path="/admin/auth/user/3/change/"),
     Place(
         page="auth_user_history",
         name="account-history",
@@ -152,7 +160,20 @@ PLACES = (
         person="ada",
         path="/admin/auth/user/3/password/",
     ),
+    Place(
+        page="auth_user_delete",
+        name="account-delete",
+        person="ada",
+        path="/admin/auth/user/6/delete/",
+    ),
     Place(page="auth_group_changelist", name="groups", person="ada", path="/admin/auth/group/"),
+    Place(page="auth_group_change", name="group", person="ada", path="/admin/auth/group/1/change/"),
+    Place(
+        page="auth_group_history",
+        name="group-history",
+        person="ada",
+        path="/admin/auth/group/1/history/",
+    ),
     Place(page="", name="forbidden", person="vera", path="/admin/keys/"),
     Place(page="", name="not-found", person="vera", path="/admin/nowhere/"),
 )

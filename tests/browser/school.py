@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -92,6 +92,8 @@ def _main() -> None:
         clients[name] = Client(SERVER_NAME="127.0.0.1")
         clients[name].force_login(user)
     uma, otto = clients["uma"], clients["otto"]
+    for kind in RECORD_TYPES.values():
+        _read_before(kind.queue, 9_000)
 
     def upload(name: str, text: str) -> int:
         file = io.BytesIO(text.encode())
@@ -106,12 +108,13 @@ def _main() -> None:
             assert time.monotonic() < deadline, (number, state)
             time.sleep(0.05)
 
+    _accept("feedback", feedback[80:])
     pause = {"reason": "The rating model is being exchanged", "minutes": "240"}
     otto.post("/admin/queues/feedback/pause/", pause)
     uploads = {
         "done": upload("tutors-spring.csv", table(_with_faults(tutors))),
         "review": upload("sessions-week-20.csv", table(_with_faults(sessions[:60]))),
-        "check": upload("rooms.csv", table([_renamed(one) for one in sessions[:9]], ";")),
+        "check": upload("plan-april.csv", table([_renamed(one) for one in sessions[:9]], ";")),
         "failed": upload("export.json", json.dumps(sessions[:40])[:-2]),
         "queueing": upload("feedback-may.csv", table(feedback[:80])),
         "cancelled": upload("sessions-old.csv", table(sessions[:5])),
@@ -125,7 +128,8 @@ def _main() -> None:
         uma.post(f"/admin/uploads/{uploads[state]}/queue/")
     wait(uploads["done"], "done")
 
-    rejections = _send(sessions[60:], feedback[80:], tutors)
+    _accept("sessions", sessions[60:])
+    rejections = _refuse(sessions, feedback, tutors)
     _take("tutors", 11)
     for path, minutes in (("tutors", 4), ("sessions", 19), ("feedback", 43)):
         _age(RECORD_TYPES[path].queue, minutes * 60)
@@ -149,7 +153,7 @@ def _with_faults(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for place, fault in zip((3, 8, 9, 14, 20), (*faults, *faults), strict=False):
         wrong[place].update({name: text for name, text in fault.items() if name in wrong[place]})
     empty = dict.fromkeys(wrong[0])
-    return [*wrong, dict(wrong[1]), empty]
+    return [*wrong[:12], empty, *wrong[12:], dict(wrong[1])]
 
 
 def _renamed(session: dict[str, Any]) -> dict[str, Any]:
@@ -160,14 +164,22 @@ def _renamed(session: dict[str, Any]) -> dict[str, Any]:
     return {names.get(name, name): value for name, value in {**kept, **begins}.items()}
 
 
-def _send(
+def _accept(path: str, records: Sequence[dict[str, Any]]) -> None:
+    """What a program sends."""
+    from ingestion import intake
+    from ingestion.decoding import Row
+    from ingestion.records import RECORD_TYPES
+
+    intake.accept(RECORD_TYPES[path], [Row(value=record) for record in records], source="api:local")
+
+
+def _refuse(
     sessions: Sequence[dict[str, Any]],
     feedback: Sequence[dict[str, Any]],
     tutors: Sequence[dict[str, Any]],
 ) -> dict[str, str]:
-    """What programs send: most of it is right. Gives the pages of the refused records."""
-    from ingestion import intake, queues
-    from ingestion.decoding import Row
+    """What a program sends that is wrong. Gives the page of the latest one of each type."""
+    from ingestion import queues
     from ingestion.records import RECORD_TYPES
 
     wrong: dict[str, list[dict[str, Any]]] = {
@@ -185,13 +197,20 @@ def _send(
     }
     for path, records in wrong.items():
         for record in records:
-            intake.accept(RECORD_TYPES[path], [Row(value=record)], source="api:local")
-    rows = [Row(value=record) for record in sessions]
-    intake.accept(RECORD_TYPES["sessions"], rows, source="api:local")
+            _accept(path, [record])
     return {
         path: f"/admin/rejections/{path}/{next(iter(queues.refusals([kind.queue]))).id}/"
         for path, kind in RECORD_TYPES.items()
     }
+
+
+def _read_before(queue: str, count: int) -> None:
+    """Let so many messages have come and gone on earlier days."""
+    from django_redis import get_redis_connection
+
+    from ingestion.queues.keys import Keys
+
+    get_redis_connection().hset(Keys(queue).totals, "accepted", count)
 
 
 def _take(path: str, count: int) -> None:
@@ -226,32 +245,40 @@ def _age(queue: str, seconds: float) -> None:
         store.lset(queue, place, json.dumps(message, separators=(",", ":")))
 
 
-# How deep a queue is, as a share of what lies on it now, by the minutes that have passed since.
-_SHAPES = {
-    "tutors": lambda ago: 1 + ago / 5 * max(0.0, 1 - ago / 60) + math.sin(ago / 3) / 8,
-    "sessions": lambda ago: max(0.06, 1 - ago / 45) + math.sin(ago / 4) / 60,
-    "feedback": lambda ago: max(0.0, 1 - ago / 43),
-}
+def _draining(ago: int) -> float:
+    return 1 + ago / 5 * max(0.0, 1 - ago / 60) + math.sin(ago / 3) / 8 * min(ago, 1)
 
 
-def _write_past(queue: str, shape: Any) -> None:
-    """Write the numbers of the last day, so that they end in what lies on the queue now."""
+def _filling(ago: int) -> float:
+    return max(0.06, 1 - ago / 45) + math.sin(ago / 4) / 60
+
+
+def _standing(ago: int) -> float:
+    return max(0.0, 1 - max(0, ago - 30) / 20)
+
+
+# How deep each queue was so many minutes ago, as a share of what lies on it now.
+_SHAPES = {"tutors": _draining, "sessions": _filling, "feedback": _standing}
+
+
+def _write_past(queue: str, shape: Callable[[int], float]) -> None:
+    """Write the numbers of the last day's minutes, so that they end in what lies there now."""
     from django_redis import get_redis_connection
 
     from ingestion.queues.keys import Keys
 
     store = get_redis_connection()
     keys, depth = Keys(queue), store.llen(queue)
-    minute, before, total = int(time.time()) // 60, 0, 0
+    minute, before = int(time.time()) // 60, 0
     for ago in range(24 * 60, -1, -1):
         hour, at = divmod(minute - ago, 60)
-        now = round(depth * max(0.0, shape(ago))) if ago else depth
-        busy = 6 + 5 * math.sin((ago % 1440) / 1440 * 2 * math.pi) + 3 * math.sin(ago * 1.7)
-        came = max(0, now - before) + (round(max(0.0, busy)) if queue != "feedback" else 0)
-        before, total = now, total + came
+        now = round(depth * max(0.0, shape(ago)))
+        busy = 6 + 5 * math.sin(ago / 720 * math.pi) + 3 * math.sin(ago * 1.7)
+        came = max(0, now - before) + (
+            0 if shape is _standing and ago < 30 else max(0, round(busy))
+        )
+        before = now
         store.hset(keys.counts(hour), mapping={f"accepted:{at}": came, f"depth:{at}": now})
-    taken_off = int(store.hget(keys.totals, "taken_off") or 0)
-    store.hset(keys.totals, "accepted", total + taken_off)
 
 
 if __name__ == "__main__":

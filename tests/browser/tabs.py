@@ -17,7 +17,8 @@ def opened(browser: Browser, address: str, session: str | None, **how: Any) -> I
     policy forbids too), where anything but a page itself was answered with an error, and where
     anything was asked of another site.
     """
-    context = browser.new_context(base_url=address, **how)
+    # Colours that fade from one to the other would be judged on their way.
+    context = browser.new_context(base_url=address, reduced_motion="reduce", **how)
     if session:
         context.add_cookies([{"name": "sessionid", "value": session, "url": address}])
     complaints: list[str] = []
@@ -50,4 +51,4 @@ def opened(browser: Browser, address: str, session: str | None, **how: Any) -> I
     page.on("requestfailed", failed)
     yield page
     context.close()
-    assert complaints == []
+    assert not complaints, complaints

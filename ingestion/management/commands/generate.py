@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ingestion.api_keys import is_well_formed
 from ingestion.client import Delivery, Portal, PortalError, Record
 from ingestion.generator import generate
 from ingestion.records import RECORD_TYPES
@@ -88,6 +89,9 @@ class Command(BaseCommand):
         made.add_argument(
             "--days", metavar="N", type=int, default=1, help="so many of them (default: 1)"
         )
+        parser.add_argument(
+            "--key", type=_key, help="the API key for --post or --demo to a portal elsewhere"
+        )
 
         files = parser.add_argument_group("with --output")
         files.add_argument(
@@ -116,7 +120,9 @@ class Command(BaseCommand):
         is_demo = options["demo"] is not None
         try:
             portal = Portal(
-                options["demo"] if is_demo else options["post"], api_prefix=settings.API_PREFIX
+                options["demo"] if is_demo else options["post"],
+                api_prefix=settings.API_PREFIX,
+                key=options["key"],
             )
             deliveries = (
                 self._demo(portal, records) if is_demo else self._post(portal, records, options)
@@ -290,6 +296,12 @@ def _date(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise ArgumentTypeError("write a date like 2024-05-14") from None
+
+
+def _key(text: str) -> str:
+    if not is_well_formed(text):
+        raise ArgumentTypeError("this is no whole API key: copy all of it, from tmx_ on")
+    return text
 
 
 def _positive(text: str) -> int:

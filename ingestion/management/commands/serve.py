@@ -21,6 +21,7 @@ from django.db import OperationalError
 
 from ingestion import embedded
 from ingestion.addresses import is_loopback
+from ingestion.models import ApiKey
 from ingestion.processes import start_bound, stop
 
 logger = structlog.get_logger(__name__)
@@ -44,14 +45,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until told to stop. Refuses first what can not work."""
-        if not (settings.OPEN_WITHOUT_KEY or is_loopback(settings.HOST)):
-            raise CommandError(
-                f"HOST={settings.HOST} can be reached from the network, and records are taken "
-                "there only with API keys, which this version does not have yet. Keep "
-                "HOST=127.0.0.1, or set OPEN_WITHOUT_KEY=true where everybody who can reach "
-                "this server may queue records."
-            )
         _check_port_is_free()
+        _migrate()
+        _check_somebody_may_send()
         self._stopping = threading.Event()
         for word in (signal.SIGINT, signal.SIGTERM):
             signal.signal(word, lambda *_: self._stopping.set())
@@ -69,7 +65,7 @@ class Command(BaseCommand):
         embedded store is gone, with the children left running: they wait for it."""
         with nullcontext() if settings.REDIS_URL else embedded.running(settings.DATA_DIR) as store:
             if not self._children:
-                password = _prepare()
+                password = _first_account()
                 for name in _CHILDREN:
                     self._start(name)
                 self._wait_for_web()
@@ -116,7 +112,7 @@ class Command(BaseCommand):
         keys = (
             "taken from everybody, without a key (OPEN_WITHOUT_KEY)"
             if settings.OPEN_WITHOUT_KEY
-            else "taken from this machine alone, without a key"
+            else "taken from this machine without a key, from others with one"
         )
         lines = [
             "",
@@ -139,8 +135,21 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
-def _prepare() -> str | None:
-    """Database and staff account; gives the password of a new account."""
+def _check_somebody_may_send() -> None:
+    """An address that the network reaches is of use to clients with a key, or to everybody."""
+    if is_loopback(settings.HOST) or settings.OPEN_WITHOUT_KEY:
+        return
+    if not ApiKey.objects.live().exists():
+        raise CommandError(
+            f"HOST={settings.HOST} can be reached from the network, where records are taken with "
+            "an API key, and there is no key yet. Make one with manage.py api_key create, or keep "
+            "HOST=127.0.0.1. Where everybody who can reach this server may queue records, set "
+            "OPEN_WITHOUT_KEY=true."
+        )
+
+
+def _migrate() -> None:
+    """Make the database, or bring it up to date."""
     try:
         call_command("migrate", interactive=False, verbosity=0)
     except OperationalError as fault:
@@ -148,6 +157,10 @@ def _prepare() -> str | None:
             f"The database can not be used ({fault}). Check DATABASE_URL, or the rights on "
             f"{settings.DATA_DIR}."
         ) from fault
+
+
+def _first_account() -> str | None:
+    """The staff account of a first start; gives its password where it is new."""
     users = get_user_model().objects
     if users.filter(is_superuser=True).exists():
         return None

@@ -112,7 +112,9 @@ for (const all of document.querySelectorAll("[data-check-all]")) {
 // --- Uploads ---
 // <form data-upload> sends its file with a bar that moves, and takes a file that is dropped.
 
-for (const form of document.querySelectorAll("form[data-upload]")) {
+document.querySelectorAll("form[data-upload]").forEach(sendWithBar);
+
+function sendWithBar(form) {
   const zone = form.querySelector("[data-dropzone]");
   const input = form.querySelector("input[type=file]");
   const progress = form.querySelector("[data-upload-progress]");
@@ -155,9 +157,18 @@ for (const form of document.querySelectorAll("form[data-upload]")) {
         location.assign(request.responseURL);
         return;
       }
-      document.open();
-      document.write(request.responseText);
-      document.close();
+      const page = new DOMParser().parseFromString(request.responseText, "text/html");
+      const fresh = page.querySelector("form[data-upload]");
+      if (!fresh) {
+        words.textContent = `Nothing was uploaded: the portal answers ${request.status}. Reload the page and try again.`;
+        return;
+      }
+      document.title = page.title;
+      form.replaceWith(document.adoptNode(fresh));
+      sendWithBar(fresh);
+      const notice = fresh.querySelector("[role=alert]");
+      notice.tabIndex = -1;
+      notice.focus();
     });
     request.addEventListener("error", () => {
       words.textContent = "The connection broke. Send the file again.";

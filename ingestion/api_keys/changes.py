@@ -1,0 +1,101 @@
+"""How keys come and go. Every server knows of a change within five seconds (`known.py`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from types import MappingProxyType
+
+from django.db import transaction
+from django.utils import timezone
+
+from ingestion.api_keys.text import digest, name_of, new_key
+from ingestion.models import ApiClient, ApiKey
+
+# It stands in the source of messages, and in the log.
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+LONGEST_DAYS = 366
+"""No key lives longer."""
+
+OVERLAPS = MappingProxyType(
+    {
+        "none": timedelta(0),
+        "1h": timedelta(hours=1),
+        "1d": timedelta(days=1),
+        "7d": timedelta(days=7),
+    }
+)
+"""How long the old keys may still hold once a new one is made."""
+
+# The names of senders without a key: a client must not pass for one of them.
+_TAKEN = ("local", "anonymous")
+
+
+class RefusedError(ValueError):
+    """The change can not be made; the text says to a person why."""
+
+
+def create(name: str, scopes: Sequence[str], *, days: int) -> tuple[ApiKey, str]:
+    """A new client with its first key, good for `days`; gives the key as text, this once.
+
+    Raises `RefusedError` where the name can not be used or is in use, or no scope is given.
+    """
+    if not _NAME.fullmatch(name):
+        raise RefusedError(
+            "A name has up to 63 lower-case letters, digits, dots, dashes or underscores."
+        )
+    if name in _TAKEN or ApiClient.objects.filter(name=name).exists():
+        raise RefusedError(
+            f"The name {name} is in use. Choose another, or rotate the key of {name}."
+        )
+    if not scopes:
+        raise RefusedError("A key without a scope opens nothing: choose at least one.")
+    with transaction.atomic():
+        client = ApiClient.objects.create(name=name, scopes=list(scopes))
+        return _issue(client, days=days)
+
+
+def rotate(
+    client: ApiClient, *, days: int, overlap: timedelta, newest: int | None = None
+) -> tuple[ApiKey, str]:
+    """A further key for the client; the others end after `overlap`, or earlier as before.
+
+    Gives the key as text, this once. `newest` is the client's newest key as the person saw it:
+    raises `RefusedError` where there is a newer one, as when a form is sent twice.
+    """
+    with transaction.atomic():
+        # Two rotations at a time wait for each other here.
+        client = ApiClient.objects.select_for_update().get(pk=client.pk)
+        last = client.keys.order_by("pk").last()
+        if newest is not None and last is not None and last.pk != newest:
+            raise RefusedError("There is a newer key than you saw. Look at the keys again.")
+        ends_at = timezone.now() + overlap
+        client.keys.live().filter(expires_at__gt=ends_at).update(expires_at=ends_at)
+        return _issue(client, days=days)
+
+
+def revoke(client: ApiClient, key: ApiKey | None = None) -> list[str]:
+    """End a key of the client, or all of them, now; gives the names of those that were live."""
+    now = timezone.now()
+    with transaction.atomic():
+        live = client.keys.live().select_for_update()
+        if key is not None:
+            live = live.filter(pk=key.pk)
+        names = [one.name for one in live]
+        client.keys.filter(name__in=names).update(revoked_at=now)
+    return names
+
+
+def _issue(client: ApiClient, *, days: int) -> tuple[ApiKey, str]:
+    if not 1 <= days <= LONGEST_DAYS:
+        raise RefusedError(f"A key is good for 1 to {LONGEST_DAYS} days.")
+    text = new_key()
+    key = ApiKey.objects.create(
+        client=client,
+        name=name_of(text),
+        digest=digest(text),
+        expires_at=timezone.now() + timedelta(days=days),
+    )
+    return key, text

@@ -1,0 +1,171 @@
+"""Which keys are good at this moment, told without a query.
+
+Each process keeps all live keys in memory: few, and small. The copy is read anew after an answer
+was sent, when it is two seconds old, so that steady traffic never waits for the database. A copy
+older than four seconds decides nothing: it is read first, and where that fails nobody is let in.
+So a revoked key is dead everywhere within five seconds, also on a server that has lost the
+database: a key may have been revoked through another one. A key that expires needs no copy: its
+time is in it.
+
+When a key was last used is written after the answer as well, about once a minute for each key.
+"""
+
+from __future__ import annotations
+
+import hmac
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from django.core.signals import request_finished
+from django.db import Error as AnyDatabaseError
+from django.db.models import Q
+from django.utils import timezone
+
+from ingestion.api_keys.text import digest, is_well_formed, name_of
+from ingestion.models import ApiKey
+
+logger = structlog.get_logger(__name__)
+
+_REFRESH_SECONDS = 2.0
+_TRUSTED_SECONDS = 4.0
+# A key that is not in the copy may be new: it is looked for again in one of this age. This bounds
+# what made-up keys can cost.
+_DOUBTED_SECONDS = 1.0
+# So long a request waits for another one that reads the copy.
+_WAIT_SECONDS = 1.0
+_USE_NOTED_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """What a good key says: who sends, and what he may do."""
+
+    client: str
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    """A live key as the copy holds it."""
+
+    digest: str
+    expires_at: datetime
+    last_used_at: datetime | None
+    grant: Grant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Copy:
+    """All live keys by name, as they were at a time of the steady clock."""
+
+    keys: Mapping[str, _Known] = field(default_factory=dict)
+    read_at: float = float("-inf")
+
+    def is_older(self, seconds: float) -> bool:
+        return time.monotonic() - self.read_at > seconds
+
+
+class KeysNotKnownError(Exception):
+    """The database did not tell in time which keys are good."""
+
+
+class KnownKeys:
+    """The copy of one process. Safe for all its threads."""
+
+    def __init__(self) -> None:
+        self._copy = _Copy()
+        self._reading = threading.Lock()
+        self._tried_at = float("-inf")
+        self._used: dict[str, datetime] = {}
+
+    def grant(self, key: str) -> Grant | None:
+        """What the key allows; None for a key that is wrong, expired or revoked.
+
+        Raises `KeysNotKnownError` where that can not be said.
+        """
+        if not is_well_formed(key):
+            return None
+        name = name_of(key)
+        doubted = name not in self._copy.keys
+        self._make_younger(_DOUBTED_SECONDS if doubted else _TRUSTED_SECONDS)
+        copy = self._copy
+        if copy.is_older(_TRUSTED_SECONDS):
+            raise KeysNotKnownError
+        known = copy.keys.get(name)
+        now = timezone.now()
+        if (
+            known is None
+            or not hmac.compare_digest(known.digest, digest(key))
+            or known.expires_at <= now
+        ):
+            return None
+        self._used[name] = now
+        return known.grant
+
+    def after_answer(self, **_: object) -> None:
+        """Note which keys were used and keep the copy young; the answer is on its way already."""
+        if not self._used or not self._reading.acquire(blocking=False):
+            return
+        try:
+            used, self._used = self._used, {}
+            keys = self._copy.keys
+            due = {name: at for name, at in used.items() if _is_due(keys.get(name), at)}
+            if due or self._copy.is_older(_REFRESH_SECONDS):
+                self._read(due)
+        finally:
+            self._reading.release()
+
+    def _make_younger(self, seconds: float) -> None:
+        """Read the copy where it is older; at most one thread, and not more than once a second."""
+        if not self._copy.is_older(seconds):
+            return
+        if not self._reading.acquire(timeout=_WAIT_SECONDS):
+            return
+        try:
+            if (
+                self._copy.is_older(seconds)
+                and time.monotonic() - self._tried_at > _DOUBTED_SECONDS
+            ):
+                self._read({})
+        finally:
+            self._reading.release()
+
+    def _read(self, used: Mapping[str, datetime]) -> None:
+        self._tried_at = began = time.monotonic()
+        try:
+            for name, at in used.items():
+                _note_use(name, at)
+            keys = {key.name: _known(key) for key in ApiKey.objects.live().select_related("client")}
+        except AnyDatabaseError as fault:
+            logger.warning("api_keys_not_read", fault=type(fault).__name__)
+        else:
+            self._copy = _Copy(keys=keys, read_at=began)
+
+
+def _known(key: ApiKey) -> _Known:
+    return _Known(
+        digest=key.digest,
+        expires_at=key.expires_at,
+        last_used_at=key.last_used_at,
+        grant=Grant(client=key.client.name, scopes=frozenset(key.client.scopes)),
+    )
+
+
+def _is_due(known: _Known | None, used_at: datetime) -> bool:
+    return known is not None and (
+        known.last_used_at is None or used_at - known.last_used_at >= _USE_NOTED_EVERY
+    )
+
+
+def _note_use(name: str, used_at: datetime) -> None:
+    never_or_before = Q(last_used_at=None) | Q(last_used_at__lt=used_at)
+    ApiKey.objects.filter(never_or_before, name=name).update(last_used_at=used_at)
+
+
+known_keys = KnownKeys()
+# The web server closes a response once it has sent it; only then Django gives this signal.
+request_finished.connect(known_keys.after_answer, dispatch_uid="known_keys")

@@ -1,0 +1,55 @@
+"""A key as text: `tmx_`, 8 characters that name it, 43 that are secret, 6 of checksum.
+
+The prefix and the checksum let scanners for leaked secrets find a key, and let a mistyped one be
+refused without a look-up. The name is public: it stands in lists and tells keys apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import string
+import zlib
+
+_ALPHABET = string.digits + string.ascii_letters
+_PREFIX = "tmx_"
+_NAME_LENGTH = 8
+_SECRET_LENGTH = 43  # 62**43 > 2**256
+_CHECKSUM_LENGTH = 6  # 62**6 > 2**32
+_FORM = re.compile(rf"{_PREFIX}[0-9A-Za-z]{{{_NAME_LENGTH + _SECRET_LENGTH + _CHECKSUM_LENGTH}}}")
+
+
+def new_key() -> str:
+    """A key that nobody can guess."""
+    random = "".join(secrets.choice(_ALPHABET) for _ in range(_NAME_LENGTH + _SECRET_LENGTH))
+    return f"{_PREFIX}{random}{_checksum(_PREFIX + random)}"
+
+
+def is_well_formed(key: str) -> bool:
+    """Whether the text looks like a key and its checksum fits; not whether anybody made it."""
+    return bool(_FORM.fullmatch(key)) and key.endswith(_checksum(key[:-_CHECKSUM_LENGTH]))
+
+
+def name_of(key: str) -> str:
+    """The public name of a well-formed key, with the prefix, such as `tmx_4fGh7Kq2`."""
+    return key[: len(_PREFIX) + _NAME_LENGTH]
+
+
+def digest(key: str) -> str:
+    """What is stored of a key: its SHA-256 in hex.
+
+    A slow hash protects what people choose, by making each guess dear. A secret of 256 random
+    bits is out of reach of guessing with any hash, and a slow one would be paid for by every
+    request and open a door to floods of wrong keys.
+    """
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _checksum(text: str) -> str:
+    number = zlib.crc32(text.encode())
+    letters = []
+    for _ in range(_CHECKSUM_LENGTH):
+        number, rest = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[rest])
+    return "".join(reversed(letters))

@@ -1,0 +1,46 @@
+"""How many records a client may send: counted in the store, so that all web processes agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from ingestion.outcomes import Code, StoreError
+from ingestion.queues.connection import Script
+from ingestion.queues.keys import quota_key
+
+_charge = Script("charge")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quota:
+    """A client's quota after a charge.
+
+    `left` is how many records it may send now; `full_in_seconds` is when all of `per_minute` are
+    free again. `wait_seconds` is 0 where the charge was made, else when it could be.
+    """
+
+    per_minute: int
+    left: int
+    full_in_seconds: int
+    wait_seconds: int
+
+
+def charge(client: str, records: int, *, per_minute: int) -> Quota:
+    """Charge `client` for `records`, all or nothing, in one round trip.
+
+    The quota refills evenly. A request of more records than a minute's quota passes where all of
+    it is free, and is then paid off before the next. Raises `StoreError`; nothing is queued then.
+    """
+    try:
+        wait, left, full = _charge((quota_key(client),), (records, per_minute))
+    except StoreError as fault:
+        if fault.outcome_unknown:  # whether it was charged: no record was sent yet
+            raise StoreError(Code.STORE_UNREACHABLE, retry_after_seconds=1) from fault
+        raise
+    return Quota(
+        per_minute=per_minute,
+        left=left,
+        full_in_seconds=ceil(full / 1000),
+        wait_seconds=ceil(wait / 1000),
+    )

@@ -1,0 +1,106 @@
+"""Figures that renew themselves under somebody's eyes, and leave everything else alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+from redis import Redis
+
+from ingestion import embedded
+from ingestion.records import RECORD_TYPES
+
+SESSIONS = RECORD_TYPES["sessions"]
+HIDDEN = """hidden => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+@pytest.fixture
+def store(portal) -> Iterator[Redis]:
+    """The running portal's own store."""
+    with Redis.from_url(embedded.url(portal.data_dir)) as client:
+        yield client
+
+
+@pytest.fixture
+def page(tab) -> Page:
+    """The overview, renewed every 5 seconds of a clock that stands still until it is moved."""
+    page = tab("otto", viewport={"width": 1280, "height": 500})
+    page.clock.install()
+    page.goto("/admin/")
+    page.get_by_label("Refresh the figures").select_option("5")
+    return page
+
+
+def depth(store: Redis) -> str:
+    return f"{store.llen(SESSIONS.queue):,}"
+
+
+def add_message(store: Redis) -> str:
+    """One more on the queue; gives the depth as pages show it."""
+    store.lpush(SESSIONS.queue, store.lindex(SESSIONS.queue, 0))
+    return depth(store)
+
+
+def shown(page: Page):
+    return page.get_by_role("row", name="Sessions").get_by_role("cell").nth(1)
+
+
+def test_new_figures_move_neither_focus_nor_selection_nor_scroll_nor_what_is_open(page, store):
+    details = page.locator("details", has_text="Sessions, minute by minute")
+    details.locator("summary").click()
+    details.locator("summary").focus()
+    page.evaluate("window.scrollTo(0, 180)")
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('h1'))")
+    state = """() => [scrollY, String(getSelection()), document.activeElement.textContent,
+        document.querySelectorAll("details[open]").length]"""
+    before = page.evaluate(state)
+    assert before[:2] == [180, "Overview"]
+
+    wanted = add_message(store)
+    expect(shown(page)).not_to_have_text(wanted)
+    page.clock.run_for(5_000)
+    expect(shown(page)).to_have_text(wanted)
+    assert page.evaluate(state) == before
+
+
+def test_a_link_in_the_renewed_part_keeps_the_focus(page, store):
+    link = page.locator("[data-live]").get_by_role("link", name="Feedback")
+    link.focus()
+    wanted = add_message(store)
+    page.clock.run_for(5_000)
+    expect(shown(page)).to_have_text(wanted)
+    expect(link).to_be_focused()
+
+
+def test_a_hidden_tab_asks_for_nothing_and_is_up_to_date_once_it_is_seen(page, store):
+    page.evaluate(HIDDEN, True)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    wanted = add_message(store)
+    page.clock.run_for(120_000)
+    assert asked == []
+    page.evaluate(HIDDEN, False)
+    expect(shown(page)).to_have_text(wanted)
+
+
+def test_refresh_can_be_switched_off_and_stays_so(page, store):
+    page.get_by_label("Refresh the figures").select_option("0")
+    page.reload()
+    expect(page.get_by_label("Refresh the figures")).to_have_value("0")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.clock.run_for(120_000)
+    assert asked == []
+    wanted = add_message(store)
+    page.get_by_role("link", name="Refresh").click()
+    expect(shown(page)).to_have_text(wanted)
+
+
+def test_who_is_signed_out_meanwhile_is_told(page):
+    page.context.clear_cookies()
+    page.clock.run_for(5_000)
+    expect(page.get_by_text("You are signed out.")).to_be_visible()

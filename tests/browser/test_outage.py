@@ -1,0 +1,77 @@
+"""The store does not answer: every page says so, and shows what was known."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+from redis import Redis
+
+from ingestion import embedded
+
+AWAY = re.compile("does not answer|did not answer")
+NEEDS_STORE = (
+    "/admin/",
+    "/admin/queues/tutors/",
+    "/admin/queues/feedback/",
+    "/admin/rejections/",
+    "/admin/uploads/1/",
+)
+NEEDS_NONE = (
+    "/admin/upload/",
+    "/admin/uploads/",
+    "/admin/uploads/2/",
+    "/admin/uploads/2/fix/",
+    "/admin/enter/tutors/",
+    "/admin/guide/tutors/",
+    "/admin/ingestion/activity/",
+    "/admin/queues/tutors/pause/",
+)
+
+
+@pytest.fixture
+def stopped_store(portal, tab) -> Iterator[None]:
+    """The store, held still after the overview was seen once."""
+    seen = tab("otto")
+    seen.goto("/admin/")
+    with Redis.from_url(embedded.url(portal.data_dir)) as client:
+        store = client.info("server")["process_id"]
+    os.kill(store, signal.SIGSTOP)
+    yield
+    os.kill(store, signal.SIGCONT)
+
+
+@pytest.mark.usefixtures("stopped_store")
+def test_every_page_answers_and_says_so(tab):
+    operator, uploader = tab("otto"), tab("uma")
+    for path in NEEDS_STORE:
+        assert operator.goto(path).status == 200, path
+        expect(operator.get_by_text(AWAY).first).to_be_visible()
+        expect(operator.get_by_role("heading", level=1)).to_be_visible()
+    for path in NEEDS_NONE:
+        page = operator if "pause" in path else uploader
+        assert page.goto(path).status == 200, path
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+
+@pytest.mark.usefixtures("stopped_store")
+def test_the_last_known_numbers_are_shown_as_such_and_never_as_zeros(tab):
+    page = tab("otto")
+    page.goto("/admin/")
+    expect(page.get_by_text(re.compile(r"as of \d\d:\d\d:\d\d"))).to_be_visible()
+    row = page.locator(".stale").get_by_role("row", name="Sessions")
+    expect(row.get_by_text("Unreachable")).to_be_visible()
+    assert int(row.get_by_role("cell").nth(1).inner_text().replace(",", "")) > 0
+
+
+@pytest.mark.usefixtures("stopped_store")
+def test_a_change_that_the_store_did_not_take_is_told_as_not_done(tab):
+    page = tab("otto")
+    page.goto("/admin/queues/sessions/pause/")
+    page.get_by_label("Reason").fill("Nobody hears this")
+    page.get_by_role("button", name="Pause the queue").click()
+    expect(page.get_by_text("Not done, as far as the portal knows")).to_be_visible()

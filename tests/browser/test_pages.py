@@ -1,0 +1,102 @@
+"""Every page, light and dark, wide and narrow: fit for everybody, and silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.urls import URLPattern, URLResolver
+from playwright.sync_api import Page, expect
+
+from ingestion.portal.urls import urlpatterns
+from tests.browser.places import PLACES
+
+WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
+WIDE, NARROW = 1280, 390
+
+# What sticks out of the window to the right and can not be scrolled to.
+CUT_OFF = """() => [...document.querySelectorAll("main :is(a, button, input, label, select, p, li)")]
+    .filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth + 1)
+    .filter((one) => {
+        while ((one = one.parentElement)) {
+            if (/auto|scroll/.test(getComputedStyle(one).overflowX)) return false;
+        }
+        return true;
+    })
+    .map((one) => one.outerHTML)"""
+
+# Answers that are no pages: files, numbers for scripts, changes that end in a redirect, and what is
+# refused to everybody.
+NOT_PAGES = {
+    "queue-put-back",
+    "upload-progress",
+    "upload-original",
+    "upload-to-fix",
+    "upload-queue",
+    "upload-cancel",
+    "upload-retry",
+    "upload-recall",
+    "template",
+    "autocomplete",
+    "jsi18n",
+    "view_on_site",
+    "app_list",
+    "auth_group_add",
+    "auth_group_delete",
+}
+
+
+def _names(patterns: Sequence[URLPattern | URLResolver]) -> Iterator[str]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            yield from _names(pattern.url_patterns)
+        elif pattern.name:
+            yield pattern.name
+
+
+def test_no_page_is_forgotten():
+    assert {place.page for place in PLACES if place.page} == set(_names(urlpatterns)) - NOT_PAGES
+
+
+def look(tab: Page, *, width: int, scheme: str) -> None:
+    """Show the page so."""
+    tab.emulate_media(color_scheme=scheme)
+    tab.set_viewport_size({"width": width, "height": 800})
+
+
+def violations(tab: Page, **only: object) -> list[str]:
+    """What axe-core holds against the page as it stands."""
+    options = {
+        "runOnly": {"type": "tag", "values": WCAG},
+        "resultTypes": ["violations"],
+        # It would fetch stylesheets anew, by wrong addresses, for rules that are not asked for.
+        "preload": False,
+        **only,
+    }
+    found = Axe().run(tab, options=options).response["violations"]
+    return [
+        f"{one['id']}: {node['html'][:200]} {node['failureSummary']}"
+        for one in found
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
+def test_a_page_is_fit_for_everybody(tab, school, place):
+    page = tab(place.person, viewport={"width": WIDE, "height": 800})
+    place.open(page, school)
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert page.title() != ""
+    # Everything is judged wide and light, and narrow and dark; the colours in the other two too.
+    colours = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
+    faults = violations(page)
+    look(page, width=WIDE, scheme="dark")
+    faults += violations(page, **colours)
+    look(page, width=NARROW, scheme="dark")
+    faults += violations(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
+    assert page.evaluate(CUT_OFF) == []
+    look(page, width=NARROW, scheme="light")
+    faults += violations(page, **colours)
+    assert faults == []
