@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run demo test lint format clean
+.PHONY: help run demo test lint format screenshots clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -35,6 +35,10 @@ lint: $(VENV)/.test
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# make screenshots  the pictures in docs/images, from the real pages; needs chromium
+screenshots: $(VENV)/.test
+	$(BIN)/python -m tests.browser.screenshots
 
 # make clean  removes the virtual environment; the portal's data in var/ stays
 clean:

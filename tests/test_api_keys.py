@@ -276,8 +276,8 @@ def no_database(monkeypatch):
         raise OperationalError("canary: the server closed the connection")
 
     def break_it():
-        monkeypatch.setattr(known, "_note_use", fail)
         monkeypatch.setattr(ApiKey.objects, "live", fail)
+        monkeypatch.setattr(ApiKey.objects, "filter", fail)
 
     return break_it
 
@@ -359,6 +359,23 @@ def test_without_the_database_good_keys_hold_for_four_seconds_and_then_nobody_co
     assert store.llen(TUTORS.queue) == 2
     assert any("api_keys_not_read" in line for line in log())
     assert not any("canary" in line for line in log())
+
+
+def test_a_database_that_is_away_is_asked_once_a_second(store, clock, monkeypatch):
+    key = key_of()
+    assert status(key) == 201
+    asked = []
+
+    def fail():
+        asked.append(1)
+        raise OperationalError
+
+    monkeypatch.setattr(ApiKey.objects, "live", fail)
+    clock(4.1)
+    assert [status(key) for _ in range(5)] == [503] * 5
+    clock(1.1)
+    assert status(key) == 503
+    assert len(asked) == 2
 
 
 def test_the_intake_without_a_key_needs_no_database(store, no_database):

@@ -52,6 +52,20 @@ def send_tutors(url: str, number: int, *manner: str) -> None:
     call_command("generate", "--type", "tutors", "--tutors", str(number), "--post", url, *manner)
 
 
+@pytest.mark.parametrize("manner", [["--single"], []], ids=["singly", "in batches"])
+def test_with_a_key_the_records_are_the_clients(portal: RunningPortal, manner: list[str]) -> None:
+    making = ("create", f"sender-{len(manner)}", "--scope", "tutors")
+    made = manage("api_key", *making, DATA_DIR=str(portal.data_dir))
+    send_tutors(portal.url, 2, "--key", made.stdout.decode().strip(), *manner)
+    sources = {message["source"] for message in portal.queue(RECORD_TYPES["tutors"])}
+    assert sources == {f"api:sender-{len(manner)}"}
+
+
+def test_half_a_key_is_not_sent() -> None:
+    with pytest.raises(CommandError, match="no whole API key"):
+        send_tutors("http://127.0.0.1:9", 1, "--key", "tmx_half")
+
+
 def unused_port() -> int:
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port: int = probe.getsockname()[1]

@@ -10,6 +10,7 @@ from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.test import Client
 
 from tests.staff import member, signed_in
+from tests.test_settings import settings_of
 
 pytestmark = pytest.mark.django_db
 
@@ -168,3 +169,9 @@ def test_behind_a_proxy_one_sender_does_not_lock_out_the_others(settings):
         sign_in(f"name-{n}", **{"X-Forwarded-For": f"{other_peer(n)}, 203.0.113.5"})
     assert sign_in(**{"X-Forwarded-For": "203.0.113.5"}).status_code == 429
     assert sign_in(password=RIGHT, **{"X-Forwarded-For": "203.0.113.6"}).status_code == 302
+
+
+def test_a_site_that_speaks_https_has_one_proxy_unless_it_says_otherwise(tmp_path):
+    assert settings_of(tmp_path)["TRUSTED_PROXIES"] == 0
+    assert settings_of(tmp_path, HTTPS="true")["TRUSTED_PROXIES"] == 1
+    assert settings_of(tmp_path, HTTPS="true", TRUSTED_PROXIES="2")["TRUSTED_PROXIES"] == 2

@@ -68,6 +68,8 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
             "django.request": {"level": "ERROR", "filters": ["faults"]},
             # It repeats the sender's Host header, with a trace; the request line says its name.
             "django.security.DisallowedHost": {"level": "CRITICAL"},
+            # It repeats the address as it was sent; the request line has the one that is routed.
+            "django.security.csrf": {"level": "CRITICAL"},
             # It tells of each try in sentences; the request line says when one was refused.
             "axes": {"level": "ERROR"},
             "django.server": {"handlers": [], "propagate": True},

@@ -81,6 +81,7 @@ class KnownKeys:
         self._reading = threading.Lock()
         self._tried_at = float("-inf")
         self._used: dict[str, datetime] = {}
+        self._noted: dict[str, datetime] = {}
 
     def grant(self, key: str) -> Grant | None:
         """What the key allows; None for a key that is wrong, expired or revoked.
@@ -112,12 +113,22 @@ class KnownKeys:
             return
         try:
             used, self._used = self._used, {}
-            keys = self._copy.keys
-            due = {name: at for name, at in used.items() if _is_due(keys.get(name), at)}
-            if due or self._copy.is_older(_REFRESH_SECONDS):
-                self._read(due)
+            # As a list: another thread may just have taken hold of the dictionary to add to it.
+            due = {name: at for name, at in list(used.items()) if self._is_due(name, at)}
+            self._noted.update(due)
+            if self._copy.is_older(_REFRESH_SECONDS):
+                self._read()
         finally:
             self._reading.release()
+        # Nobody waits for this, however long a database keeps its writers waiting.
+        for name, at in due.items():
+            _note_use(name, at)
+
+    def _is_due(self, name: str, used_at: datetime) -> bool:
+        """Whether neither this process nor, as the copy says, another has noted a use of late."""
+        known = self._copy.keys.get(name)
+        noted = (self._noted.get(name), known.last_used_at if known else None)
+        return all(at is None or used_at - at >= _USE_NOTED_EVERY for at in noted)
 
     def _make_younger(self, seconds: float) -> None:
         """Read the copy where it is older; at most one thread, and not more than once a second."""
@@ -130,15 +141,13 @@ class KnownKeys:
                 self._copy.is_older(seconds)
                 and time.monotonic() - self._tried_at > _DOUBTED_SECONDS
             ):
-                self._read({})
+                self._read()
         finally:
             self._reading.release()
 
-    def _read(self, used: Mapping[str, datetime]) -> None:
+    def _read(self) -> None:
         self._tried_at = began = time.monotonic()
         try:
-            for name, at in used.items():
-                _note_use(name, at)
             keys = {key.name: _known(key) for key in ApiKey.objects.live().select_related("client")}
         except AnyDatabaseError as fault:
             logger.warning("api_keys_not_read", fault=type(fault).__name__)
@@ -155,15 +164,12 @@ def _known(key: ApiKey) -> _Known:
     )
 
 
-def _is_due(known: _Known | None, used_at: datetime) -> bool:
-    return known is not None and (
-        known.last_used_at is None or used_at - known.last_used_at >= _USE_NOTED_EVERY
-    )
-
-
 def _note_use(name: str, used_at: datetime) -> None:
     never_or_before = Q(last_used_at=None) | Q(last_used_at__lt=used_at)
-    ApiKey.objects.filter(never_or_before, name=name).update(last_used_at=used_at)
+    try:
+        ApiKey.objects.filter(never_or_before, name=name).update(last_used_at=used_at)
+    except AnyDatabaseError as fault:
+        logger.warning("api_key_use_not_noted", key=name, fault=type(fault).__name__)
 
 
 known_keys = KnownKeys()

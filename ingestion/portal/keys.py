@@ -11,7 +11,6 @@ from django.db import transaction
 from django.db.models import Prefetch, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
-from django.urls import reverse
 from django.utils import timezone
 
 from ingestion import api_keys
@@ -110,9 +109,9 @@ def revoke(request: HttpRequest, number: int) -> HttpResponse:
                 facts={"client": key.client.name, "key": key.name},
             )
     if was_live:
-        notices.success(request, f"{key} is revoked: within 5 seconds it opens nothing any more.")
+        notices.success(request, f"Key {key} is revoked: within 5 seconds it opens nothing.")
     else:
-        notices.info(request, f"{key} had ended already.")
+        notices.info(request, f"Key {key} had ended already.")
     return redirect("admin:keys")
 
 
@@ -126,7 +125,6 @@ def _show_once(request: HttpRequest, key: ApiKey, text: str) -> HttpResponse:
         request,
         "portal/key_shown.html",
         title="The new key",
-        crumbs=[("Keys", reverse("admin:keys"))],
         context={"key": key, "text": text, "scopes": _scope_words(key.client)},
     )
 
@@ -142,7 +140,6 @@ def _ask(
         request,
         template,
         title=title,
-        crumbs=[("Keys", reverse("admin:keys"))],
         context={"form": form, **context},
         status=HTTPStatus.UNPROCESSABLE_ENTITY if form.is_bound else HTTPStatus.OK,
     )

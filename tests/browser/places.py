@@ -47,8 +47,14 @@ def _sign_in_wrongly(tab: Page) -> None:
 
 
 def _sign_out(tab: Page) -> None:
-    press("Your account|leo")(tab)
+    press("leo")(tab)
     press("Sign out")(tab)
+
+
+def _make_key(tab: Page) -> None:
+    tab.get_by_label("Name of the client").fill("crm-sync")
+    tab.get_by_role("checkbox").first.check()
+    press("Make the key")(tab)
 
 
 PLACES = (
@@ -64,7 +70,7 @@ PLACES = (
         person="uma",
         path="/admin/password_change/done/",
     ),
-    Place(page="index", name="overview", person="otto", path="/admin/"),
+    Place(page="index", name="overview", person="uma", path="/admin/"),
     Place(page="queue", name="queue", person="otto", path="/admin/queues/sessions/"),
     Place(page="queue", name="queue-viewer", person="vera", path="/admin/queues/tutors/"),
     Place(page="queue", name="queue-paused", person="otto", path="/admin/queues/feedback/"),
@@ -139,6 +145,17 @@ PLACES = (
         act=press("Show$"),
     ),
     Place(page="keys", name="keys", person="ada", path="/admin/keys/"),
+    Place(page="key-new", name="key-new", person="ada", path="/admin/keys/new/"),
+    Place(
+        page="key-new",
+        name="key-refused",
+        person="ada",
+        path="/admin/keys/new/",
+        act=press("Make the key"),
+    ),
+    Place(page="key-new", name="key-shown", person="ada", path="/admin/keys/new/", act=_make_key),
+    Place(page="key-rotate", name="key-rotate", person="ada", path="/admin/keys/clients/1/rotate/"),
+    Place(page="key-revoke", name="key-revoke", person="ada", path="/admin/keys/1/revoke/"),
     Place(
         page="ingestion_activity_changelist",
         name="activity",

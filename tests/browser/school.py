@@ -73,9 +73,11 @@ def _main() -> None:
     import django
 
     django.setup()
+    from django.contrib.auth.hashers import make_password
     from django.contrib.auth.models import Group, User
     from django.test import Client
 
+    from ingestion.api_keys import SCOPES
     from ingestion.generator import generate
     from ingestion.models import Upload
     from ingestion.records import RECORD_TYPES
@@ -84,9 +86,10 @@ def _main() -> None:
     data = generate(seed=7, tutors=30, sessions=260, feedback=120, start=today, days=1).by_path
     tutors, sessions, feedback = ([dict(one) for one in found] for found in data.values())
 
-    clients = {}
+    clients, password = {}, make_password(PASSWORD)
     for name, group in PEOPLE.items():
-        user = User.objects.create_user(name, f"{name}@example.com", PASSWORD, is_staff=True)
+        email = f"{name}@example.com"
+        user = User.objects.create(username=name, email=email, password=password, is_staff=True)
         user.groups.add(Group.objects.get(name=group))
         # Django's client speaks to the site in this process, on the portal's database and store.
         clients[name] = Client(SERVER_NAME="127.0.0.1")
@@ -94,6 +97,9 @@ def _main() -> None:
     uma, otto = clients["uma"], clients["otto"]
     for kind in RECORD_TYPES.values():
         _read_before(kind.queue, 9_000)
+
+    key = {"name": "scheduler", "scopes": list(SCOPES), "days": "90"}
+    assert clients["ada"].post("/admin/keys/new/", key).status_code == 200
 
     def upload(name: str, text: str) -> int:
         file = io.BytesIO(text.encode())
@@ -239,10 +245,12 @@ def _age(queue: str, seconds: float) -> None:
 
     store = get_redis_connection()
     messages = [json.loads(raw) for raw in store.lrange(queue, 0, -1)]
+    changes = store.pipeline()
     for place, message in enumerate(messages):
         at = datetime.now(UTC) - timedelta(seconds=seconds * (place + 1) / len(messages))
         message["queued_at"] = f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
-        store.lset(queue, place, json.dumps(message, separators=(",", ":")))
+        changes.lset(queue, place, json.dumps(message, separators=(",", ":")))
+    changes.execute()
 
 
 def _draining(ago: int) -> float:
@@ -270,6 +278,7 @@ def _write_past(queue: str, shape: Callable[[int], float]) -> None:
     store = get_redis_connection()
     keys, depth = Keys(queue), store.llen(queue)
     minute, before = int(time.time()) // 60, 0
+    changes = store.pipeline()
     for ago in range(24 * 60, -1, -1):
         hour, at = divmod(minute - ago, 60)
         now = round(depth * max(0.0, shape(ago)))
@@ -278,7 +287,8 @@ def _write_past(queue: str, shape: Callable[[int], float]) -> None:
             0 if shape is _standing and ago < 30 else max(0, round(busy))
         )
         before = now
-        store.hset(keys.counts(hour), mapping={f"accepted:{at}": came, f"depth:{at}": now})
+        changes.hset(keys.counts(hour), mapping={f"accepted:{at}": came, f"depth:{at}": now})
+    changes.execute()
 
 
 if __name__ == "__main__":
