@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
 from drf_spectacular.validation import validate_schema
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from redis import Redis
 
 from ingestion import embedded
 from ingestion.api.schema import Described
 from ingestion.outcomes import Code, FieldCode
 from ingestion.records import RECORD_TYPES, RecordType
+from tests.browser.chromium import CHROMIUM, chromium
 from tests.portal_process import Portal, running_portal
 from tutormax import urls
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture
@@ -156,10 +154,8 @@ def browser() -> Iterator[Browser]:
     """Chromium, which opens no address but those of this machine."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not there: `apt-get install chromium` brings it")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture

@@ -116,6 +116,7 @@ def configured(store: Redis, config: dict[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             store.config_set(name, value)
+        _wait_until_idle(store)  # a store that begins its append-only file does not end
 
 
 def words(answer: Any) -> list[str]:
@@ -190,11 +191,17 @@ def test_a_snapshot_that_could_not_be_written_is_told_until_one_is(client, own_s
 
 def _after_a_snapshot(client: Any, store: Redis) -> Any:
     store.bgsave()
+    _wait_until_idle(store)
+    return client.get("/health/ready")
+
+
+def _wait_until_idle(store: Redis) -> None:
+    """Return once the store writes neither a snapshot nor its file anew."""
+    states = ("rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled")
     deadline = time.monotonic() + 30
-    while store.info("persistence")["rdb_bgsave_in_progress"]:
+    while any(map(store.info("persistence").get, states)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    return client.get("/health/ready")
 
 
 def test_an_append_only_file_that_could_not_be_written_is_told(store):

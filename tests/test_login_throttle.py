@@ -42,6 +42,7 @@ def other_peer(number):
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
+@pytest.mark.timeout(300)  # each try renders two pages
 def test_of_a_thousand_tries_at_an_account_ten_are_looked_at():
     member("Viewer")
     answers = [sign_in(peer=other_peer(n)).status_code for n in range(1000)]
@@ -50,10 +51,10 @@ def test_of_a_thousand_tries_at_an_account_ten_are_looked_at():
     assert sign_in(password=RIGHT, peer="198.51.100.7").status_code == 429
 
 
-def test_of_a_thousand_tries_from_an_address_ten_are_looked_at():
+def test_of_a_hundred_tries_from_an_address_ten_are_looked_at():
     member("Viewer")
-    answers = [sign_in(f"name-{n}").status_code for n in range(1000)]
-    assert answers == [200] * (LIMIT - 1) + [429] * (1000 - LIMIT + 1)
+    answers = [sign_in(f"name-{n}").status_code for n in range(100)]
+    assert answers == [200] * (LIMIT - 1) + [429] * (100 - LIMIT + 1)
     assert sign_in(password=RIGHT).status_code == 429
     assert sign_in(password=RIGHT, peer="198.51.100.7").status_code == 302
 
