@@ -72,6 +72,8 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
             "django.security.csrf": {"level": "CRITICAL"},
             # It tells of each try in sentences; the request line says when one was refused.
             "axes": {"level": "ERROR"},
+            # It warns of every end that was asked for; our worker tells of its own.
+            "django_tasks_db": {"level": "ERROR"},
             "django.server": {"handlers": [], "propagate": True},
         },
     }

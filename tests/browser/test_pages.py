@@ -88,3 +88,16 @@ def test_a_page_is_fit_for_everybody(tab, school, place):
     assert page.evaluate(CUT_OFF) == []
     # So both schemes and both widths are judged: one changes no layout, the other no colour.
     assert faults + violations(page) == []
+
+
+@pytest.mark.parametrize("button", ["Menu", "Your account"])
+def test_a_menu_on_a_phone_is_fit_for_everybody_and_closed_by_escape(tab, button):
+    page = tab("uma", viewport={"width": NARROW, "height": 800}, color_scheme="dark")
+    page.goto("/admin/guide/tutors/")
+    page.get_by_role("button", name=button).click()
+    opened = page.locator("[popover]:popover-open")
+    expect(opened).to_be_visible()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    expect(opened).not_to_be_visible()
+    expect(page.get_by_role("button", name=button)).to_be_focused()
