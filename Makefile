@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: help run demo test lint format screenshots clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# make/make/p' Makefile
 
 run: $(VENV)/.run
 	@exec $(BIN)/python manage.py serve

@@ -15,6 +15,7 @@ from ingestion.records import RECORD_TYPES
 from tests.staff import member, signed_in
 from tests.test_overview import words
 from tests.test_queue_messages import message
+from tests.test_queues import proxy, use_store  # noqa: F401 (fixtures)
 
 TUTORS, SESSIONS, _ = RECORD_TYPES.values()
 PAGE = "/admin/queues/sessions/"
@@ -360,3 +361,16 @@ def test_an_action_while_the_store_is_away_says_so_and_is_not_noted(
     assert answer.status_code == 200
     assert notice(answer)[0].startswith("The store does not answer. Not done")
     assert not Activity.objects.exists()
+
+
+def test_a_pause_whose_answer_is_lost_is_noted_as_such(operator, store, proxy):  # noqa: F811
+    proxy.cuts = 1
+    answer = operator.post(f"{PAGE}pause/", {"reason": "Maintenance", "minutes": ""}, follow=True)
+    assert "see what the queue says" in " ".join(notice(answer))
+    assert store.exists(f"{{{SESSIONS.queue}}}:pause")
+    (noted,) = Activity.objects.all()
+    assert (noted.action, noted.facts) == (Activity.Action.PAUSED, {"outcome": "unknown"})
+    proxy.cuts = 1
+    operator.post(f"{PAGE}resume/", {"reason": "Done"}, follow=True)
+    assert not store.exists(f"{{{SESSIONS.queue}}}:pause")
+    assert Activity.objects.first().facts == {"outcome": "unknown"}

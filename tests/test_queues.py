@@ -358,6 +358,9 @@ class Proxy(socketserver.ThreadingUnixStreamServer):
         super().__init__(str(path), _Relay)
 
 
+_DOOMED = (b"EVALSHA", b"LPUSH", b":pause")
+
+
 class _Relay(socketserver.BaseRequestHandler):
     server: Proxy
 
@@ -372,7 +375,7 @@ class _Relay(socketserver.BaseRequestHandler):
                         return
                     if speaker is self.request:
                         self.server.heard.append(("client", len(data)))
-                        doomed = self.server.cuts > 0 and (b"EVALSHA" in data or b"LPUSH" in data)
+                        doomed = self.server.cuts > 0 and any(word in data for word in _DOOMED)
                         store.sendall(data)
                     elif doomed:
                         self.server.cuts -= 1

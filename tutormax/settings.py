@@ -303,8 +303,8 @@ SPECTACULAR_SETTINGS = {
     },
     "ENFORCE_NON_BLANK_FIELDS": True,
     "ENUM_NAME_OVERRIDES": {
-        "Code": "ingestion.outcomes.Code",
-        "FieldCode": "ingestion.outcomes.FieldCode",
+        "ErrorCodeEnum": "ingestion.outcomes.Code",
+        "FieldErrorCodeEnum": "ingestion.outcomes.FieldCode",
     },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

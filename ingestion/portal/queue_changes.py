@@ -41,17 +41,21 @@ def pause(request: HttpRequest, kind: RecordType) -> HttpResponse:
     now = datetime.now(UTC)
     until = now + timedelta(minutes=minutes) if minutes else None
     wanted = Pause(reason=reason, by=request.user.get_username(), since=now, until=until)
+
+    def note(**facts: object) -> None:
+        if minutes:
+            facts["minutes"] = minutes
+        activity.record(
+            request, Activity.Action.PAUSED, record_type=kind, reason=reason, facts=facts
+        )
+
     try:
         with transaction.atomic():
-            activity.record(
-                request,
-                Activity.Action.PAUSED,
-                record_type=kind,
-                reason=reason,
-                facts={"minutes": minutes} if minutes else None,
-            )
+            note()
             queues.pause_queue(kind.queue, wanted)
     except StoreError as fault:
+        if fault.outcome_unknown:
+            note(outcome="unknown")
         return failed(request, kind, fault)
     notices.success(request, "The queue is paused: it takes nothing until it is resumed.")
     return redirect("admin:queue", kind)
@@ -64,12 +68,20 @@ def resume(request: HttpRequest, kind: RecordType) -> HttpResponse:
     if not form.is_valid():
         return _ask(request, kind, form, "portal/queue_resume.html", f"Resume {kind.path}")
     reason = form.cleaned_data["reason"]
+
+    def note(**facts: object) -> None:
+        activity.record(
+            request, Activity.Action.RESUMED, record_type=kind, reason=reason, facts=facts
+        )
+
     try:
         with transaction.atomic():
-            activity.record(request, Activity.Action.RESUMED, record_type=kind, reason=reason)
+            note()
             was_paused = queues.resume_queue(kind.queue)
             transaction.set_rollback(not was_paused)
     except StoreError as fault:
+        if fault.outcome_unknown:
+            note(outcome="unknown")
         return failed(request, kind, fault)
     if was_paused:
         notices.success(request, "The queue takes messages again.")

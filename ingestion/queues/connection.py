@@ -42,35 +42,25 @@ class Script:
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        """What the script gives. Raises `StoreError`; `outcome_unknown` says that it may have run.
+        """What the script gives.
 
-        By hand on a connection of the pool, since the client's own call can neither say whether a
-        failure came before or after the command was sent, nor be trusted not to send it again.
+        Raises `StoreError`; `outcome_unknown` says that it may have run.
         """
-        pool = client().connection_pool
-        sent = False
-        _raise_if_left_alone()
-        try:
-            connection = pool.get_connection()
-            try:
-                for command, script in (("EVALSHA", self._sha), ("EVAL", self._text)):
-                    connection.send_command(  # type: ignore[no-untyped-call]
-                        command, script, len(keys), *keys, *arguments
-                    )
-                    sent = True
-                    try:
-                        return connection.read_response()
-                    except redis_exceptions.NoScriptError:
-                        sent = False  # the store has forgotten its scripts and did nothing
-            finally:
-                pool.release(connection)
-        except redis_exceptions.RedisError as fault:
-            _raise_store_error(fault, sent=sent)
+        rest = (len(keys), *keys, *arguments)
+        return _once(("EVALSHA", self._sha, *rest), ("EVAL", self._text, *rest))
 
     def add_to(self, pipeline: Any, keys: Sequence[str]) -> None:
         """Add a run of a script that only reads to a pipeline, for `read`."""
         # By its text: a pipeline can not ask again where the store has forgotten its scripts.
         pipeline.eval(self._text, len(keys), *keys)
+
+
+def write(*command: Any) -> Any:
+    """What one command that changes something gives; run once and never twice.
+
+    Raises `StoreError`; `outcome_unknown` says that it may have run.
+    """
+    return _once(command)
 
 
 def client() -> Redis:
@@ -86,6 +76,31 @@ def read(call: Callable[[], Any]) -> Any:
         return call()
     except redis_exceptions.RedisError as fault:
         _raise_store_error(fault, sent=False)
+
+
+def _once(*commands: Sequence[Any]) -> Any:
+    """What the first of `commands` gives that is no script which the store has forgotten.
+
+    By hand on a connection of the pool, since the client's own call can neither say whether a
+    failure came before or after the command was sent, nor be trusted not to send it again.
+    """
+    pool = client().connection_pool
+    sent = False
+    _raise_if_left_alone()
+    try:
+        connection = pool.get_connection()
+        try:
+            for command in commands:
+                connection.send_command(*command)  # type: ignore[no-untyped-call]
+                sent = True
+                try:
+                    return connection.read_response()
+                except redis_exceptions.NoScriptError:
+                    sent = False  # the store has forgotten its scripts and did nothing
+        finally:
+            pool.release(connection)
+    except redis_exceptions.RedisError as fault:
+        _raise_store_error(fault, sent=sent)
 
 
 def _raise_if_left_alone() -> None:

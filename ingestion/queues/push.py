@@ -10,7 +10,7 @@ import msgspec
 from django.conf import settings
 
 from ingestion.outcomes import Code, IntakeError, QueuePausedError, StoreError
-from ingestion.queues.connection import Script, client, read
+from ingestion.queues.connection import Script, write
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 
 _push = Script("push")
@@ -124,13 +124,13 @@ def read_pause(content: bytes) -> Pause:
 
 def pause_queue(queue: str, pause: Pause) -> None:
     """Let nothing onto `queue` until it is resumed or the pause ends. Raises `StoreError`."""
-    until = None if pause.until is None else int(pause.until.timestamp())
-    read(lambda: client().set(Keys(queue).pause, msgspec.json.encode(pause), exat=until))
+    ends = () if pause.until is None else ("EXAT", int(pause.until.timestamp()))
+    write("SET", Keys(queue).pause, msgspec.json.encode(pause), *ends)
 
 
 def resume_queue(queue: str) -> bool:
     """End the pause; False where there was none. Raises `StoreError`."""
-    return bool(read(lambda: client().delete(Keys(queue).pause)))
+    return bool(write("DEL", Keys(queue).pause))
 
 
 def _paused(pause: Pause) -> QueuePausedError:
