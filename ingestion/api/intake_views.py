@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -42,7 +43,7 @@ MOST_ERRORS = 1000
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
-class IntakeView(View):
+class IntakeView(View, ABC):
     """What the two ways to send records share. `record_type` comes with the route."""
 
     record_type: RecordType = RECORD_TYPES["sessions"]
@@ -104,9 +105,9 @@ class IntakeView(View):
             response["RateLimit"] = f'"records";r={quota.left};t={quota.full_in_seconds}'
         return response
 
+    @abstractmethod
     def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, dict[str, Any]]:
         """Status and body for this receipt."""
-        raise NotImplementedError
 
 
 class RecordView(IntakeView):
