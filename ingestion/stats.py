@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ingestion import queues
-from ingestion.outcomes import utc_timestamp
+from ingestion.outcomes import Code, StoreError, utc_timestamp
 from ingestion.queues import QueueSummary
 from ingestion.records import RECORD_TYPES, RecordType
 
@@ -15,10 +15,14 @@ _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 def queue_summaries() -> dict[RecordType, QueueSummary]:
     """Depth, oldest age and totals of each record type's queue, from one round trip.
 
-    Raises `StoreError`.
+    Raises `StoreError`, also where something that is no list lies at a queue's key: the zeros of
+    such a queue must not pass for an empty one.
     """
     kinds = RECORD_TYPES.values()
-    return dict(zip(kinds, queues.summaries(kind.queue for kind in kinds), strict=True))
+    found = dict(zip(kinds, queues.summaries(kind.queue for kind in kinds), strict=True))
+    if any(one.broken for one in found.values()):
+        raise StoreError(Code.STORE_ERROR, retry_after_seconds=60)
+    return found
 
 
 def queue_stats_document() -> dict[str, Any]:

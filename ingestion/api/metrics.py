@@ -11,9 +11,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ingestion import queues
 from ingestion.outcomes import StoreError
-from ingestion.records import RECORD_TYPES
+from ingestion.stats import queue_summaries
 
 
 class QueueCollector(Collector):
@@ -23,7 +22,7 @@ class QueueCollector(Collector):
         """The metrics of this moment."""
         up = GaugeMetricFamily("tutormax_store_up", "1 while the queues' store answers, else 0.")
         try:
-            summaries = queues.summaries([kind.queue for kind in RECORD_TYPES.values()])
+            summaries = queue_summaries()
         except StoreError:
             up.add_metric([], 0)
             yield up
@@ -40,7 +39,7 @@ class QueueCollector(Collector):
         records = CounterMetricFamily(
             "tutormax_records", "Records judged, by outcome.", labels=["queue", "outcome"]
         )
-        for kind, one in zip(RECORD_TYPES.values(), summaries, strict=True):
+        for kind, one in summaries.items():
             label = kind.queue_label
             depth.add_metric([label], one.depth)
             if one.oldest_age_seconds is not None:
