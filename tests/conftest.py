@@ -7,16 +7,20 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.test import Client
+from django_redis.pool import ConnectionFactory
 from redis import Redis
 from structlog.stdlib import ProcessorFormatter
 
 from ingestion import embedded
+from ingestion.queues import connection
 from ingestion.records import RECORD_TYPES, RecordType
+from tests.store_faults import Proxy
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +42,35 @@ def no_store(settings: Any, tmp_path: Path) -> None:
     """The portal with a store that is not there."""
     nowhere = f"unix://{tmp_path}/no.sock"
     settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": nowhere}}
+
+
+@pytest.fixture
+def use_store(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Makes the portal use the store at this address until the test ends."""
+    monkeypatch.setattr(connection, "_left_alone_until", 0.0)
+    used = []
+
+    def use(url: str) -> None:
+        used.append(url)
+        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": url}}
+
+    yield use
+    for url in used:
+        if pool := ConnectionFactory._pools.pop(url, None):
+            pool.disconnect()
+
+
+@pytest.fixture
+def proxy(store: Redis, use_store: Callable[[str], None], tmp_path: Path) -> Iterator[Proxy]:
+    """The portal's line to the store leads through it."""
+    path = tmp_path / "proxy.sock"
+    with Proxy(path, store.connection_pool.connection_kwargs["path"]) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        use_store(f"unix://{path}")
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture

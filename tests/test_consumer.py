@@ -1,5 +1,4 @@
 """The consumer protocol on the real store: nothing is lost, nothing blocks, order is kept."""
-# ruff: noqa: F811 (fixtures of another module)
 
 from __future__ import annotations
 
@@ -31,7 +30,8 @@ from ingestion.consumer import (
 from ingestion.outcomes import Code, StoreError
 from ingestion.queues.keys import Keys
 from tests.portal_process import free_port
-from tests.test_queues import Proxy, everything, proxy, use_store  # noqa: F401
+from tests.store_faults import Proxy
+from tests.test_queues import everything
 
 QUEUE = "tutormax:queue:sessions"
 OTHER = "tutormax:queue:tutors"

@@ -1,5 +1,4 @@
 """The life of a consumer: what fails is held and tried again, what is bad is buried."""
-# ruff: noqa: F811 (fixtures of another module)
 
 from __future__ import annotations
 
@@ -14,7 +13,6 @@ from ingestion import embedded, queues
 from ingestion.consumer import consumption, dead_letters, loop
 from ingestion.outcomes import StoreError
 from tests.test_consumer import KEYS, QUEUE, eventually, fill, waiting
-from tests.test_queues import use_store  # noqa: F401
 
 
 @pytest.fixture

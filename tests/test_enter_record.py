@@ -17,7 +17,7 @@ from ingestion.portal.entry_form import EntryForm
 from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
 from tests.staff import member, signed_in
-from tests.test_queues import Proxy
+from tests.store_faults import Proxy
 
 TUTORS, SESSIONS, FEEDBACK = RECORD_TYPES.values()
 

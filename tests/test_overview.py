@@ -17,8 +17,8 @@ from ingestion.portal import last_known
 from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
 from tests.staff import member, signed_in
+from tests.store_faults import Proxy
 from tests.test_queue_messages import message
-from tests.test_queues import Proxy, proxy, use_store  # noqa: F401 (fixtures)
 
 TUTORS, SESSIONS, FEEDBACK = RECORD_TYPES.values()
 KEPT = Path(settings.DATA_DIR) / "last-overview.json"
@@ -214,7 +214,7 @@ def test_an_overview_that_can_not_be_kept_is_shown_all_the_same(browser, store, 
 # --- What a page costs -------------------------------------------------------------------------
 
 
-def talk(proxy: Proxy, browser, path):  # noqa: F811
+def talk(proxy: Proxy, browser, path):
     """Who spoke on the line to the store while the page was made."""
     proxy.heard.clear()
     assert browser.get(path).status_code == 200
@@ -232,7 +232,7 @@ def talk(proxy: Proxy, browser, path):  # noqa: F811
         "/admin/rejections/",
     ],
 )
-def test_a_page_costs_one_round_trip_whatever_the_depth(browser, store, proxy, path):  # noqa: F811
+def test_a_page_costs_one_round_trip_whatever_the_depth(browser, store, proxy, path):
     browser.get(path)  # the connection is there now
     empty = talk(proxy, browser, path)
     filler = [message(1)] * 1000

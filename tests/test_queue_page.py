@@ -15,7 +15,6 @@ from ingestion.records import RECORD_TYPES
 from tests.staff import member, signed_in
 from tests.test_overview import words
 from tests.test_queue_messages import message
-from tests.test_queues import proxy, use_store  # noqa: F401 (fixtures)
 
 TUTORS, SESSIONS, _ = RECORD_TYPES.values()
 PAGE = "/admin/queues/sessions/"
@@ -363,7 +362,7 @@ def test_an_action_while_the_store_is_away_says_so_and_is_not_noted(
     assert not Activity.objects.exists()
 
 
-def test_a_pause_whose_answer_is_lost_is_noted_as_such(operator, store, proxy):  # noqa: F811
+def test_a_pause_whose_answer_is_lost_is_noted_as_such(operator, store, proxy):
     proxy.cuts = 1
     answer = operator.post(f"{PAGE}pause/", {"reason": "Maintenance", "minutes": ""}, follow=True)
     assert "see what the queue says" in " ".join(notice(answer))

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import select
-import signal
-import socket
-import socketserver
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import pytest
-from django_redis.pool import ConnectionFactory
 from redis import Redis
 from redis.crc import key_slot
 
 from ingestion import embedded, queues
 from ingestion.outcomes import Code, StoreError
-from ingestion.queues import connection
+from tests.store_faults import hung
 
 QUEUE = "tutormax:queue:sessions"
 OTHER = "tutormax:queue:tutors"
@@ -71,22 +62,6 @@ def push_in_the_end(message: bytes) -> list[Code]:
             time.sleep(0.02)
         else:
             return faults
-
-
-@pytest.fixture
-def use_store(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Makes the portal use the store at this address until the test ends."""
-    monkeypatch.setattr(connection, "_left_alone_until", 0.0)
-    used = []
-
-    def use(url: str) -> None:
-        used.append(url)
-        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": url}}
-
-    yield use
-    for url in used:
-        if pool := ConnectionFactory._pools.pop(url, None):
-            pool.disconnect()
 
 
 # --- Order and counts --------------------------------------------------------------------------
@@ -340,66 +315,6 @@ def test_a_store_that_is_well_says_so(store):
 # --- A line that is cut ------------------------------------------------------------------------
 
 
-class Proxy(socketserver.ThreadingUnixStreamServer):
-    """Between a client and the store: notes who spoke, and cuts the line where it is told to.
-
-    While `cuts` lasts, what is sent to the store with a push in it arrives there, and the client
-    never hears of it. With `deaf`, the client still hears the store, and can say no more.
-    """
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, path: Path, store: str) -> None:
-        self.store = store
-        self.cuts = 0
-        self.deaf = False
-        self.heard: list[tuple[str, int]] = []
-        super().__init__(str(path), _Relay)
-
-
-_DOOMED = (b"EVALSHA", b"LPUSH", b":pause")
-
-
-class _Relay(socketserver.BaseRequestHandler):
-    server: Proxy
-
-    def handle(self) -> None:
-        doomed = False
-        with socket.socket(socket.AF_UNIX) as store:
-            store.connect(self.server.store)
-            while True:
-                for speaker in select.select([self.request, store], [], [])[0]:
-                    data = speaker.recv(2**20)
-                    if not data:
-                        return
-                    if speaker is self.request:
-                        self.server.heard.append(("client", len(data)))
-                        doomed = self.server.cuts > 0 and any(word in data for word in _DOOMED)
-                        store.sendall(data)
-                    elif doomed:
-                        self.server.cuts -= 1
-                        return
-                    else:
-                        self.server.heard.append(("store", len(data)))
-                        if self.server.deaf:
-                            self.request.shutdown(socket.SHUT_RD)
-                        self.request.sendall(data)
-
-
-@pytest.fixture
-def proxy(store: Redis, use_store: Callable[[str], None], tmp_path: Path) -> Iterator[Proxy]:
-    """The portal's line to the store leads through it."""
-    path = tmp_path / "proxy.sock"
-    with Proxy(path, store.connection_pool.connection_kwargs["path"]) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        use_store(f"unix://{path}")
-        yield server
-        server.shutdown()
-        thread.join()
-
-
 def test_a_push_whose_answer_is_cut_off_is_on_the_queue_once_and_its_outcome_is_unknown(
     store, proxy
 ):
@@ -508,15 +423,6 @@ def push(number: int) -> StoreError | None:
     except StoreError as fault:
         return fault
     return None
-
-
-@contextmanager
-def hung(store: embedded.Store) -> Iterator[None]:
-    os.kill(store.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(store.pid, signal.SIGCONT)
 
 
 def test_a_store_that_hangs_is_left_alone_for_a_while_and_used_again_by_itself(use_store, tmp_path):

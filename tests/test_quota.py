@@ -11,7 +11,6 @@ import pytest
 from ingestion import queues
 from ingestion.queues.keys import quota_key
 from ingestion.records import RECORD_TYPES
-from tests.test_queues import proxy, use_store  # noqa: F401 (fixtures)
 
 TUTOR = dict(RECORD_TYPES["tutors"].serializer_class.example)
 QUEUE = RECORD_TYPES["tutors"].queue
@@ -205,7 +204,7 @@ def test_a_charge_whose_answer_is_lost_leaves_no_doubt_about_the_records(
     client,
     store,
     quota,
-    proxy,  # noqa: F811
+    proxy,
 ):
     """They were not sent to the store yet."""
     charge("crm", 1)

@@ -23,7 +23,7 @@ from redis import Redis
 from ingestion import embedded
 from ingestion.queues.keys import Keys
 from tests.faults.consuming import Consumers, consumers, end
-from tests.test_queues import hung
+from tests.store_faults import hung
 
 QUEUE = "tutormax:queue:sessions"
 KEYS = Keys(QUEUE)
