@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run demo test lint format screenshots clean
+.PHONY: help run demo test lint format faults screenshots clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -35,6 +35,10 @@ lint: $(VENV)/.test
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# make faults  the fault campaigns in full, and their table in docs/reliability.md; half an hour
+faults: $(VENV)/.test
+	FAULTS=long $(BIN)/pytest tests/faults -s -o timeout=3600
 
 # make screenshots  the pictures in docs/images, from the real pages; needs chromium
 screenshots: $(VENV)/.test

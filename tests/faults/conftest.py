@@ -1,0 +1,19 @@
+"""One table for all campaigns of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.figures import LONG, Figures
+
+
+@pytest.fixture(scope="session")
+def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
+    """Where a campaign notes what it came to; `make faults` writes it all into the docs."""
+    noted = Figures()
+    yield noted
+    # A part of the campaigns, or a run with a failure, is no table to publish.
+    if LONG and not request.config.option.keyword and not request.session.testsfailed:
+        noted.write()

@@ -1,0 +1,102 @@
+"""What the fault campaigns came to, and the table of docs/reliability.md that shows it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+LONG = os.environ.get("FAULTS") == "long"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "reliability.md"
+
+_TABLE = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- /figures -->)", re.DOTALL)
+_HEAD = """\
+| # | fault | trials | acknowledged | lost | doubled | the same without the protection |
+|---|---|--:|--:|--:|--:|---|
+"""
+
+
+def count(*, short: int, long: int) -> int:
+    """How many trials a campaign makes: `short` with the other tests, `long` by `make faults`."""
+    return long if LONG else short
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What one campaign came to.
+
+    `trials` is how often the fault struck; `acknowledged` how many records or messages the sender
+    was told are safe, as noted outside the system; `lost` how many of those are not there, and
+    `doubled` how many are there more than once.
+    """
+
+    trials: int
+    acknowledged: int
+    lost: int
+    doubled: int
+
+
+@dataclass(kw_only=True, slots=True)
+class _Row:
+    fault: str = ""
+    outcome: Outcome | None = None
+    remark: str = ""
+    controls: list[str] = field(default_factory=list)
+
+
+class Figures:
+    """The outcomes of a run, by the number of the fault."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, _Row] = {}
+
+    def add(self, number: str, fault: str, outcome: Outcome, *, remark: str = "") -> None:
+        """Note what the product made of a fault, like R1; `remark` adds figures of its own."""
+        row = self._rows.setdefault(number, _Row())
+        row.fault, row.outcome, row.remark = fault, outcome, remark
+        sys.stdout.write(f"\n{number} {outcome} {remark}\n")
+
+    def add_control(self, number: str, without: str, outcome: Outcome) -> None:
+        """Note what the same campaign came to without the protection; `without` says which."""
+        text = f"{without}: {outcome.lost:,} lost, {outcome.doubled:,} doubled"
+        text += f" of {outcome.acknowledged:,}"
+        self._rows.setdefault(number, _Row()).controls.append(text)
+        sys.stdout.write(f"\n{number} control, {text}\n")
+
+    def write(self) -> None:
+        """Put the table into the page, in the place of the one before."""
+        lines = [_line(number, self._rows[number]) for number in sorted(self._rows, key=_order)]
+        when = f"\nMeasured on {datetime.now(UTC):%Y-%m-%d}; {_machine()}.\n"
+        PAGE.write_text(_TABLE.sub(lambda _: _HEAD + "".join(lines) + when, PAGE.read_text()))
+
+
+def _line(number: str, row: _Row) -> str:
+    assert row.outcome is not None, f"{number} has a control alone"
+    one = row.outcome
+    fault = f"{row.fault}; {row.remark}" if row.remark else row.fault
+    numbers = (one.trials, one.acknowledged, one.lost, one.doubled)
+    cells = (number, fault, *(f"{value:,}" for value in numbers), "; ".join(row.controls) or "–")
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _order(number: str) -> tuple[str, int]:
+    return number[0], int(re.sub(r"\D", "", number))
+
+
+def _machine() -> str:
+    model = re.search(r"model name\s*: (.+)", _cpu_info())
+    return (
+        f"{os.cpu_count()} cores ({model[1] if model else platform.machine()}), "
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    )
+
+
+def _cpu_info() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except FileNotFoundError:  # not on Linux
+        return ""
