@@ -79,7 +79,7 @@ def _line(number: str, row: _Row) -> str:
     one = row.outcome
     fault = f"{row.fault}; {row.remark}" if row.remark else row.fault
     numbers = (one.trials, one.acknowledged, one.lost, one.doubled)
-    cells = (number, fault, *(f"{value:,}" for value in numbers), "; ".join(row.controls) or "–")
+    cells = (number, fault, *(f"{value:,}" for value in numbers), "; ".join(row.controls) or "none")
     return f"| {' | '.join(cells)} |\n"
 
 
