@@ -89,6 +89,7 @@ class Code(StrEnum):
     QUEUE_PAUSED = "queue_paused"
     STORE_UNREACHABLE = "store_unreachable"
     STORE_ANSWER_LOST = "store_answer_lost"
+    STORE_NOT_REPLICATED = "store_not_replicated"
     STORE_LOADING = "store_loading"
     STORE_READ_ONLY = "store_read_only"
     STORE_OUT_OF_MEMORY = "store_out_of_memory"
@@ -239,6 +240,12 @@ ANSWERS = MappingProxyType(
             "they may or may not be on the queue. Send the same request again with the same "
             "Idempotency-Key to be sure.",
         ),
+        Code.STORE_NOT_REPLICATED: Answer(
+            status=HTTPStatus.SERVICE_UNAVAILABLE,
+            sentence="The queue's store has the records, but its replica did not confirm them in "
+            "time: they may be lost again. Send the same request again with the same "
+            "Idempotency-Key to be sure.",
+        ),
         Code.STORE_LOADING: Answer(
             status=HTTPStatus.SERVICE_UNAVAILABLE,
             sentence="The queue's store is starting and still loads its data; nothing was "
@@ -320,7 +327,7 @@ class IntakeError(Exception):
     """The request as a whole could not be taken; nothing of it was queued, unless said.
 
     `code` says why. `retry_after_seconds` is set where trying again makes sense.
-    `outcome_unknown` is True where a push was sent and its answer never came.
+    `outcome_unknown` is True where a push was sent and its answer, or its replica's, never came.
     """
 
     def __init__(

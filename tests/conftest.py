@@ -18,7 +18,6 @@ from redis import Redis
 from structlog.stdlib import ProcessorFormatter
 
 from ingestion import embedded
-from ingestion.queues import connection
 from ingestion.records import RECORD_TYPES, RecordType
 from tests.store_faults import Proxy
 
@@ -45,9 +44,8 @@ def no_store(settings: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def use_store(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def use_store(settings: Any) -> Iterator[Callable[[str], None]]:
     """Makes the portal use the store at this address until the test ends."""
-    monkeypatch.setattr(connection, "_left_alone_until", 0.0)
     used = []
 
     def use(url: str) -> None:

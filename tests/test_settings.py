@@ -57,7 +57,7 @@ def settings_of(data_dir: Path, **environment: str) -> dict:
 # --- Wrong values ------------------------------------------------------------------------------
 
 # Of these any text will do.
-TEXTS = {"SECRET_KEY", "ENVIRONMENT_NAME"}
+TEXTS = {"SECRET_KEY", "ENVIRONMENT_NAME", "REDIS_SENTINEL_PASSWORD"}
 # And of these not every one that is wrong elsewhere is wrong here, or more is to be seen.
 SPECIAL = {
     "DATA_DIR": "/dev/null/x",
@@ -230,6 +230,35 @@ def test_a_store_address_that_could_never_be_opened_is_told(settings, value):
     settings.REDIS_URL = value
     assert [finding.id for finding in check_environment()] == ["tutormax.E002"]
     assert value not in str(check_environment())
+
+
+@pytest.mark.parametrize("value", ["unix:///run/redis.sock", "redis://localhost:6379/1"])
+def test_what_no_cluster_can_be_reached_by_is_told(settings, value):
+    settings.REDIS_URL, settings.REDIS_CLUSTER = value, True
+    assert [finding.id for finding in check_environment()] == ["tutormax.E007"]
+
+
+def test_sentinels_and_a_cluster_need_an_address_and_exclude_each_other(settings):
+    settings.REDIS_SENTINELS, settings.REDIS_CLUSTER = [("localhost", 26379)], True
+    assert [finding.id for finding in check_environment()] == ["tutormax.E005", "tutormax.E006"]
+
+
+@pytest.mark.parametrize(
+    ("value", "addresses"),
+    [
+        ("a:26379", [("a", 26379)]),
+        ("a.example.com:1, [::1]:2", [("a.example.com", 1), ("::1", 2)]),
+    ],
+)
+def test_addresses_are_hosts_with_ports(environment, value, addresses):
+    assert environment(value).addresses("X", ()) == addresses
+
+
+@pytest.mark.parametrize("value", ["a", "a:", "a:x", "redis://a:1", "a:1/0", ":1", "a:99999"])
+def test_what_is_no_address_is_a_problem(environment, value):
+    read = environment(value)
+    assert read.addresses("X", ()) == []
+    assert [problem.variable for problem in read.problems] == ["X"]
 
 
 # --- The file ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from redis import ConnectionPool
 from redis.exceptions import RedisError
+
+_CLUSTER_ADDRESS = re.compile(r"rediss?://[^/?]+/?0?(\?.*)?")
 
 
 @register("tutormax")
@@ -39,6 +42,25 @@ def _check_together() -> Iterator[CheckMessage]:
                 "a store of its own.",
                 id="tutormax.E002",
             )
+    if settings.REDIS_SENTINELS and settings.REDIS_CLUSTER:
+        yield Error(
+            "REDIS_SENTINELS and REDIS_CLUSTER exclude each other.",
+            hint="A cluster watches over itself: leave REDIS_SENTINELS empty.",
+            id="tutormax.E005",
+        )
+    if (settings.REDIS_SENTINELS or settings.REDIS_CLUSTER) and not settings.REDIS_URL:
+        yield Error(
+            "REDIS_URL must be set with REDIS_SENTINELS or REDIS_CLUSTER.",
+            hint="For example redis://NAME/0 with the name that the Sentinels give the primary, "
+            "or redis://HOST:6379 with any node of the cluster.",
+            id="tutormax.E006",
+        )
+    elif settings.REDIS_CLUSTER and not _CLUSTER_ADDRESS.fullmatch(settings.REDIS_URL):
+        yield Error(
+            "REDIS_URL must be an address like redis://HOST:6379 with REDIS_CLUSTER.",
+            hint="A cluster has no databases but 0, and no sockets.",
+            id="tutormax.E007",
+        )
     if not settings.DATA_DIR.is_dir():
         yield Error(
             "DATA_DIR must be a folder, or one that can be made.",

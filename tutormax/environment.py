@@ -134,6 +134,20 @@ class Environment:
         must_be = "origins like https://portal.example.com (no path), separated by commas"
         return self._read(variable, list(default), parse, must_be)
 
+    def addresses(self, variable: str, default: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Hosts with their ports, separated by commas."""
+
+        def parse(value: str) -> list[tuple[str, int]]:
+            found = []
+            for address in _words(value):
+                parts = urlsplit(f"//{address}")
+                if parts.netloc != address or not parts.hostname or not parts.port:
+                    raise ValueError
+                found.append((parts.hostname, parts.port))
+            return found
+
+        return self._read(variable, list(default), parse, "like host:26379, separated by commas")
+
     def database(self, variable: str, default: str) -> dict[str, Any]:
         """A database address as Django's setting, like postgresql://user:password@host/name."""
         return self._read(

@@ -11,13 +11,11 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from ingestion import embedded
 from tutormax.environment import Environment
 from tutormax.logs import logging_config
 from tutormax.secret_key import stored_secret_key
+from tutormax.store import store_cache
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "1.0.0"
@@ -71,27 +69,21 @@ SHUTDOWN_SECONDS = env.number("SHUTDOWN_SECONDS", 30, least=1, most=3600)
 REDIS_URL = env.text("REDIS_URL", "")
 # What an acknowledged record is promised; /health/ready holds the store against it.
 INGESTION_DURABILITY = env.choice(
-    "INGESTION_DURABILITY", "fsync", ("fsync", "everysec", "unknown", "memory")
+    "INGESTION_DURABILITY", "fsync", ("replicated", "fsync", "everysec", "unknown", "memory")
 )
 REDIS_MAX_CONNECTIONS = env.number("REDIS_MAX_CONNECTIONS", 10, least=1, most=10_000)
+# With these, the host of REDIS_URL is the name under which the Sentinels watch the primary.
+REDIS_SENTINELS = env.addresses("REDIS_SENTINELS", ())
+REDIS_SENTINEL_PASSWORD = env.text("REDIS_SENTINEL_PASSWORD", "")
+REDIS_CLUSTER = env.flag("REDIS_CLUSTER", default=False)
 CACHES = {
-    "default": {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL or embedded.url(DATA_DIR),
-        "OPTIONS": {
-            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
-            "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
-            # A client waits less than two seconds to hear that the store is away or hangs. Never a
-            # retry by the library: it could put a push on the queue twice.
-            "CONNECTION_POOL_KWARGS": {
-                "max_connections": REDIS_MAX_CONNECTIONS,
-                "timeout": 0.4,
-                "socket_timeout": 1.0,
-                "socket_connect_timeout": 0.5,
-                "retry": Retry(NoBackoff(), 0),
-            },
-        },
-    }
+    "default": store_cache(
+        REDIS_URL or embedded.url(DATA_DIR),
+        max_connections=REDIS_MAX_CONNECTIONS,
+        sentinels=REDIS_SENTINELS,
+        sentinel_password=REDIS_SENTINEL_PASSWORD,
+        cluster=REDIS_CLUSTER,
+    )
 }
 
 # --- Database ----------------------------------------------------------------------------------

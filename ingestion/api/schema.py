@@ -53,6 +53,7 @@ _INTAKE_CODES = (
     Code.QUEUE_PAUSED,
     Code.STORE_UNREACHABLE,
     Code.STORE_ANSWER_LOST,
+    Code.STORE_NOT_REPLICATED,
     Code.STORE_LOADING,
     Code.STORE_READ_ONLY,
     Code.STORE_OUT_OF_MEMORY,
@@ -496,7 +497,7 @@ def _error_example_value(code: Code) -> dict[str, Any]:
         value["errors"] = [
             {"field": "email", "code": "required", "message": "This field is required."}
         ]
-    if code is Code.STORE_ANSWER_LOST:
+    if code in (Code.STORE_ANSWER_LOST, Code.STORE_NOT_REPLICATED):
         value["outcome"] = "unknown"
     return value
 

@@ -17,7 +17,7 @@ import structlog
 
 from ingestion.outcomes import StoreError
 from ingestion.queues import Pause
-from ingestion.queues.connection import Script, client, read
+from ingestion.queues.connection import Script, read
 from ingestion.queues.keys import Keys
 
 logger = structlog.get_logger(__name__)
@@ -129,13 +129,14 @@ class Consumer:
         claim = self._claim(count)
         if wait and not claim.messages and claim.pause is None:
             read(
-                lambda: client().blmove(
+                self._keys.queue,
+                lambda store: store.blmove(
                     self._keys.queue,
                     self._keys.claimed(self.name),
                     _WAIT_SECONDS,  # type: ignore[arg-type]  # fractions are fine since Redis 6
                     "RIGHT",
                     "LEFT",
-                )
+                ),
             )
             claim = self._claim(count)
         return claim

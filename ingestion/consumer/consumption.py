@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ingestion.consumer.claims import Says
-from ingestion.queues.connection import Script, client, read
+from ingestion.queues.connection import RoundTrip, Script
 from ingestion.queues.keys import Keys
 
 _consumption = Script("consumption")
@@ -54,15 +54,15 @@ def consumption(queues: Iterable[str]) -> list[Consumption]:
     Consumers that take with a plain `RPOP` are not seen. Raises `StoreError`.
     """
     names = list(queues)
-    pipeline = client().pipeline(transaction=False)
+    round_trip = RoundTrip()
     for queue in names:
         keys = Keys(queue)
-        _consumption.add_to(pipeline, (keys.leases, keys.consumers, keys.dead, keys.claimed("")))
+        _consumption.ask(round_trip, (keys.leases, keys.consumers, keys.dead, keys.claimed("")))
     return [
         Consumption(
             queue=queue, consumers=tuple(_summary(one, now) for one in consumers), dead=dead
         )
-        for queue, (now, dead, consumers) in zip(names, read(pipeline.execute), strict=True)
+        for queue, (now, dead, consumers) in zip(names, round_trip.replies(), strict=True)
     ]
 
 

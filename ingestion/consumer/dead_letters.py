@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from ingestion.queues import Message, window
-from ingestion.queues.connection import Script, client, read
+from ingestion.queues.connection import Script, read
 from ingestion.queues.keys import Keys
 
 _settle_dead = Script("settle_dead")
@@ -49,7 +49,7 @@ def dead_letters(
     if not messages:
         return []
     ids = [hashlib.sha1(one.raw, usedforsecurity=False).hexdigest() for one in messages]
-    reasons = read(lambda: client().hmget(keys.reasons, ids))
+    reasons = read(keys.reasons, lambda store: store.hmget(keys.reasons, ids))
     return [_letter(message, why) for message, why in zip(messages, reasons, strict=True)]
 
 
@@ -66,7 +66,7 @@ def put_back(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> 
 def put_back_all(queue: str) -> int:
     """Put all dead letters of this moment back. Gives how many. Raises `StoreError`."""
     keys = Keys(queue)
-    left = total = read(lambda: client().llen(keys.dead))
+    left = total = read(keys.dead, lambda store: store.llen(keys.dead))
     # The newest first, so that slice after slice the older ones lie before the newer ones.
     while left > 0 and (
         newest := window(keys.dead, first=0, count=min(left, _SLICE), newest_first=True)

@@ -1,32 +1,43 @@
-"""How the store is spoken to: one pool, one try, short time-outs; every fault a `StoreError`."""
+"""How the store is spoken to: one try, short time-outs; every fault a `StoreError`."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+from weakref import WeakKeyDictionary
 
 import structlog
 from django_redis import get_redis_connection
-from redis import Redis
+from redis import ConnectionPool, Redis, RedisCluster
 from redis import exceptions as redis_exceptions
 
 from ingestion.outcomes import Code, StoreError
 
 logger = structlog.get_logger(__name__)
 
+_T = TypeVar("_T")
+
 _LUA = Path(__file__).parent / "lua"
 
-# After a time-out the store is left alone for this long: while it hangs, every further try would
+# After a time-out a store is left alone for this long: while it hangs, every further try would
 # only hold another thread for the whole time-out.
 _PAUSE_AFTER_TIMEOUT_SECONDS = 1.0
-_left_alone_until = 0.0
+_left_alone_until: WeakKeyDictionary[ConnectionPool, float] = WeakKeyDictionary()
+# A cluster's node answered that the key is elsewhere, or was away: its place must be asked anew.
+_cluster_has_changed = False
+
+# A replica that flushes once a second needs up to two: its own second, and one for its answer.
+_REPLICA_SECONDS = 3.0
 
 # What the store itself answered, most special first; it then did nothing of what was asked.
 _REFUSALS: tuple[tuple[type[redis_exceptions.RedisError], Code], ...] = (
     (redis_exceptions.BusyLoadingError, Code.STORE_LOADING),
+    (redis_exceptions.AskError, Code.STORE_UNREACHABLE),  # and MOVED: another node has the key
+    (redis_exceptions.TryAgainError, Code.STORE_UNREACHABLE),
+    (redis_exceptions.ClusterDownError, Code.STORE_UNREACHABLE),
     (redis_exceptions.ReadOnlyError, Code.STORE_READ_ONLY),
     (redis_exceptions.OutOfMemoryError, Code.STORE_OUT_OF_MEMORY),
     (redis_exceptions.AuthenticationError, Code.STORE_ERROR),
@@ -41,52 +52,165 @@ class Script:
         self._text = (_LUA / f"{name}.lua").read_text()
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    def __call__(
+        self,
+        keys: Sequence[str],
+        arguments: Sequence[Any],
+        *,
+        replicated: Callable[[Any], bool] = lambda _: False,
+    ) -> Any:
         """What the script gives.
 
-        Raises `StoreError`; `outcome_unknown` says that it may have run.
+        Where it gives something that must be `replicated`, that is given only once it is on the
+        disk of a replica as well. Raises `StoreError`; `outcome_unknown` says that it may have run.
         """
         rest = (len(keys), *keys, *arguments)
-        return _once(("EVALSHA", self._sha, *rest), ("EVAL", self._text, *rest))
+        by_name, by_text = ("EVALSHA", self._sha, *rest), ("EVAL", self._text, *rest)
+        return _once(keys[0], by_name, by_text, replicated=replicated)
 
-    def add_to(self, pipeline: Any, keys: Sequence[str]) -> None:
-        """Add a run of a script that only reads to a pipeline, for `read`."""
-        # By its text: a pipeline can not ask again where the store has forgotten its scripts.
-        pipeline.eval(self._text, len(keys), *keys)
+    def ask(self, round_trip: RoundTrip, keys: Sequence[str]) -> None:
+        """Let it run with a round trip; it must be a script that only reads."""
+        # By its text: there is no asking again where the store has forgotten its scripts.
+        round_trip.add(_node(keys[0]), "EVAL", self._text, len(keys), *keys)
+
+
+class RoundTrip:
+    """Commands that do no harm when they run twice, sent together; in a cluster, to each node."""
+
+    def __init__(self) -> None:
+        self._asked: list[tuple[Redis, tuple[Any, ...]]] = []
+        self._may_refuse: set[int] = set()
+
+    def ask(self, word: str, key: str, *rest: Any) -> None:
+        """Add a command for the store that holds its key. Raises `StoreError`."""
+        self.add(_node(key), word, key, *rest)
+
+    def add(self, store: Redis, *command: Any) -> None:
+        """Add a command for this store."""
+        self._asked.append((store, command))
+
+    def ask_stores(self, *commands: Sequence[Any]) -> None:
+        """Add commands for each store that holds queues; they may refuse the last one.
+
+        Raises `StoreError`.
+        """
+        for store in _stores():
+            for command in commands:
+                self.add(store, *command)
+            self._may_refuse.add(len(self._asked) - 1)
+
+    def replies(
+        self, *, forgive: Callable[[redis_exceptions.RedisError], bool] = lambda _: False
+    ) -> Iterator[Any]:
+        """The replies in the order of the commands. Raises `StoreError`.
+
+        An error that is forgiven, or a refusal that may be, is given as the reply.
+        """
+        found: dict[int, Any] = {}
+        for store in {store: None for store, _ in self._asked}:
+            places = [at for at, (asked, _) in enumerate(self._asked) if asked is store]
+            pipeline = store.pipeline(transaction=False)
+            for at in places:
+                pipeline.execute_command(*self._asked[at][1])  # type: ignore[no-untyped-call]
+
+            def execute(pipeline: Any = pipeline, places: Sequence[int] = places) -> list[Any]:
+                replies: list[Any] = pipeline.execute(raise_on_error=False)
+                for at, reply in zip(places, replies, strict=True):
+                    if isinstance(reply, redis_exceptions.RedisError) and not (
+                        at in self._may_refuse or forgive(reply)
+                    ):
+                        raise reply
+                return replies
+
+            found |= zip(places, _tried(store, execute), strict=True)
+        return (found[at] for at in range(len(self._asked)))
+
+
+def is_wrong_type(reply: object) -> bool:
+    """Whether something else than was expected lies at the key."""
+    return isinstance(reply, redis_exceptions.ResponseError) and str(reply).startswith("WRONGTYPE")
 
 
 def write(*command: Any) -> Any:
-    """What one command that changes something gives; run once and never twice.
+    """What one command that changes something gives, a word and a key first; run once, never twice.
 
     Raises `StoreError`; `outcome_unknown` says that it may have run.
     """
-    return _once(command)
+    return _once(command[1], command)
 
 
-def client() -> Redis:
-    """The shared client, for reading through `read`."""
-    shared: Redis = get_redis_connection("default")
-    return shared
+def read(key: str, call: Callable[[Redis], Any]) -> Any:
+    """What `call` gives, made with a client of the store that holds `key`.
+
+    It must do no harm when it runs twice. Raises `StoreError`.
+    """
+    store = _node(key)
+    return _tried(store, lambda: call(store))
 
 
-def read(call: Callable[[], Any]) -> Any:
-    """What `call` gives, one command or pipeline that may be tried again. Raises `StoreError`."""
-    _raise_if_left_alone()
+def _tried(store: Redis, call: Callable[[], _T]) -> _T:
+    _raise_if_left_alone(store)
     try:
         return call()
     except redis_exceptions.RedisError as fault:
-        _raise_store_error(fault, sent=False)
+        _raise_store_error(fault, store, sent=False)
 
 
-def _once(*commands: Sequence[Any]) -> Any:
+def _node(key: str) -> Redis:
+    """The store that holds `key`: the only one, or a node of the cluster."""
+    found = _shared()
+    if isinstance(found, Redis):
+        return found
+    try:
+        node = found.get_node_from_key(key)  # type: ignore[no-untyped-call]
+    except redis_exceptions.SlotNotCoveredError as fault:
+        _raise_not_found(fault)
+    return found.get_redis_connection(node)
+
+
+def _stores() -> list[Redis]:
+    """All stores that hold queues."""
+    found = _shared()
+    if isinstance(found, Redis):
+        return [found]
+    nodes = found.get_primaries()  # type: ignore[no-untyped-call]
+    return [found.get_redis_connection(node) for node in nodes]
+
+
+def _shared() -> Redis | RedisCluster:
+    global _cluster_has_changed
+    try:
+        shared: Redis | RedisCluster = get_redis_connection("default")
+        if isinstance(shared, RedisCluster) and _cluster_has_changed:
+            shared.nodes_manager.initialize()
+            _cluster_has_changed = False
+    except (redis_exceptions.RedisError, redis_exceptions.RedisClusterException) as fault:
+        _raise_not_found(fault)
+    return shared
+
+
+def _raise_not_found(fault: Exception) -> NoReturn:
+    """No node of the cluster tells where the key is."""
+    global _cluster_has_changed
+    _cluster_has_changed = True
+    logger.warning("store_fault", code=Code.STORE_UNREACHABLE.value, fault=type(fault).__name__)
+    raise StoreError(Code.STORE_UNREACHABLE, retry_after_seconds=1) from fault
+
+
+def _once(
+    key: str,
+    *commands: Sequence[Any],
+    replicated: Callable[[Any], bool] = lambda _: False,
+) -> Any:
     """What the first of `commands` gives that is no script which the store has forgotten.
 
     By hand on a connection of the pool, since the client's own call can neither say whether a
     failure came before or after the command was sent, nor be trusted not to send it again.
     """
-    pool = client().connection_pool
+    store = _node(key)
+    pool = store.connection_pool
     sent = False
-    _raise_if_left_alone()
+    _raise_if_left_alone(store)
     try:
         connection = pool.get_connection()
         try:
@@ -94,26 +218,43 @@ def _once(*commands: Sequence[Any]) -> Any:
                 connection.send_command(*command)  # type: ignore[no-untyped-call]
                 sent = True
                 try:
-                    return connection.read_response()
+                    reply = connection.read_response()
                 except redis_exceptions.NoScriptError:
                     sent = False  # the store has forgotten its scripts and did nothing
+                else:
+                    if replicated(reply):
+                        _wait_for_replica(connection)
+                    return reply
         finally:
             pool.release(connection)
     except redis_exceptions.RedisError as fault:
-        _raise_store_error(fault, sent=sent)
+        _raise_store_error(fault, store, sent=sent)
 
 
-def _raise_if_left_alone() -> None:
-    if time.monotonic() < _left_alone_until:
+def _wait_for_replica(connection: Any) -> None:
+    """Return once all that the connection wrote is on the disks of the primary and a replica."""
+    try:
+        connection.send_command("WAITAOF", 1, 1, int(_REPLICA_SECONDS * 1000))
+        disks, replicas = connection.read_response(timeout=_REPLICA_SECONDS + 1)
+    except redis_exceptions.ResponseError as fault:  # it has no file, or is too old to wait
+        logger.warning("store_not_replicated", fault=str(fault))
+        disks = replicas = 0
+    if not (disks and replicas):
+        raise StoreError(Code.STORE_NOT_REPLICATED, retry_after_seconds=1, outcome_unknown=True)
+
+
+def _raise_if_left_alone(store: Redis) -> None:
+    if time.monotonic() < _left_alone_until.get(store.connection_pool, 0):
         raise StoreError(Code.STORE_UNREACHABLE, retry_after_seconds=1)
 
 
-def _raise_store_error(fault: redis_exceptions.RedisError, *, sent: bool) -> NoReturn:
-    global _left_alone_until
+def _raise_store_error(fault: redis_exceptions.RedisError, store: Redis, *, sent: bool) -> NoReturn:
+    global _cluster_has_changed
     if isinstance(fault, redis_exceptions.TimeoutError):
-        _left_alone_until = time.monotonic() + _PAUSE_AFTER_TIMEOUT_SECONDS
+        _left_alone_until[store.connection_pool] = time.monotonic() + _PAUSE_AFTER_TIMEOUT_SECONDS
     code = next((code for kind, code in _REFUSALS if isinstance(fault, kind)), None)
     unknown = code is None and sent
+    _cluster_has_changed |= code in (None, Code.STORE_UNREACHABLE)
     if code is None:
         code = Code.STORE_ANSWER_LOST if sent else Code.STORE_UNREACHABLE
     # Only what is not plain from its code is worth a trace: an outage would fill the log.

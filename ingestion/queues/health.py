@@ -11,16 +11,17 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from ingestion.outcomes import Code, StoreError
-from ingestion.queues.connection import client, read
+from ingestion.queues.connection import RoundTrip
 
 
 class Durability(StrEnum):
-    """What an acknowledgement is worth should the store's machine lose power; the weakest first."""
+    """What an acknowledgement is worth should the store's machine be lost; the weakest first."""
 
     MEMORY = "memory"  # nothing: the record may be in memory alone
     UNKNOWN = "unknown"  # the store does not tell, as hosted ones do
     EVERY_SECOND = "everysec"  # the last second may be lost
     FSYNC = "fsync"  # the record is on the disk
+    REPLICATED = "replicated"  # it is on the disk of a replica as well
 
 
 _FROM_WEAKEST = tuple(Durability)
@@ -56,31 +57,36 @@ class StoreHealth:
 
 def health() -> StoreHealth:
     """Whether the store can take records now, and what it says of itself. Never raises."""
-    pipeline = client().pipeline(transaction=False)
-    ask_store(pipeline)
-
-    def execute() -> list[Any]:
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
-        if isinstance(replies[0], RedisError):
-            raise replies[0]
-        return replies
-
+    round_trip = RoundTrip()
     try:
-        return read_store(iter(read(execute)))
+        ask_store(round_trip)
+        return read_store(round_trip.replies())
     except StoreError as fault:
         return StoreHealth(reasons=(fault.code.value,))
 
 
-def ask_store(pipeline: Any) -> None:
-    """Ask for what `read_store` gives; hosted stores may refuse the second, so it goes last."""
-    pipeline.info()
-    pipeline.config_get("*append*")
+def ask_store(round_trip: RoundTrip) -> None:
+    """Ask for what `read_store` gives, after everything else."""
+    round_trip.ask_stores(("INFO",), ("CONFIG GET", "*append*"))
 
 
 def read_store(replies: Iterator[Any]) -> StoreHealth:
-    """What the store says of itself."""
-    info: Mapping[str, Any] = next(replies)
-    answer = next(replies)
+    """What the store says of itself; the stores of a cluster are as well as the worst of them."""
+    each = [_one_store(info, next(replies)) for info in replies]
+    memory = [one.used_memory_bytes for one in each if one.used_memory_bytes is not None]
+    limits = [one.max_memory_bytes for one in each if one.max_memory_bytes is not None]
+    return StoreHealth(
+        reasons=tuple(dict.fromkeys(reason for one in each for reason in one.reasons)),
+        breaches=tuple(dict.fromkeys(breach for one in each for breach in one.breaches)),
+        durability=min((one.durability for one in each), key=_FROM_WEAKEST.index),
+        version=each[0].version,
+        used_memory_bytes=sum(memory) if memory else None,
+        max_memory_bytes=sum(limits) if limits else None,
+    )
+
+
+def _one_store(info: Mapping[str, Any], answer: Any) -> StoreHealth:
+    # Hosted stores refuse to tell their configuration.
     config: Mapping[str, str] = {} if isinstance(answer, RedisError) else answer
     reasons = []
     # Some hosted stores leave parts of INFO out; what is not said counts as well.
@@ -105,6 +111,9 @@ def _durability(info: Mapping[str, Any], config: Mapping[str, str]) -> Durabilit
     appends = config.get("appendonly", {1: "yes", 0: "no"}.get(info.get("aof_enabled", -1)))
     if appends == "no":
         return Durability.MEMORY
+    # A push waits for the disks itself then, however often they are flushed.
+    if settings.INGESTION_DURABILITY == Durability.REPLICATED and info.get("connected_slaves"):
+        return Durability.REPLICATED
     if appends is None or "appendfsync" not in config:
         return Durability.UNKNOWN
     return _BY_APPENDFSYNC.get(config["appendfsync"], Durability.MEMORY)
@@ -115,7 +124,9 @@ def _breaches(
 ) -> Iterator[Breach]:
     promised = Durability(settings.INGESTION_DURABILITY)
     if _FROM_WEAKEST.index(durability) < _FROM_WEAKEST.index(promised):
-        yield Breach(word=f"durability_{durability}", sentence=_TOO_WEAK[durability])
+        alone = promised is Durability.REPLICATED and durability in _BY_APPENDFSYNC.values()
+        sentence = _NO_REPLICA if alone else _TOO_WEAK[durability]
+        yield Breach(word=f"durability_{durability}", sentence=sentence)
     if (
         promised in _BY_APPENDFSYNC.values()
         and config.get("no-appendfsync-on-rewrite", "no") != "no"
@@ -146,6 +157,10 @@ def _breaches(
         )
 
 
+_NO_REPLICA = (
+    "The store has no replica, so no push can be acknowledged. Start one with appendonly yes, or "
+    "promise less with INGESTION_DURABILITY=fsync."
+)
 _TOO_WEAK = {
     Durability.MEMORY: "The store acknowledges what is in its memory alone. Set appendonly yes and "
     "appendfsync always on the store, or promise less with INGESTION_DURABILITY=memory.",

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ingestion.queues.connection import Script, client, read
+from ingestion.queues.connection import RoundTrip, Script, is_wrong_type, read
 from ingestion.queues.health import StoreHealth, ask_store, read_store
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 from ingestion.queues.numbers import (
@@ -20,9 +20,7 @@ from ingestion.queues.numbers import (
     QueueSummary,
     Span,
     ask_numbers,
-    is_wrong_type,
     read_numbers,
-    replies_of,
 )
 
 _take_off = Script("take_off")
@@ -103,13 +101,13 @@ def detail(
     Raises `StoreError`.
     """
     span = Span.until_now(hours)
-    pipeline = client().pipeline(transaction=False)
-    ask_numbers(pipeline, queue, span)
-    pipeline.lrange(queue, *_bounds(listing))
+    round_trip = RoundTrip()
+    ask_numbers(round_trip, queue, span)
+    round_trip.ask("LRANGE", queue, *_bounds(listing))
     for name in copies:
-        pipeline.llen(Keys(queue).copies(name))
-    ask_store(pipeline)
-    replies = replies_of(pipeline, forgive_last=True)
+        round_trip.ask("LLEN", Keys(queue).copies(name))
+    ask_store(round_trip)
+    replies = round_trip.replies(forgive=is_wrong_type)
     summary, history = read_numbers(replies, queue, span)
     found = next(replies)
     return Detail(
@@ -213,7 +211,7 @@ def of_upload(queue: str, upload: int, *, since: datetime) -> Iterator[list[byte
 
 
 def _slice(queue: str, first: int, last: int) -> list[bytes]:
-    found: list[bytes] = read(lambda: client().lrange(queue, first, last))
+    found: list[bytes] = read(queue, lambda store: store.lrange(queue, first, last))
     return found
 
 

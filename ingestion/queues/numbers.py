@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 import msgspec
-from redis.exceptions import RedisError, ResponseError
 
-from ingestion.queues.connection import client, read
+from ingestion.queues.connection import RoundTrip, is_wrong_type
 from ingestion.queues.health import StoreHealth, ask_store, read_store
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 from ingestion.queues.push import Pause, read_pause
@@ -100,10 +99,10 @@ class Span:
 def summaries(queues: Iterable[str]) -> list[QueueSummary]:
     """Depth, oldest age and totals of the queues, in one round trip. Raises `StoreError`."""
     names = list(queues)
-    pipeline = client().pipeline(transaction=False)
+    round_trip = RoundTrip()
     for queue in names:
-        _ask_summary(pipeline, queue)
-    replies = replies_of(pipeline)
+        _ask_summary(round_trip, queue)
+    replies = round_trip.replies(forgive=is_wrong_type)
     now = datetime.now(UTC)
     return [_summary(queue, replies, now) for queue in names]
 
@@ -115,11 +114,11 @@ def overview(queues: Iterable[str], *, hours: int) -> Overview:
     """
     names = list(queues)
     span = Span.until_now(hours)
-    pipeline = client().pipeline(transaction=False)
+    round_trip = RoundTrip()
     for queue in names:
-        ask_numbers(pipeline, queue, span)
-    ask_store(pipeline)
-    replies = replies_of(pipeline, forgive_last=True)
+        ask_numbers(round_trip, queue, span)
+    ask_store(round_trip)
+    replies = round_trip.replies(forgive=is_wrong_type)
     found = [read_numbers(replies, queue, span) for queue in names]
     return Overview(
         summaries=tuple(summary for summary, _ in found),
@@ -134,27 +133,27 @@ def sample_depths(queues: Iterable[str]) -> None:
     Pushes note it too; this is for the minutes in which consumers take and nothing comes in.
     """
     hour, minute = this_minute()
-    pipeline = client().pipeline(transaction=False)
+    round_trip = RoundTrip()
     for one in summaries(queues):
         if one.broken:
             continue
         key = Keys(one.queue).counts(hour)
-        pipeline.hset(key, f"depth:{minute}", one.depth)
-        pipeline.expire(key, NUMBERS_TTL_SECONDS)
-    replies_of(pipeline)
+        round_trip.ask("HSET", key, f"depth:{minute}", one.depth)
+        round_trip.ask("EXPIRE", key, NUMBERS_TTL_SECONDS)
+    round_trip.replies(forgive=is_wrong_type)
 
 
 # --- Questions that go out together, and their answers in the same order ------------------------
 
 
-def ask_numbers(pipeline: Any, queue: str, span: Span) -> None:
+def ask_numbers(round_trip: RoundTrip, queue: str, span: Span) -> None:
     """Ask for what `read_numbers` gives."""
     keys = Keys(queue)
-    _ask_summary(pipeline, queue)
+    _ask_summary(round_trip, queue)
     for hour in span.shown:
-        pipeline.hgetall(keys.counts(hour))
+        round_trip.ask("HGETALL", keys.counts(hour))
     for hour in span.caused:
-        pipeline.hgetall(keys.causes(hour))
+        round_trip.ask("HGETALL", keys.causes(hour))
 
 
 def read_numbers(
@@ -172,34 +171,12 @@ def read_numbers(
     return summary, QueueHistory(minutes=minutes, causes=dict(causes.most_common()))
 
 
-def replies_of(pipeline: Any, *, forgive_last: bool = False) -> Iterator[Any]:
-    """The replies of one round trip. Raises `StoreError`.
-
-    A key of the wrong type gives its error as reply; every other error is raised, but for the last
-    one with `forgive_last`.
-    """
-
-    def execute() -> list[Any]:
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
-        for reply in replies[:-1] if forgive_last else replies:
-            if isinstance(reply, RedisError) and not is_wrong_type(reply):
-                raise reply
-        return replies
-
-    return iter(read(execute))
-
-
-def is_wrong_type(reply: object) -> bool:
-    """Whether something else than was expected lies at the key."""
-    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE")
-
-
-def _ask_summary(pipeline: Any, queue: str) -> None:
+def _ask_summary(round_trip: RoundTrip, queue: str) -> None:
     keys = Keys(queue)
-    pipeline.llen(queue)
-    pipeline.lindex(queue, -1)
-    pipeline.hgetall(keys.totals)
-    pipeline.get(keys.pause)
+    round_trip.ask("LLEN", queue)
+    round_trip.ask("LINDEX", queue, -1)
+    round_trip.ask("HGETALL", keys.totals)
+    round_trip.ask("GET", keys.pause)
 
 
 def _summary(queue: str, replies: Iterator[Any], now: datetime) -> QueueSummary:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -99,6 +100,7 @@ def push(
             *rejections,
             *messages,
         ),
+        replicated=_must_be_replicated,
     )
     match reply:
         case [b"pushed", place]:
@@ -111,6 +113,11 @@ def push(
             raise _paused(read_pause(pause))
         case _:
             raise StoreError(Code.QUEUE_FULL, retry_after_seconds=5)
+
+
+def _must_be_replicated(reply: list[Any]) -> bool:
+    # A replayed answer too: the first one may have been lost with a primary, or on the way to here.
+    return settings.INGESTION_DURABILITY == "replicated" and reply[0] in (b"pushed", b"replayed")
 
 
 def read_pause(content: bytes) -> Pause:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from ingestion.queues.connection import client, read
+from ingestion.queues.connection import RoundTrip
 from ingestion.queues.keys import Keys
 
 _FIXED_TTL_SECONDS = 7 * 24 * 3600
@@ -37,11 +37,11 @@ def refusals(queues: Iterable[str]) -> list[Refusal]:
     Raises `StoreError`.
     """
     names = list(queues)
-    pipeline = client().pipeline(transaction=False)
-    for queue in names:
-        pipeline.lrange(Keys(queue).rejections, 0, -1)  # the push keeps it short
-        pipeline.hgetall(Keys(queue).fixed)
-    replies = iter(read(pipeline.execute))
+    round_trip = RoundTrip()
+    for keys in map(Keys, names):
+        round_trip.ask("LRANGE", keys.rejections, 0, -1)  # the push keeps it short
+        round_trip.ask("HGETALL", keys.fixed)
+    replies = round_trip.replies()
     found = []
     for queue in names:
         kept, fixed = next(replies), next(replies)
@@ -57,7 +57,7 @@ def refusals(queues: Iterable[str]) -> list[Refusal]:
 def mark_fixed(queue: str, refusal_id: str, record_id: str) -> None:
     """Note that the record was sent again as `record_id`. Raises `StoreError`."""
     keys = Keys(queue)
-    pipeline = client().pipeline(transaction=False)
-    pipeline.hset(keys.fixed, refusal_id, record_id)
-    pipeline.expire(keys.fixed, _FIXED_TTL_SECONDS)
-    read(pipeline.execute)
+    round_trip = RoundTrip()
+    round_trip.ask("HSET", keys.fixed, refusal_id, record_id)
+    round_trip.ask("EXPIRE", keys.fixed, _FIXED_TTL_SECONDS)
+    round_trip.replies()

@@ -90,7 +90,7 @@ def _consume(how: dict[str, Any]) -> None:
     from threading import Event
 
     from ingestion.consumer import claims, consume, loop
-    from ingestion.queues.connection import client
+    from django_redis import get_redis_connection
 
     loop.MAX_ATTEMPTS = claims.MAX_ATTEMPTS = how.get("max_attempts", claims.MAX_ATTEMPTS)
     notes = os.open(how["notes"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -106,7 +106,7 @@ def _consume(how: dict[str, Any]) -> None:
             os.write(notes, f"{time.monotonic()} {text}\n".encode())
 
     while how.get("plain"):
-        message = client().rpop(how["queue"])
+        message = get_redis_connection("default").rpop(how["queue"])
         if message is not None:
             deliver([message])
     consume(

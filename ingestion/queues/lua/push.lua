@@ -32,6 +32,9 @@ local pause = redis.call('GET', KEYS[6])
 if ARGV[6] ~= '' then
   local before = redis.call('HMGET', KEYS[7], 'fingerprint', 'answer', 'place')
   if before[1] == ARGV[6] then
+    -- A write, so that who must wait for a replica waits for what lies before it: the push of the
+    -- first time. The store waits for the writes of the same connection alone.
+    redis.call('EXPIRE', KEYS[7], ARGV[8])
     return {'replayed', before[2], tonumber(before[3])}
   elseif before[1] then
     return {'conflict'}

@@ -1,0 +1,190 @@
+"""Stores as a site of several machines has them, each a process on a port of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from ingestion import embedded
+from tests.portal_process import free_port
+
+_BOUND_SECONDS = 30
+_SLOTS = 16384
+
+# As docs/durability.md wants them, and quick to notice that another is gone.
+DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": '""'}
+_QUICK = {"repl-diskless-sync-delay": "0"}
+
+
+class Server:
+    """A valkey-server on 127.0.0.1 that can be killed and started again with what it had."""
+
+    def __init__(self, folder: Path, *arguments: str, **config: str) -> None:
+        folder.mkdir()
+        self.port = free_port()
+        self._log = folder / "server.log"
+        file = folder / "server.conf"
+        lines = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(folder), **config}
+        file.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+        self._command = [str(embedded._binary()), str(file), *arguments]
+        self.client = Redis(host="127.0.0.1", port=self.port, socket_timeout=5)
+        self.start()
+
+    def start(self) -> None:
+        """Start it; returns when it answers."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        wait_for(self._answers)
+
+    def kill(self) -> None:
+        """As if its machine lost power."""
+        self.process.kill()
+        self.process.wait()
+
+    def close(self) -> None:
+        """End it for good."""
+        self.client.close()
+        self.kill()
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except RedisError:
+            return False
+
+
+def _is_linked(replica: Server) -> bool:
+    """Whether it is a replica that has its primary's data."""
+    return replica.client.info("replication").get("master_link_status") == "up"
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait for what must come; the bound is for the broken only."""
+    deadline = time.monotonic() + _BOUND_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@contextmanager
+def servers(folder: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers, each by a name of its own, and ends them all."""
+    started: list[Server] = []
+
+    def start(name: str, *arguments: str, **config: str) -> Server:
+        server = Server(folder / name, *arguments, **config)
+        started.append(server)
+        return server
+
+    try:
+        yield start
+    finally:
+        for server in started:
+            server.close()
+
+
+class Pair:
+    """A primary and its replica."""
+
+    def __init__(self, start: Callable[..., Server]) -> None:
+        self.primary = start("primary", **DURABLE, **_QUICK)
+        self.replica = start(
+            "replica", **DURABLE, **_QUICK, replicaof=f"127.0.0.1 {self.primary.port}"
+        )
+        self.url = f"redis://127.0.0.1:{self.primary.port}/0"
+        self.wait_until_linked()
+
+    def wait_until_linked(self) -> None:
+        """Return once the replica has all that the primary has."""
+        wait_for(lambda: _is_linked(self.replica))
+
+
+class Watched(Pair):
+    """A primary and its replica, and three Sentinels that make one of the other."""
+
+    def __init__(self, start: Callable[..., Server], *, down_after_ms: int = 500) -> None:
+        super().__init__(start)
+        self.name = f"main{self.primary.port}"  # clients are kept by their address
+        self.url = f"redis://{self.name}/0"
+        watch = {
+            f"sentinel monitor {self.name}": f"127.0.0.1 {self.primary.port} 2",
+            f"sentinel down-after-milliseconds {self.name}": str(down_after_ms),
+            f"sentinel failover-timeout {self.name}": "3000",
+        }
+        sentinels = [start(f"sentinel{number}", "--sentinel", **watch) for number in range(3)]
+        self.sentinels = [("127.0.0.1", one.port) for one in sentinels]
+        self._sentinel = sentinels[0].client
+        wait_for(self._all_seen)
+
+    def _all_seen(self) -> bool:
+        seen = self._sentinel.sentinel_master(self.name)
+        return (seen["num-slaves"], seen["num-other-sentinels"]) == (1, 2)
+
+    def fail_over(self) -> None:
+        """Kill the primary, wait until the replica has its place, and let the other come back."""
+        old, new = self.primary, self.replica
+        old.kill()
+        wait_for(lambda: new.client.info("replication")["role"] == "master")
+        old.start()
+        old.client.replicaof("127.0.0.1", new.port)  # the Sentinels would take ten seconds
+        self.primary, self.replica = new, old
+        self.wait_until_linked()
+
+
+class Cluster:
+    """Three primaries, each with a replica."""
+
+    def __init__(self, start: Callable[..., Server]) -> None:
+        config = {
+            **DURABLE,
+            **_QUICK,
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": "1000",
+            "cluster-require-full-coverage": "no",
+            "cluster-replica-validity-factor": "0",
+        }
+        self.servers = [
+            # Without its own port for the others it takes one that may not exist.
+            start(f"node{number}", **config, **{"cluster-port": str(free_port())})
+            for number in range(6)
+        ]
+        self.primaries, self.replicas = self.servers[:3], self.servers[3:]
+        self.url = f"redis://127.0.0.1:{self.primaries[0].port}"
+        for number, one in enumerate(self.primaries):
+            first, last = _SLOTS * number // 3, _SLOTS * (number + 1) // 3 - 1
+            one.client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
+        met = self.servers[0].client
+        bus = met.config_get("cluster-port")["cluster-port"]
+        for one in self.servers[1:]:
+            one.client.execute_command("CLUSTER MEET", "127.0.0.1", self.servers[0].port, bus)
+        wait_for(lambda: all(map(self._knows_all, self.servers)))
+        for primary, replica in zip(self.primaries, self.replicas, strict=True):
+            replica.client.execute_command(
+                "CLUSTER REPLICATE", primary.client.execute_command("CLUSTER MYID").decode()
+            )
+        wait_for(lambda: all(map(self._is_whole, self.servers)))
+
+    def _knows_all(self, one: Server) -> bool:
+        return one.client.execute_command("CLUSTER INFO")["cluster_known_nodes"] == "6"
+
+    def _is_whole(self, one: Server) -> bool:
+        info = one.client.execute_command("CLUSTER INFO")
+        linked = one in self.primaries or _is_linked(one)
+        return info["cluster_state"] == "ok" and info["cluster_size"] == "3" and linked
+
+    def owner(self, key: str) -> Server:
+        """The primary that holds the key now."""
+        slot = self.servers[0].client.execute_command("CLUSTER KEYSLOT", key)
+        for one in self.servers:
+            if one.process.poll() is not None:
+                continue
+            for first, last, (_, port, *_), *_ in one.client.execute_command("CLUSTER SLOTS"):
+                if first <= slot <= last:
+                    return next(server for server in self.servers if server.port == port)
+        raise AssertionError(key)

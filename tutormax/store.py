@@ -1,0 +1,73 @@
+"""How the store is reached: one address, Sentinels that know it, or the nodes of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django_redis.pool import ConnectionFactory
+from redis import BlockingConnectionPool, RedisCluster
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
+
+
+def store_cache(
+    url: str,
+    *,
+    max_connections: int,
+    sentinels: Sequence[tuple[str, int]],
+    sentinel_password: str,
+    cluster: bool,
+) -> dict[str, Any]:
+    """The store as django-redis wants it told in `CACHES`.
+
+    With `sentinels` (host and port of each) the host in `url` is the name that they give the
+    primary; with a `cluster` it is any of its nodes.
+    """
+    # A client waits less than two seconds to hear that the store is away or hangs. Never a retry
+    # by the library: it could put a push on the queue twice.
+    once = {
+        "socket_timeout": 1.0,
+        "socket_connect_timeout": 0.5,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    options: dict[str, Any] = {
+        "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+        "CONNECTION_POOL_CLASS": "redis.BlockingConnectionPool",
+        "CONNECTION_POOL_KWARGS": {"max_connections": max_connections, "timeout": 0.4, **once},
+    }
+    if sentinels:
+        options |= {
+            "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+            "CONNECTION_POOL_CLASS": "tutormax.store.SentinelPool",
+            "SENTINELS": sentinels,
+            "SENTINEL_KWARGS": {**once, "password": sentinel_password or None},
+        }
+    elif cluster:
+        options["CONNECTION_FACTORY"] = "tutormax.store.ClusterFactory"
+    return {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url, "OPTIONS": options}
+
+
+class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """The primary's connections; who finds none free waits a little instead of failing."""
+
+
+class ClusterFactory(ConnectionFactory):  # type: ignore[misc]
+    """Gives the one client of a cluster, which knows the node of each key."""
+
+    _clusters: dict[str, RedisCluster] = {}
+
+    def connect(self, url: str) -> RedisCluster:
+        """The client. Raises redis' errors where no node answers."""
+        if url not in self._clusters:
+            options = dict(self.pool_cls_kwargs)
+            self._clusters[url] = RedisCluster.from_url(
+                url,
+                retry=options.pop("retry"),
+                connection_pool_class=self.pool_cls,
+                # The queues of other nodes go on while one is away.
+                require_full_coverage=False,
+                **options,
+            )
+        return self._clusters[url]
