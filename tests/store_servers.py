@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -59,6 +61,21 @@ class Server:
             return False
 
 
+def _replace(old: Server, new: Server, lag_seconds: float) -> None:
+    """Let power fail: first the replica's, for good the primary's.
+
+    The replica has heard nothing for a while then, and comes back with what its disk had. Returns
+    when it has the primary's place and that one is back as well.
+    """
+    os.kill(new.process.pid, signal.SIGSTOP)
+    time.sleep(lag_seconds)
+    old.kill()
+    new.kill()
+    new.start()
+    wait_for(lambda: new.client.info("replication")["role"] == "master")
+    old.start()
+
+
 def _is_linked(replica: Server) -> bool:
     """Whether it is a replica that has its primary's data."""
     return replica.client.info("replication").get("master_link_status") == "up"
@@ -108,14 +125,14 @@ class Pair:
 class Watched(Pair):
     """A primary and its replica, and three Sentinels that make one of the other."""
 
-    def __init__(self, start: Callable[..., Server], *, down_after_ms: int = 500) -> None:
+    def __init__(self, start: Callable[..., Server], *, down_after_ms: int = 1000) -> None:
         super().__init__(start)
         self.name = f"main{self.primary.port}"  # clients are kept by their address
         self.url = f"redis://{self.name}/0"
         watch = {
             f"sentinel monitor {self.name}": f"127.0.0.1 {self.primary.port} 2",
             f"sentinel down-after-milliseconds {self.name}": str(down_after_ms),
-            f"sentinel failover-timeout {self.name}": "3000",
+            f"sentinel failover-timeout {self.name}": "1000",  # two of them between failovers
         }
         sentinels = [start(f"sentinel{number}", "--sentinel", **watch) for number in range(3)]
         self.sentinels = [("127.0.0.1", one.port) for one in sentinels]
@@ -126,12 +143,14 @@ class Watched(Pair):
         seen = self._sentinel.sentinel_master(self.name)
         return (seen["num-slaves"], seen["num-other-sentinels"]) == (1, 2)
 
-    def fail_over(self) -> None:
-        """Kill the primary, wait until the replica has its place, and let the other come back."""
+    def fail_over(self, *, lag_seconds: float = 0) -> None:
+        """Lose the primary, wait until the replica has its place, and let the other come back."""
+        # The Sentinels decide, and on a busy machine they may have done so by themselves.
+        _, port = self._sentinel.sentinel_get_master_addr_by_name(self.name)
+        if port != self.primary.port:
+            self.primary, self.replica = self.replica, self.primary
         old, new = self.primary, self.replica
-        old.kill()
-        wait_for(lambda: new.client.info("replication")["role"] == "master")
-        old.start()
+        _replace(old, new, lag_seconds)
         old.client.replicaof("127.0.0.1", new.port)  # the Sentinels would take ten seconds
         self.primary, self.replica = new, old
         self.wait_until_linked()
@@ -177,6 +196,15 @@ class Cluster:
         info = one.client.execute_command("CLUSTER INFO")
         linked = one in self.primaries or _is_linked(one)
         return info["cluster_state"] == "ok" and info["cluster_size"] == "3" and linked
+
+    def fail_over(self, key: str, *, lag_seconds: float = 0) -> None:
+        """Kill the key's primary, wait until its replica has its place, and let it come back."""
+        old = self.owner(key)
+        at = self.primaries.index(old)
+        new = self.replicas[at]
+        _replace(old, new, lag_seconds)
+        self.primaries[at], self.replicas[at] = new, old
+        wait_for(lambda: all(map(self._is_whole, self.servers)))
 
     def owner(self, key: str) -> Server:
         """The primary that holds the key now."""

@@ -110,6 +110,15 @@ def test_what_is_refused_waits_for_no_replica(pair):
     assert refusal(QUEUE).code is Code.QUEUE_PAUSED
 
 
+def test_a_store_that_wants_a_replica_itself_refuses_at_once_and_keeps_nothing(pair):
+    pair.primary.client.config_set("min-replicas-to-write", 1)
+    pair.replica.kill()
+    wait_for(lambda: not pair.primary.client.info("replication")["connected_slaves"])
+    fault = refusal(QUEUE)
+    assert (fault.code, fault.outcome_unknown) == (Code.STORE_ERROR, False)
+    assert not pair.primary.client.keys()
+
+
 def test_a_store_without_a_file_never_confirms(pair):
     pair.primary.client.config_set("appendonly", "no")
     fault = refusal(QUEUE)
