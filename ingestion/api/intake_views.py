@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ingestion import intake, queues
-from ingestion.api import schema
+from ingestion.api import intake_schema
 from ingestion.api.access import client_name
 from ingestion.api.body import read_payload
 from ingestion.api.errors import error_document, field_errors_document
@@ -113,7 +113,7 @@ class IntakeView(View, ABC):
 class RecordView(IntakeView):
     """One record: 201 where it is on the queue, 422 where it is not valid."""
 
-    schema = Described(schema.record)
+    schema = Described(intake_schema.record)
 
     def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, dict[str, Any]]:
         """The receipt of one record, or the fields at fault."""
@@ -135,7 +135,7 @@ class BatchView(IntakeView):
     With `?strict=true`, 422 also where not all are valid.
     """
 
-    schema = Described(schema.batch)
+    schema = Described(intake_schema.batch)
     batch = True
 
     def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, dict[str, Any]]:

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ingestion import queues
-from ingestion.api import schema
+from ingestion.api import status_schema
 from ingestion.api.access import client_name
 from ingestion.api.metrics import REGISTRY
 from ingestion.api.requests import ApiRequest
@@ -38,7 +38,7 @@ class View(APIView):
 class QueueStatsView(View):
     """GET the numbers of every queue."""
 
-    schema = Described(schema.queue_stats)
+    schema = Described(status_schema.queue_stats)
 
     def get(self, request: ApiRequest) -> Response:
         """Depth, oldest age and totals, from one round trip to the store."""
@@ -49,7 +49,7 @@ class QueueStatsView(View):
 class RootView(View):
     """GET / : what this is and where things are; a small page for a browser."""
 
-    schema = Described(schema.root)
+    schema = Described(status_schema.root)
 
     def get(self, request: ApiRequest) -> HttpResponseBase:
         """JSON, or the page where the Accept header prefers HTML."""
@@ -98,7 +98,7 @@ def endpoints() -> dict[str, str]:
 class HealthView(View):
     """GET /health: how the portal is; always 200."""
 
-    schema = Described(schema.health)
+    schema = Described(status_schema.health)
 
     def get(self, request: ApiRequest) -> Response:
         """`degraded` while the store can not take records, or keeps them less safely."""
@@ -116,7 +116,7 @@ class HealthView(View):
 class LiveView(View):
     """GET /health/live: the process runs."""
 
-    schema = Described(schema.live)
+    schema = Described(status_schema.live)
 
     def get(self, request: ApiRequest) -> Response:
         """Asks nobody."""
@@ -126,7 +126,7 @@ class LiveView(View):
 class ReadyView(View):
     """GET /health/ready: whether a request could be accepted safely."""
 
-    schema = Described(schema.ready)
+    schema = Described(status_schema.ready)
 
     def get(self, request: ApiRequest) -> Response:
         """200, or 503 with the reasons: a word each, and a sentence where something is to do."""
@@ -147,7 +147,7 @@ class ReadyView(View):
 class MetricsView(View):
     """GET /metrics: the queues' numbers as Prometheus text."""
 
-    schema = Described(schema.metrics)
+    schema = Described(status_schema.metrics)
 
     def get(self, request: ApiRequest) -> HttpResponse:
         """Prometheus text, whatever the store's state."""

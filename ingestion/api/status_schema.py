@@ -1,0 +1,152 @@
+"""What the OpenAPI documentation says of the addresses that tell how the portal is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse
+from rest_framework import serializers
+
+from ingestion.api.schema import TIMESTAMP, Operation, answer_example, error_responses
+from ingestion.api.shapes import (
+    HealthSerializer,
+    LiveSerializer,
+    QueueDetailSerializer,
+    ReadySerializer,
+    RootSerializer,
+)
+from ingestion.outcomes import Code
+from ingestion.records import RECORD_TYPES
+
+
+def queue_stats(_: Any) -> Operation:
+    """GET of the queues' numbers."""
+    labels = [kind.queue_label for kind in RECORD_TYPES.values()]
+    detail = {"depth": 3, "oldest_age_seconds": 12.5, "accepted": 120, "rejected": 4}
+    depths = type(
+        "QueueDepthsSerializer",
+        (serializers.Serializer,),
+        {label: serializers.IntegerField(min_value=0) for label in labels},
+    )
+    details = type(
+        "QueueDetailsSerializer",
+        (serializers.Serializer,),
+        {label: QueueDetailSerializer() for label in labels},
+    )
+    stats = type(
+        "QueueStatsSerializer",
+        (serializers.Serializer,),
+        {"timestamp": serializers.DateTimeField(), "queues": depths(), "detail": details()},
+    )
+    return Operation(
+        id="get_queue_stats",
+        takes_key=True,
+        tag="operation",
+        summary="Depth and age of every queue",
+        description="Read from the store in one round trip.",
+        responses={
+            200: OpenApiResponse(
+                stats,
+                "The numbers of this moment.",
+                [
+                    answer_example(
+                        "numbers",
+                        {
+                            "timestamp": TIMESTAMP,
+                            "queues": dict.fromkeys(labels, 3),
+                            "detail": {
+                                kind.queue_label: {"queue": kind.queue} | detail
+                                for kind in RECORD_TYPES.values()
+                            },
+                        },
+                    )
+                ],
+            ),
+            **error_responses(
+                Code.MALFORMED_REQUEST,
+                Code.UNAUTHENTICATED,
+                Code.FORBIDDEN,
+                Code.INTERNAL_ERROR,
+                Code.SERVER_BUSY,
+                Code.STORE_UNREACHABLE,
+                Code.STORE_LOADING,
+                Code.STORE_ERROR,
+            ),
+        },
+    )
+
+
+def _simple(
+    operation_id: str, summary: str, description: str, responses: Mapping[Any, Any]
+) -> Callable[[Any], Operation]:
+    def describe(_: Any) -> Operation:
+        return Operation(
+            id=operation_id,
+            tag="operation",
+            summary=summary,
+            description=description,
+            responses={
+                **responses,
+                **error_responses(Code.MALFORMED_REQUEST, Code.INTERNAL_ERROR),
+            },
+        )
+
+    return describe
+
+
+root = _simple(
+    "get_root",
+    "What this is and where things are",
+    "A browser gets the same as a small page.",
+    {200: OpenApiResponse(RootSerializer, "Name, version and addresses.")},
+)
+health = _simple(
+    "get_health",
+    "How the portal is",
+    "Always 200: `status` says how it is.",
+    {
+        200: OpenApiResponse(
+            HealthSerializer,
+            "Healthy, or degraded while the store can not take records or keeps "
+            "them less safely than promised (`/health/ready` says why).",
+        )
+    },
+)
+live = _simple(
+    "get_health_live",
+    "Whether the process runs",
+    "Asks nobody else.",
+    {200: OpenApiResponse(LiveSerializer, "It runs.")},
+)
+ready = _simple(
+    "get_health_ready",
+    "Whether a request could be accepted safely",
+    "For load balancers.",
+    {
+        200: OpenApiResponse(ReadySerializer, "It could."),
+        503: OpenApiResponse(ReadySerializer, "It could not; `reasons` says why."),
+    },
+)
+
+
+def metrics(_: Any) -> Operation:
+    """GET of the Prometheus text."""
+    return Operation(
+        id="get_metrics",
+        takes_key=True,
+        tag="operation",
+        summary="Numbers for Prometheus",
+        description="Prometheus text format.",
+        responses={
+            (200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, "The numbers of this moment."),
+            **error_responses(
+                Code.MALFORMED_REQUEST,
+                Code.UNAUTHENTICATED,
+                Code.FORBIDDEN,
+                Code.INTERNAL_ERROR,
+                Code.SERVER_BUSY,
+            ),
+        },
+    )
