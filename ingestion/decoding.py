@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
 
+from django.conf import settings
+
 from ingestion.outcomes import Code, FieldCode, FieldError, PayloadError
 
 
@@ -54,6 +56,8 @@ def decode(content: bytes) -> Any:
         raise PayloadError(Code.MALFORMED_ENCODING)
     if not text.strip(" \t\r\n"):
         raise PayloadError(Code.EMPTY_BODY)
+    if _may_hold_too_many_values(content):
+        raise PayloadError(Code.TOO_MANY_VALUES)
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
@@ -97,6 +101,16 @@ def _lines(content: bytes) -> Iterator[Row]:
     for line, text in enumerate(io.BytesIO(content), start=1):
         if text.strip(b" \t\r\n"):
             yield decode_line(text, line)
+
+
+def _may_hold_too_many_values(content: bytes) -> bool:
+    """Whether there are more signs before a value than a hundred for each record of a batch.
+
+    An empty list is two bytes to send and some fifty in memory: the limit on bytes is none there.
+    Signs in texts count as well: to tell them apart would take longer than to decode it all.
+    """
+    signs = content.count(b",") + content.count(b"[") + content.count(b"{")
+    return signs > max(1_000_000, 100 * settings.MAX_BATCH_RECORDS)
 
 
 def _refuse_constant(_: str) -> NoReturn:

@@ -76,6 +76,7 @@ class Code(StrEnum):
     LENGTH_REQUIRED = "length_required"
     BODY_TOO_LARGE = "body_too_large"
     BATCH_TOO_LARGE = "batch_too_large"
+    TOO_MANY_VALUES = "too_many_values"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     UNSUPPORTED_ENCODING = "unsupported_encoding"
     INVALID_RECORD = "invalid_record"
@@ -181,6 +182,10 @@ ANSWERS = MappingProxyType(
         Code.BATCH_TOO_LARGE: Answer(
             status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             sentence="The batch holds more records than allowed. Send it as several batches.",
+        ),
+        Code.TOO_MANY_VALUES: Answer(
+            status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            sentence="The JSON holds more values than a batch may. Send it as several batches.",
         ),
         Code.UNSUPPORTED_MEDIA_TYPE: Answer(
             status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ingestion.decoding import Framing, Payload, Row, decode, decode_line, rows
@@ -88,6 +90,34 @@ def test_an_empty_payload_is_refused_as_empty(content):
     assert refusal(content) == "empty_body"
 
 
+MANY = 1_000_001
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" + b"[]," * MANY + b"[]]",
+        b'{"a":[' + b"1," * MANY + b"1]}",
+        b"[" + b'{"a":1},' * (MANY // 2) + b'{"a":1}]',
+    ],
+    ids=["lists", "numbers", "objects"],
+)
+def test_more_values_than_a_batch_can_have_are_refused_before_they_are_made(content):
+    tracemalloc.start()
+    try:
+        assert refusal(content) == "too_many_values"
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(content)
+    finally:
+        tracemalloc.stop()
+
+
+def test_as_many_values_as_the_largest_batch_can_have_are_decoded(settings):
+    content = b"[" + b"1," * 999_999 + b"1]"
+    assert len(decode(content)) == 1_000_000
+    settings.MAX_BATCH_RECORDS = 10_001
+    assert decode(content[:-1] + b",1]")
+
+
 @pytest.mark.parametrize(
     "content",
     [b"[" * DEEP + b"]" * DEEP, b"[" * DEEP, b'{"a":' * DEEP + b"1" + b"}" * DEEP],
@@ -119,7 +149,7 @@ def test_what_is_json_is_read_as_it_stands(content, value):
 nearly_json = st.text(alphabet='[]{}":,\\ue0-1.N\ufeff\n', max_size=20).map(str.encode)
 
 
-@settings(max_examples=150, deadline=None)
+@hypothesis_settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=30) | nearly_json)
 def test_any_bytes_are_read_or_refused_and_nothing_else(content):
     row = decode_line(content, 7)
