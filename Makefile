@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run demo test lint format faults screenshots clean
+.PHONY: help run demo test lint format faults audit screenshots clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -40,6 +40,13 @@ format: $(VENV)/.test
 faults: $(VENV)/.test
 	FAULTS=long $(BIN)/pytest tests/faults -s -o timeout=3600
 
+# make audit  known holes in the packages that are installed here; asks the advisory service
+# Without --strict, packages that could not be looked up would pass as good.
+audit: $(VENV)/.run $(VENV)/audit/.done
+	@$(VENV)/audit/bin/pip-audit --strict --path $(VENV)/lib/python3*/site-packages || \
+		{ echo "Not clean: a package has a known hole, or could not be looked up. See above." >&2; \
+		exit 1; }
+
 # make screenshots  the pictures in docs/images, from the real pages; needs chromium
 screenshots: $(VENV)/.test
 	$(BIN)/python -m tests.browser.screenshots
@@ -53,15 +60,20 @@ define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make run PYTHON=python3.11" >&2; exit 1; }
 	@echo "Installing $(1), once; this takes about half a minute."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@if command -v uv >/dev/null; then uv pip install --quiet --python $(BIN)/python -r $(1); \
-		else $(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(1); fi
+	@test -x $(2)/bin/python || $(PYTHON) -m venv $(2)
+	@if command -v uv >/dev/null; then uv pip install --quiet --python $(2)/bin/python -r $(1); \
+		else $(2)/bin/python -m pip install --quiet --disable-pip-version-check -r $(1); fi
 endef
 
 $(VENV)/.run: requirements.txt
-	$(call install,requirements.txt)
+	$(call install,requirements.txt,$(VENV))
 	@touch $@
 
 $(VENV)/.test: requirements.txt requirements-dev.txt
-	$(call install,requirements-dev.txt)
+	$(call install,requirements-dev.txt,$(VENV))
 	@touch $@ $(VENV)/.run
+
+# Apart, so that the auditor's own packages neither meet ours nor are audited.
+$(VENV)/audit/.done: requirements-audit.txt
+	$(call install,requirements-audit.txt,$(VENV)/audit)
+	@touch $@

@@ -1,4 +1,4 @@
-"""Which addresses are this very machine's own."""
+"""Addresses of machines: which are this very one's own, and how they stand in a URL."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def is_loopback(address: str) -> bool:
         return ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+def http_url(host: str, port: int) -> str:
+    """Where the server on this host and port is reached by HTTP."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

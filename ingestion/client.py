@@ -1,18 +1,25 @@
-"""The portal's HTTP client: posts records and says what became of them."""
+"""The portal's HTTP client: posts records, each of them once, and says what became of them."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import chain
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
 from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
-from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    DecodeError,
+    HTTPError,
+    ProtocolError,
+    ReadTimeoutError,
+)
 
 Record = Mapping[str, Any]
 Refusals = Counter[tuple[str, str]]
@@ -22,6 +29,29 @@ T = TypeVar("T")
 
 # What the portal answers where it has judged every record; anything else refuses the request.
 _JUDGED = (HTTPStatus.CREATED, HTTPStatus.MULTI_STATUS, HTTPStatus.UNPROCESSABLE_ENTITY)
+# A proxy's own words, where it can not tell what the portal did.
+_FROM_A_PROXY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
+# After these the same request may pass later.
+_PASSING = (
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    *_FROM_A_PROXY,
+)
+
+_TIMEOUT = Timeout(connect=5, read=60)
+_BACKOFF = Retry(
+    total=None, allowed_methods=None, backoff_factor=0.1, backoff_jitter=0.5, backoff_max=5
+)
+# How long a request is tried again: longer than a quota's minute; and less where nobody was ever
+# there, which is most likely a wrong address.
+_PATIENCE_SECONDS = 90.0
+_FIRST_PATIENCE_SECONDS = 5.0
+
+_DOUBT = (
+    " Records that were on their way may be on the queue all the same: look into the portal's log "
+    "before you send them again."
+)
 
 
 class PortalError(Exception):
@@ -32,7 +62,9 @@ class PortalError(Exception):
 class Delivery:
     """What became of the records of some requests.
 
-    `retries` are the tries beyond the first one of each request. Deliveries add up with `+`.
+    `retries` are the tries beyond the first one of each request. `replayed` counts the requests of
+    which a former try had been taken and its answer lost: their records were accepted by that one,
+    and count here once. Deliveries add up with `+`.
     """
 
     sent: int = 0
@@ -40,6 +72,7 @@ class Delivery:
     rejected: int = 0
     requests: int = 0
     retries: int = 0
+    replayed: int = 0
     refusals: Refusals = field(default_factory=Counter)
 
     def __add__(self, other: Delivery) -> Delivery:
@@ -49,6 +82,7 @@ class Delivery:
             rejected=self.rejected + other.rejected,
             requests=self.requests + other.requests,
             retries=self.retries + other.retries,
+            replayed=self.replayed + other.replayed,
             refusals=self.refusals + other.refusals,
         )
 
@@ -67,49 +101,51 @@ class QueueNumbers:
 class Portal:
     """A portal by its address, like http://127.0.0.1:8000. Not for several threads at once.
 
-    `key` is an API key, which a portal on another machine asks for.
+    `key` is an API key, which a portal on another machine asks for. `tell` is given a sentence
+    where an outage is waited out.
+
+    Whatever can pass is tried again for a while: connections that do not come about, break or stay
+    silent, and refusals for the time being. No try doubles a record, since all tries of a request
+    carry one `Idempotency-Key`: the portal remembers by it, in its store, what it took. A portal
+    that does not know the header, or whose store has lost its memory between two tries, would take
+    the records twice.
     """
 
-    def __init__(self, url: str, *, api_prefix: str, key: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_prefix: str,
+        key: str | None = None,
+        tell: Callable[[str], object] = lambda _: None,
+    ) -> None:
         if not url.startswith(("http://", "https://")):
             raise PortalError(
                 f"{url} is not the address of a portal: write it like http://127.0.0.1:8000."
             )
         self.url = url.rstrip("/")
         self._api = f"{self.url}{api_prefix}".rstrip("/")
+        self._tell = tell
+        self._reached = False
         self._http = PoolManager(
             headers={"Authorization": f"Api-Key {key}"} if key else None,
-            timeout=Timeout(connect=5, read=60),
-            retries=_WhereNothingWasQueued(
-                total=10,
-                connect=5,
-                read=0,
-                other=0,
-                allowed_methods=None,
-                backoff_factor=0.1,
-                backoff_jitter=0.1,
-                backoff_max=5,
-                retry_after_max=30,
-                raise_on_status=False,
-            ),
+            timeout=_TIMEOUT,
+            retries=False,
         )
 
     def post_singly(self, path: str, records: Sequence[Record]) -> Iterator[Delivery]:
         """Send each record in a request of its own and yield what became of it.
 
         `path` is that of the record type. The next request is sent when the next value is asked
-        for. Raises `PortalError` where a request as a whole was not taken; its text says whether
+        for. Raises `PortalError` where a request as a whole was not taken; its text says so where
         the records may be on the queue all the same.
         """
         for record in records:
-            response = self._post(path, record)
-            answer = self._decoded(response, _RecordAnswer)
-            yield Delivery(
+            answer, request = self._post(path, record, _RecordAnswer)
+            yield request + Delivery(
                 sent=1,
                 accepted=int(answer.success),
                 rejected=int(not answer.success),
-                requests=1,
-                retries=_retries(response),
                 refusals=_refusals(answer.errors),
             )
 
@@ -120,64 +156,98 @@ class Portal:
         """
         for first in range(0, len(records), size):
             batch = records[first : first + size]
-            response = self._post(f"{path}/batch", batch)
-            answer = self._decoded(response, _BatchAnswer)
+            answer, request = self._post(f"{path}/batch", batch, _BatchAnswer)
             refusals = _refusals(chain.from_iterable(one.errors for one in answer.errors))
             # The portal names the first thousand of a batch.
             if unnamed := answer.rejected - len(answer.errors):
                 refusals["(not named)", "(not named)"] = unnamed
-            yield Delivery(
+            yield request + Delivery(
                 sent=len(batch),
                 accepted=answer.count,
                 rejected=answer.rejected,
-                requests=1,
-                retries=_retries(response),
                 refusals=refusals,
             )
 
     def queue_numbers(self) -> list[QueueNumbers]:
         """The numbers of every queue. Raises `PortalError`."""
-        response = self._request("GET", "queue/stats")
-        if response.status != HTTPStatus.OK:
-            raise PortalError(self._refused(response))
+        response, _ = self._request("GET", "queue/stats", (HTTPStatus.OK,))
         return list(self._decoded(response, _QueueStats).detail.values())
 
-    def _post(self, address: str, content: Record | Sequence[Record]) -> BaseHTTPResponse:
-        response = self._request(
+    def _post(
+        self, address: str, content: Record | Sequence[Record], document: type[T]
+    ) -> tuple[T, Delivery]:
+        """The answer, and what its request alone adds to a delivery."""
+        response, retries = self._request(
             "POST",
             address,
+            _JUDGED,
             body=msgspec.json.encode(content),
             headers={
                 **self._http.headers,
                 "Content-Type": "application/json",
-                # One key for all tries of a request, by which the portal can know it again.
                 "Idempotency-Key": str(uuid4()),
             },
         )
-        if response.status not in _JUDGED:
-            raise PortalError(self._refused(response))
-        return response
+        replayed = response.headers.get("Idempotent-Replayed") == "true"
+        return self._decoded(response, document), Delivery(
+            requests=1, retries=retries, replayed=int(replayed)
+        )
 
-    def _request(self, method: str, address: str, **content: Any) -> BaseHTTPResponse:
-        try:
-            return self._http.request(method, f"{self._api}/{address}", redirect=False, **content)
-        except HTTPError as fault:
-            reason = (isinstance(fault, MaxRetryError) and fault.reason) or fault
-            if isinstance(reason, ProtocolError | ReadTimeoutError):
-                raise PortalError(
-                    f"The connection to {self.url} broke before the portal answered: records that "
-                    "were on their way may or may not be on the queue. Look into the portal's log "
-                    "before you send them again."
-                ) from fault
-            why = getattr(reason.__cause__, "strerror", None) or type(reason).__name__
-            raise PortalError(
-                f"No portal answers at {self.url} ({why}). Start the portal with make run, or "
-                "name the address of one that runs."
-            ) from fault
+    def _request(
+        self, method: str, address: str, wanted: Container[int], **content: Any
+    ) -> tuple[BaseHTTPResponse, int]:
+        """An answer of a `wanted` status, and how many retries it took. Raises `PortalError`.
 
-    def _refused(self, response: BaseHTTPResponse) -> str:
-        sentence = _refusal(response).error or "Is this the address of a portal?"
-        return f"{self.url} answered {response.status}: {sentence}"
+        urllib3 would try again by itself, and then not tell whether one of the tries was sent and
+        never answered.
+        """
+        url = f"{self._api}/{address}"
+        tries, in_doubt, told = _BACKOFF, False, ""
+        started_at = time.monotonic()
+        while True:
+            answer, fault = None, None
+            try:
+                answer = self._http.request(method, url, redirect=False, **content)
+                if answer.status in wanted:
+                    self._reached = True
+                    return answer, len(tries.history)
+                failure = self._refused(answer)
+            except HTTPError as caught:
+                fault = caught
+                failure = self._broken(fault)
+            self._reached = self._reached or not isinstance(fault, ConnectTimeoutError)
+            in_doubt = in_doubt or failure.in_doubt
+            tries = tries.increment(method, url, answer, fault)
+            wait = failure.asked_seconds or tries.get_backoff_time()
+            patience = _PATIENCE_SECONDS if self._reached else _FIRST_PATIENCE_SECONDS
+            if not failure.may_pass or time.monotonic() + wait > started_at + patience:
+                doubt = _DOUBT if in_doubt and method == "POST" else ""
+                raise PortalError(f"{failure.sentence}{doubt}") from fault
+            if wait and failure.sentence != told:
+                told = failure.sentence
+                self._tell(f"{told} Trying again…")
+            time.sleep(wait)
+
+    def _refused(self, response: BaseHTTPResponse) -> _Failure:
+        refusal = _refusal(response)
+        sentence = refusal.error or "Is this the address of a portal?"
+        return _Failure(
+            sentence=f"{self.url} answered {response.status}: {sentence}",
+            may_pass=response.status in _PASSING,
+            in_doubt=refusal.outcome == "unknown" or response.status in _FROM_A_PROXY,
+            asked_seconds=_BACKOFF.get_retry_after(response),
+        )
+
+    def _broken(self, fault: HTTPError) -> _Failure:
+        if isinstance(fault, ProtocolError | ReadTimeoutError | DecodeError):
+            sentence = f"The connection to {self.url} broke before the portal answered."
+            return _Failure(sentence=sentence, may_pass=True, in_doubt=True)
+        why = getattr(fault.__cause__, "strerror", None) or type(fault).__name__
+        return _Failure(
+            sentence=f"No portal answers at {self.url} ({why}). Start the portal with make run, or "
+            "name the address of one that runs.",
+            may_pass=isinstance(fault, ConnectTimeoutError),
+        )
 
     def _decoded(self, response: BaseHTTPResponse, document: type[T]) -> T:
         try:
@@ -188,20 +258,17 @@ class Portal:
             ) from fault
 
 
-class _WhereNothingWasQueued(Retry):
-    """Tries again where no connection came about, and after 429 or 503 with Retry-After.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Failure:
+    """Why a try came to nothing, and whether its records may be queued all the same.
 
-    A second try can then not double a push. The portal does not know Idempotency-Keys yet, so a
-    request whose outcome is unknown is not tried again: neither where the connection broke
-    (`read=0`), nor where the portal says so in a 503.
+    `asked_seconds` is the wait that the portal asks for, where it does.
     """
 
-    def increment(self, *args: Any, **kwargs: Any) -> Self:
-        response = kwargs.get("response")
-        if response is not None and _refusal(response).outcome == "unknown":
-            # Without raise_on_status urllib3 takes this for the last try and returns the answer.
-            raise MaxRetryError(kwargs["_pool"], response.url)
-        return super().increment(*args, **kwargs)
+    sentence: str
+    may_pass: bool
+    in_doubt: bool = False
+    asked_seconds: float | None = None
 
 
 class _Refusal(msgspec.Struct):
@@ -244,7 +311,3 @@ def _refusal(response: BaseHTTPResponse) -> _Refusal:
 
 def _refusals(errors: Iterable[_FieldError]) -> Refusals:
     return Counter((error.field or "(record)", error.code) for error in errors)
-
-
-def _retries(response: BaseHTTPResponse) -> int:
-    return len(response.retries.history) if response.retries else 0

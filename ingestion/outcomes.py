@@ -7,6 +7,7 @@ Both carry a `Code`, and the same word appears in the answer, in the log and in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -362,6 +363,13 @@ class QueuePausedError(StoreError):
     def __init__(self, reason: str, *, retry_after_seconds: int) -> None:
         super().__init__(Code.QUEUE_PAUSED, retry_after_seconds=retry_after_seconds)
         self.reason = reason
+
+
+def trouble(fault: StoreError) -> str:
+    """What is waited for, without the advice that the sender of a request is given."""
+    if isinstance(fault, QueuePausedError):
+        return f"The queue is paused: {fault.reason}"
+    return re.split("[;:.]", ANSWERS[fault.code].sentence)[0] + "."
 
 
 class AccessError(IntakeError):

@@ -6,6 +6,7 @@ has been called, it can be started by itself.
 
 import os
 import resource
+import signal
 
 import django
 from django.conf import settings
@@ -21,6 +22,9 @@ def main() -> None:
     """Serve until told to stop; running requests are finished."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tutormax.settings")
     django.setup()
+    # A new worker has the main process's answer to SIGTERM until it sets its own, and would be told
+    # to end in vain.
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     Granian(

@@ -9,6 +9,13 @@ from threading import Event
 from typing import TypeVar
 
 import structlog
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_fixed,
+)
 
 from ingestion.consumer.claims import LEASE_SECONDS, MAX_ATTEMPTS, Claimed, Consumer, GivenBack
 from ingestion.outcomes import Code, StoreError
@@ -136,11 +143,14 @@ def _give_back(
 
 def _insist(call: Callable[[], _T], stopping: Event) -> _T:
     """What `call` gives, through an outage of the store; once `stopping` is set it gets one try."""
-    while True:
-        last = stopping.is_set()
-        try:
-            return call()
-        except StoreError as fault:
-            if last or fault.code is Code.STORE_ERROR:
-                raise
-        stopping.wait(_ASK_AGAIN_SECONDS)
+    return Retrying(
+        retry=retry_if_exception(_passes),
+        wait=wait_fixed(_ASK_AGAIN_SECONDS),
+        sleep=sleep_using_event(stopping),
+        stop=stop_when_event_set(stopping),
+        reraise=True,
+    )(call)
+
+
+def _passes(fault: BaseException) -> bool:
+    return isinstance(fault, StoreError) and fault.code is not Code.STORE_ERROR

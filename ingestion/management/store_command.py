@@ -29,3 +29,8 @@ class StoreCommand(BaseCommand):
             raise CommandError(str(fault)) from fault
         except IntakeError as fault:
             raise CommandError(ANSWERS[fault.code].sentence) from fault
+
+
+def printable(text: str) -> str:
+    """Text that can do nothing to a terminal."""
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -16,7 +16,7 @@ from ingestion import file_rows, intake, queues
 from ingestion.decoding import Row
 from ingestion.intake import Idempotency
 from ingestion.models import Upload
-from ingestion.outcomes import ANSWERS, IntakeError, QueuePausedError, Receipt, StoreError
+from ingestion.outcomes import Receipt, StoreError, trouble
 from ingestion.records import RecordType
 from ingestion.uploads import layouts
 from ingestion.uploads.reading import CHUNK_ROWS, READY, fixed_rows
@@ -93,8 +93,8 @@ def _push(work: Work, kind: RecordType, chunk: list[Row], content: str) -> Recei
             return intake.accept(kind, chunk, source=f"upload:{number}", idempotency=idempotency)
         except StoreError as fault:
             if time.monotonic() > give_up_at:
-                raise WaitError(_sentence(fault)) from fault
-            work.pause(_TRY_EVERY_SECONDS, _sentence(fault))
+                raise WaitError(trouble(fault)) from fault
+            work.pause(_TRY_EVERY_SECONDS, trouble(fault))
 
 
 def _wait_for_queue(kind: RecordType) -> None:
@@ -102,17 +102,11 @@ def _wait_for_queue(kind: RecordType) -> None:
     try:
         (summary,) = queues.summaries([kind.queue])
     except StoreError as fault:
-        raise WaitError(_sentence(fault)) from fault
+        raise WaitError(trouble(fault)) from fault
     if summary.pause is not None:
         raise WaitError(f"The queue is paused: {summary.pause.reason}")
     if summary.depth >= settings.QUEUE_LIMIT:
         raise WaitError("The queue is full.")
-
-
-def _sentence(fault: IntakeError) -> str:
-    if isinstance(fault, QueuePausedError):
-        return f"The queue is paused: {fault.reason}"
-    return ANSWERS[fault.code].sentence.partition(";")[0].rstrip(".") + "."
 
 
 def _joined(places: list[list[int]], receipt: Receipt) -> list[list[int]]:

@@ -19,7 +19,7 @@ from ingestion.consumer import (
     put_back,
     put_back_all,
 )
-from ingestion.management.store_command import StoreCommand
+from ingestion.management.store_command import StoreCommand, printable
 from ingestion.records import RECORD_TYPES
 from ingestion.stats import age_in_words
 
@@ -85,11 +85,11 @@ def _table(letters: list[DeadLetter]) -> str:
     now = datetime.now(UTC)
     for one in letters:
         table.add_row(
-            _printable(one.message.problem or one.message.id or ""),
-            _printable(one.message.source or ""),
+            printable(one.message.problem or one.message.id or ""),
+            printable(one.message.source or ""),
             age_in_words(max(0.0, (now - one.died_at).total_seconds())) if one.died_at else "",
             f"{one.attempts:,}" if one.attempts else "",
-            _printable(one.reason or ""),
+            printable(one.reason or ""),
         )
     console = Console(markup=False, highlight=False)
     with console.capture() as printed:
@@ -109,11 +109,6 @@ def _told(one: DeadLetter) -> dict[str, Any]:
         "attempts": one.attempts,
         "reason": one.reason,
     }
-
-
-def _printable(text: str) -> str:
-    """Text that can do nothing to a terminal."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def _how_many(text: str) -> int | str:

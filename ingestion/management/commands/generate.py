@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
 import sys
 import time
 from argparse import ArgumentTypeError
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ingestion.addresses import http_url
 from ingestion.api_keys import is_well_formed
 from ingestion.client import Delivery, Portal, PortalError, Record
 from ingestion.generator import generate
@@ -48,8 +48,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Where to, how many, and how."""
-        host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
-        here = f"http://{host}:{settings.PORT}"
+        here = http_url(settings.HOST, settings.PORT)
         target = parser.add_mutually_exclusive_group(required=True)
         for option, what in (
             ("--demo", "15 tutors, 30 sessions and 25 feedback, and show the queues then"),
@@ -114,15 +113,15 @@ class Command(BaseCommand):
         if options["output"] is not None:
             self._write(records, options["output"], options["format"])
             return
-        # The closing table counts retries; a line for each would break the progress bar.
-        logging.getLogger("urllib3").setLevel(logging.ERROR)
         self.console = Console(no_color=options["no_color"], markup=False, highlight=False)
+        self.aside = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
         is_demo = options["demo"] is not None
         try:
             portal = Portal(
                 options["demo"] if is_demo else options["post"],
                 api_prefix=settings.API_PREFIX,
                 key=options["key"],
+                tell=self.aside.print,
             )
             deliveries = (
                 self._demo(portal, records) if is_demo else self._post(portal, records, options)
@@ -130,7 +129,10 @@ class Command(BaseCommand):
         except PortalError as fault:
             raise CommandError(str(fault)) from fault
         except KeyboardInterrupt:
-            raise CommandError("Stopped before everything was sent.") from None
+            raise CommandError(
+                "Stopped before everything was sent; the records of one request more than are told "
+                "here may be queued."
+            ) from None
         total = sum(deliveries.values(), Delivery())
         if total.accepted != total.sent:
             raise CommandError(
@@ -164,7 +166,6 @@ class Command(BaseCommand):
     ) -> dict[str, Delivery]:
         deliveries = {path: Delivery() for path in records}
         rate = options["rate"]
-        bars = Console(stderr=True)
         sent = 0
         started = time.monotonic()
         try:
@@ -173,8 +174,8 @@ class Command(BaseCommand):
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                console=bars,
-                disable=not bars.is_terminal,
+                console=self.aside,
+                disable=not self.aside.is_terminal,
             ) as progress:
                 for path, found in records.items():
                     bar = progress.add_task(path, total=len(found))
@@ -226,9 +227,16 @@ class Command(BaseCommand):
         return deliveries
 
     def _print_deliveries(self, deliveries: Mapping[str, Delivery], seconds: float) -> None:
-        table = _table("Type", "Sent", "Accepted", "Rejected", "Requests", "Retries")
+        table = _table("Type", "Sent", "Accepted", "Rejected", "Requests", "Retries", "Replayed")
         for path, one in deliveries.items():
-            numbers = (one.sent, one.accepted, one.rejected, one.requests, one.retries)
+            numbers = (
+                one.sent,
+                one.accepted,
+                one.rejected,
+                one.requests,
+                one.retries,
+                one.replayed,
+            )
             table.add_row(path, *(f"{number:,}" for number in numbers))
         self.console.print(table)
         sent = sum(deliveries.values(), Delivery()).sent

@@ -6,8 +6,9 @@ import logging
 import os
 import shutil
 import sys
+import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,15 +20,22 @@ from django.core.management.base import CommandError, CommandParser
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
 from ingestion import intake, readers
 from ingestion.decoding import Row
 from ingestion.file_rows import FileFormat
+from ingestion.intake import Idempotency
 from ingestion.management.store_command import StoreCommand
-from ingestion.outcomes import ANSWERS, FieldError, IntakeError, Receipt
+from ingestion.outcomes import ANSWERS, FieldError, IntakeError, Receipt, StoreError, trouble
 from ingestion.records import RECORD_TYPES, RecordType
 
 _CHUNK_RECORDS = 1000
+# How long a chunk is tried again. An end in the middle of a file leaves somebody to find out which
+# records are missing; where nothing is queued yet, the command can simply be given again.
+_PATIENCE_SECONDS = 300.0
+_FIRST_PATIENCE_SECONDS = 5.0
+_LONGEST_WAIT_SECONDS = 5.0
 # The closing table is bounded, whatever the file: so many causes, so many examples of each.
 _MOST_CAUSES = 30
 _MOST_EXAMPLES = 5
@@ -35,10 +43,14 @@ _MOST_EXAMPLES = 5
 
 @dataclass(kw_only=True, slots=True)
 class _Tally:
-    """What became of the records so far. A place is a line, or a record's number in JSON."""
+    """What became of the records so far. A place is a line, or a record's number in JSON.
+
+    `unsure` counts records that may be queued as well: the store was sent them and said nothing.
+    """
 
     read: int = 0
     queued: int = 0
+    unsure: int = 0
     last_place: int = 0
     causes: Counter[FieldError] = field(default_factory=Counter)
     examples: defaultdict[FieldError, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -53,17 +65,20 @@ class _Tally:
                     self.examples[error].append(place)
         self.read += len(rows)
         self.queued += receipt.accepted
+        self.unsure = 0
         self.last_place = rows[-1].line or self.read
 
 
 class Command(StoreCommand):
     """Queues the records of a file, chunk by chunk, and tells what was refused and why.
 
-    Each chunk is queued whole or not at all, so what is said to be queued is.
+    Each chunk is queued whole or not at all, and once, however often it must be tried: what is said
+    to be queued is. Short outages are waited out.
     """
 
     help = (
         "Queues the records of a CSV, JSON or NDJSON file; the format is told by the content. "
+        "An outage of the store in the middle is waited out for some minutes. "
         "Exit status: 0 every record is queued; 1 the file could not be read, or not to its end, "
         "and the message says how much is queued; 2 some records were refused, the others are "
         "queued (a command line that makes no sense ends with 2 as well)."
@@ -108,10 +123,11 @@ class Command(StoreCommand):
 
     def _queue(self, file: BinaryIO, rows: Iterator[Row], kind: RecordType, tally: _Tally) -> None:
         size_bytes = file.seek(0, os.SEEK_END)
-        terminal = Console(stderr=True)
+        terminal = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+        run = uuid.uuid4().hex
         if terminal.is_terminal:
-            # A line for each chunk would tear the bar apart, and says less than it.
-            logging.getLogger("ingestion").setLevel(logging.WARNING)
+            # A line for each chunk or try would tear the bar apart, and says less than it.
+            logging.getLogger("ingestion").setLevel(logging.ERROR)
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -124,7 +140,7 @@ class Command(StoreCommand):
         ) as progress:
             bar = progress.add_task(kind.path, total=size_bytes, records=0)
             while chunk := list(islice(rows, min(_CHUNK_RECORDS, settings.MAX_BATCH_RECORDS))):
-                tally.add(chunk, intake.accept(kind, chunk, source="command"))
+                tally.add(chunk, _push(chunk, kind, tally, run, terminal.print))
                 progress.update(bar, completed=file.tell(), records=tally.read)
 
     def _report(self, tally: _Tally, kind: RecordType, file_format: FileFormat) -> None:
@@ -153,6 +169,53 @@ class Command(StoreCommand):
         )
 
 
+def _push(
+    chunk: Sequence[Row], kind: RecordType, tally: _Tally, run: str, tell: Callable[[str], object]
+) -> Receipt:
+    """Queue a chunk, by as many tries as it takes. Raises `StoreError` when patience ends.
+
+    The store knows it by the run and its place in the file, so it is queued once although the
+    answer to a try may be lost. A pause and a full queue are waited out like an outage.
+    """
+    idempotency = Idempotency(
+        request=f"command:{run}:{tally.read}",
+        fingerprint=run,
+        ttl_seconds=settings.IDEMPOTENCY_SECONDS,
+        answer=lambda receipt: b"%d" % receipt.accepted,
+    )
+    in_doubt = False
+    told = ""
+
+    def push() -> Receipt:
+        nonlocal in_doubt
+        tally.unsure = len(chunk)
+        try:
+            return intake.accept(kind, chunk, source="command", idempotency=idempotency)
+        except StoreError as fault:
+            in_doubt = in_doubt or fault.outcome_unknown
+            tally.unsure = len(chunk) if in_doubt else 0
+            raise
+
+    def tell_once(state: RetryCallState) -> None:
+        nonlocal told
+        fault = state.outcome and state.outcome.exception()
+        if isinstance(fault, StoreError) and told != trouble(fault):
+            told = trouble(fault)
+            tell(f"{told} Trying again…")
+
+    def patience_ends(state: RetryCallState) -> bool:
+        patience = _PATIENCE_SECONDS if tally.read or in_doubt else _FIRST_PATIENCE_SECONDS
+        return (state.seconds_since_start or 0) > patience
+
+    return Retrying(
+        retry=retry_if_exception_type(StoreError),
+        wait=wait_random_exponential(multiplier=0.2, max=_LONGEST_WAIT_SECONDS),
+        stop=patience_ends,
+        before_sleep=tell_once,
+        reraise=True,
+    )(push)
+
+
 @contextmanager
 def _opened(name: str) -> Iterator[BinaryIO]:
     """The file of this name, or standard input for `-`; what can not seek is copied to disk."""
@@ -168,17 +231,21 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 
 
 def _reason(fault: BaseException) -> str:
+    if isinstance(fault, StoreError):
+        return trouble(fault)
     if isinstance(fault, IntakeError):
         return ANSWERS[fault.code].sentence
     if isinstance(fault, OSError):
         return f"The file can not be read on: {fault.strerror}."
-    return f"Stopped; up to {_CHUNK_RECORDS:,} records more may be queued than are told here."
+    return "Stopped."
 
 
 def _done(tally: _Tally) -> str:
-    if not tally.read:
-        return "No record was queued before."
-    return (
-        f"Before that, {tally.queued:,} records were queued, up to line or record "
-        f"{tally.last_place:,}."
-    )
+    done = "No record was queued before."
+    if tally.read:
+        done = (
+            f"Before that, {tally.queued:,} records were queued, up to line or record "
+            f"{tally.last_place:,}."
+        )
+    unsure = f" Up to {tally.unsure:,} records behind it may be queued as well."
+    return f"{done}{unsure if tally.unsure else ''}"

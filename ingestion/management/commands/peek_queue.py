@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ingestion import queues
-from ingestion.management.store_command import StoreCommand
+from ingestion.management.store_command import StoreCommand, printable
 from ingestion.records import RECORD_TYPES
 from ingestion.stats import age_in_words
 
@@ -59,21 +59,16 @@ class Command(StoreCommand):
             payload = message.raw
             if message.queued_at is not None:
                 age = age_in_words((now - message.queued_at).total_seconds())
-                described = (_printable(message.id or ""), age, _printable(message.source or ""))
+                described = (printable(message.id or ""), age, printable(message.source or ""))
                 payload = msgspec.json.encode(message.data)
             table.add_row(str(number), *described, f"{message.size_bytes:,}")
-            payloads.append(f"{number}  {_printable(payload.decode(errors='backslashreplace'))}")
+            payloads.append(f"{number}  {printable(payload.decode(errors='backslashreplace'))}")
         console = Console(markup=False, highlight=False)
         with console.capture() as printed:
             console.print(table)
         self.stdout.write(printed.get())
         if options["payload"]:
             self.stdout.write("\n".join(payloads))
-
-
-def _printable(text: str) -> str:
-    """Text that can do nothing to a terminal."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def _count(text: str) -> int:

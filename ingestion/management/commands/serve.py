@@ -20,7 +20,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
 from ingestion import embedded
-from ingestion.addresses import is_loopback
+from ingestion.addresses import http_url, is_loopback
 from ingestion.models import ApiKey
 from ingestion.processes import start_bound, stop
 
@@ -102,8 +102,7 @@ class Command(BaseCommand):
             stop(child, within_seconds=settings.SHUTDOWN_SECONDS + 5)
 
     def _greet(self, password: str | None) -> None:
-        host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
-        site = f"http://{host}:{settings.PORT}"
+        site = http_url(settings.HOST, settings.PORT)
         store = (
             "the one that REDIS_URL names"
             if settings.REDIS_URL

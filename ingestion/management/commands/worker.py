@@ -48,9 +48,16 @@ class Command(BaseCommand):
         )
         worker.configure_signals()
         logger.info("worker_started", worker=worker.worker_id)
-        threading.Thread(target=_keep_house, daemon=True).start()
-        worker.run()
-        logger.info("worker_ended", worker=worker.worker_id)
+        leaving = threading.Event()
+        house = threading.Thread(target=_keep_house, args=(leaving,))
+        house.start()
+        try:
+            worker.run()
+        finally:
+            # Waited for: a thread that is cut off with the process can hold what its end needs.
+            leaving.set()
+            house.join()
+            logger.info("worker_ended", worker=worker.worker_id)
 
 
 class _Worker(Worker):
@@ -66,7 +73,7 @@ class _Worker(Worker):
         signal.signal(signal.SIGINT, self.shutdown)
 
 
-def _keep_house() -> None:
+def _keep_house(leaving: threading.Event) -> None:
     expired_at = 0.0
     while True:
         close_old_connections()
@@ -84,4 +91,5 @@ def _keep_house() -> None:
             queues.sample_depths(kind.queue for kind in RECORD_TYPES.values())
         except StoreError as fault:
             logger.warning("depths_not_sampled", code=fault.code.value)
-        time.sleep(_KEEP_HOUSE_EVERY_SECONDS)
+        if leaving.wait(_KEEP_HOUSE_EVERY_SECONDS):
+            return
