@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
@@ -102,6 +103,24 @@ def test_the_list_is_searched_filtered_and_links_to_uploads(rf):
     assert shown("?action__exact=uploaded") == ["uploader"]
     assert reverse("admin:upload", args=[upload.pk]) in browser.get(LIST).text
     assert "Nothing fits" in browser.get(f"{LIST}?q=nobody").text
+
+
+def test_of_a_long_id_its_beginning_is_shown_and_all_of_it_exported(rf):
+    facts = {"dead_letters": 3, "copies": "0123456789abcdef" * 2, "scopes": "tutors and sessions"}
+    note(rf, member("Operator"), facts=facts)
+    answer = signed_in(member("Viewer")).get(LIST)
+    details = "dead letters 3, copies 01234567…, scopes tutors and sessions"
+    assert details in re.sub("<[^>]*>", "", answer.text)
+    _, (_, row) = export(signed_in(User.objects.create_superuser("root")))
+    assert facts["copies"] in row[-1]
+
+
+def test_the_filters_offer_what_there_is_and_nothing_without_a_name(rf):
+    note(rf, member("Operator"))
+    answer = signed_in(member("Viewer")).get(LIST)
+    filters = answer.text.partition('id="changelist-filter"')[2]
+    assert ">operator</a>" in filters
+    assert not re.search(r">(None)?</a>", filters)
 
 
 def test_an_empty_log_says_what_will_stand_in_it():

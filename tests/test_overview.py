@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 
 from ingestion import intake, queues
+from ingestion.consumer import Consumer
 from ingestion.decoding import Row
 from ingestion.models import Upload
 from ingestion.portal import last_known
@@ -18,6 +19,7 @@ from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
 from tests.staff import member, signed_in
 from tests.store_faults import Proxy
+from tests.test_consumer import KEYS, QUEUE, bury, end_lease
 from tests.test_queue_messages import message
 
 TUTORS, SESSIONS, FEEDBACK = RECORD_TYPES.values()
@@ -82,6 +84,51 @@ def test_a_pause_is_told_with_its_reason_and_who_set_it(browser, store):
     answer = browser.get("/admin/")
     assert "Feedback Paused" in words(answer)
     assert "otto paused it: “Moving &lt;b&gt;house&lt;/b&gt;”" in answer.text
+
+
+# --- Who takes from the queues -----------------------------------------------------------------
+
+
+def test_of_consumers_and_dead_letters_nothing_is_said_where_there_are_none(browser, store):
+    queued(SESSIONS, 3)
+    answer = browser.get("/admin/")
+    said = words(answer)
+    assert 'class="readers"' not in answer.text
+    assert not re.search("in flight|consumers?,|lapsed|dead letter", said)
+
+
+def test_consumers_messages_in_flight_and_dead_letters_are_told_beside_their_queue(browser, store):
+    bury(message(1), message(2))
+    queued(SESSIONS, 9)
+    with Consumer(QUEUE) as one, Consumer(QUEUE), Consumer(TUTORS.queue):
+        one.claim(3)
+        answer = browser.get("/admin/")
+    said = words(answer)
+    assert "2 consumers, 3 in flight 2 dead letters" in said
+    assert '<a href="/admin/queues/sessions/dead/">2 dead letters</a>' in answer.text
+    assert said.count("1 consumer ") == 1  # of tutors, which holds nothing
+    assert said.count("in flight") == 1
+
+
+def test_a_consumer_whose_lease_ran_out_is_told(browser, store):
+    queued(SESSIONS, 9)
+    with Consumer(QUEUE) as consumer:
+        consumer.claim(4)
+        end_lease(store, consumer)
+        said = words(browser.get("/admin/"))
+        assert "1 consumer lapsed, 4 in flight" in said
+        with Consumer(QUEUE, lease_seconds=3600):
+            said = words(browser.get("/admin/"))
+        assert "1 consumer, 4 in flight 1 consumer lapsed" in said
+
+
+def test_a_consumer_that_hangs_is_named_where_nothing_is_read(browser, store):
+    queued(SESSIONS, 9, age_seconds=400)
+    with Consumer(QUEUE) as consumer:
+        store.lpush(KEYS.claimed(consumer.name), message(1))
+        said = words(browser.get("/admin/"))
+        assert "Sessions Nothing is reading 9" in said
+        assert f"{consumer.name} is alive and holds 1 message: see what it does." in said
 
 
 def test_rejections_are_shown_by_type_and_cause(browser, store):
@@ -176,6 +223,16 @@ def test_while_the_store_is_away_the_last_known_numbers_are_shown_and_never_zero
     assert 'class="card stale"' in answer.text
 
 
+def test_who_was_consuming_is_still_told_while_the_store_is_away(browser, store, gone):
+    bury(message(1))
+    with Consumer(QUEUE):
+        browser.get("/admin/")
+    gone()
+    assert "1 consumer 1 dead letter" in words(browser.get("/admin/"))
+    assert "1 consumer" not in words(browser.get("/admin/queues/tutors/"))
+    assert "alive" in words(browser.get("/admin/queues/sessions/"))
+
+
 def test_an_overview_of_another_day_says_which(browser, store, gone):
     browser.get("/admin/")
     kept = KEPT.read_text()
@@ -223,16 +280,21 @@ def talk(proxy: Proxy, browser, path):
 
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "round_trips"),
     [
-        "/admin/",
-        "/admin/queues/sessions/",
-        "/admin/queues/sessions/?order=newest&page=7",
-        "/admin/queues/sessions/?id=s1",
-        "/admin/rejections/",
+        ("/admin/", 2),
+        ("/admin/queues/sessions/", 2),
+        ("/admin/queues/sessions/?order=newest&page=7", 2),
+        ("/admin/queues/sessions/?id=s1", 2),
+        ("/admin/queues/sessions/dead/", 3),
+        ("/admin/queues/sessions/dead/?order=newest&page=7", 3),
+        ("/admin/rejections/", 1),
     ],
 )
-def test_a_page_costs_one_round_trip_whatever_the_depth(browser, store, proxy, path):
+def test_a_page_costs_the_same_round_trips_whatever_lies_there(
+    browser, store, proxy, path, round_trips
+):
+    store.lpush(KEYS.dead, message(1))
     browser.get(path)  # the connection is there now
     empty = talk(proxy, browser, path)
     filler = [message(1)] * 1000
@@ -241,8 +303,14 @@ def test_a_page_costs_one_round_trip_whatever_the_depth(browser, store, proxy, p
         for _ in range(1000 if kind is SESSIONS and path == "/admin/" else 100):
             pipeline.lpush(kind.queue, *filler)
         pipeline.execute()
+    # On every page of dead letters there are some.
+    store.lpush(KEYS.dead, *(message(number) for number in range(1000)))
+    for number in range(20):
+        store.zadd(KEYS.leases, {f"consumer-{number}": 2**45})
+        store.lpush(KEYS.claimed(f"consumer-{number}"), *filler)
     assert store.llen(SESSIONS.queue) == (1_000_000 if path == "/admin/" else 100_000)
-    assert talk(proxy, browser, path) == empty == ["client", "store"]
+    full = talk(proxy, browser, path)
+    assert len(empty) <= len(full) == 2 * round_trips
 
 
 # --- For scripts -------------------------------------------------------------------------------

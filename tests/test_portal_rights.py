@@ -167,6 +167,17 @@ def test_an_account_that_holds_more_is_out_of_reach_even_while_it_sleeps(admin, 
     assert User.objects.filter(username="stronger").exists()
 
 
+def test_deleting_an_account_asks_about_the_account_and_nothing_inside_it(admin):
+    user = member("Viewer")
+    url = reverse("admin:auth_user_delete", args=[user.pk])
+    asked = admin.get(url).text
+    assert "Users: 1" in asked
+    assert ">viewer</a>" in asked
+    assert "relationship" not in asked
+    admin.post(url, {"post": "yes"})
+    assert not User.objects.filter(username="viewer").exists()
+
+
 def test_rights_of_one_account_alone_are_not_handed_out(admin):
     user = member("Viewer")
     right = Permission.objects.get(codename="manage_keys")

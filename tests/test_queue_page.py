@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ingestion import queues
+from ingestion.consumer import Consumer
 from ingestion.models import Activity
 from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
 from tests.staff import member, signed_in
+from tests.test_consumer import KEYS, bury, end_lease
 from tests.test_overview import words
 from tests.test_queue_messages import message
 
@@ -148,6 +150,57 @@ def test_while_the_store_is_away_the_page_says_so(operator, store, no_store):
     assert "The store does not answer." in said
     assert "The messages can not be listed" in said
     assert "queue is empty" not in said
+
+
+# --- Who takes from it -------------------------------------------------------------------------
+
+
+def test_consumers_are_listed_with_what_they_say_of_themselves(viewer, store):
+    push(1, 2, 3)
+    with Consumer(SESSIONS.queue) as consumer:
+        consumer.claim(2)
+        said = words(viewer.get(PAGE))
+    host, pid, _ = consumer.name.split(":")
+    today = f"{datetime.now(UTC):%-d %b}"
+    row = rf"{consumer.name} {host} {pid} {today} \d\d:\d\d \d+ s ago 2 alive"
+    assert re.search(row, said)
+    assert "Consumers 2 messages in flight" in said
+    assert "Lapsed:" not in said
+
+
+def test_a_consumer_that_died_is_listed_as_lapsed_with_what_that_means(viewer, store):
+    push(1, 2)
+    with Consumer(SESSIONS.queue) as consumer:
+        consumer.claim(1)
+        end_lease(store, consumer)
+        said = words(viewer.get(PAGE))
+        assert re.search(rf"{consumer.name} .+ 1 lapsed", said)
+        assert "goes back on the queue as soon as another consumer runs." in said
+        with Consumer(SESSIONS.queue, lease_seconds=3600) as living:
+            said = words(viewer.get(PAGE))
+    assert "goes back on the queue as soon as another consumer looks, within seconds." in said
+    assert said.index(living.name) < said.index(consumer.name)
+
+
+def test_a_consumer_that_says_nothing_of_itself_is_listed_all_the_same(viewer, store):
+    store.zadd(KEYS.leases, {"<b>": 2**45})
+    store.lpush(KEYS.claimed("<b>"), b"1")
+    answer = viewer.get(PAGE)
+    assert "&lt;b&gt;" in answer.text
+    assert "not said not said not said not said 1 alive" in words(answer)
+
+
+def test_without_consumers_the_page_says_which_ones_it_would_see(viewer, store):
+    said = words(viewer.get(PAGE))
+    assert "None that the portal knows. Those that take with a bare RPOP are not seen." in said
+    assert "Dead letters" not in said
+
+
+def test_dead_letters_are_counted_and_linked(viewer, store):
+    bury(b"1", b"2")
+    answer = viewer.get(PAGE)
+    assert "Dead letters: 2" in words(answer)
+    assert 'href="/admin/queues/sessions/dead/"' in answer.text
 
 
 # --- What a message holds ----------------------------------------------------------------------

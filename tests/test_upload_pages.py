@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from django.test import Client
 from django.urls import reverse
 from redis import Redis
 
+from ingestion import queues
 from ingestion.models import Activity, Upload
+from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
 from ingestion.uploads import tasks
 from tests.staff import member, signed_in
@@ -226,6 +229,25 @@ def test_the_moving_numbers_are_given_to_the_page(uploader: Client, store: Redis
         "2,000",
         True,
     ]
+
+
+def test_an_upload_that_waits_says_what_for_and_that_it_goes_on_by_itself(
+    uploader: Client, store: Redis
+) -> None:
+    one = upload(uploader, as_csv(session(1)))
+    uploader.post(at("upload-queue", one))
+    pause = Pause(reason="Consumer update", by="otto", since=datetime.now(UTC))
+    queues.pause_queue(SESSIONS.queue, pause)
+    work(one)
+    said = words(uploader.get(at("upload", one)))
+    why = "the queue sessions is paused by otto (“Consumer update”)"
+    assert f"0 of 1 rows queued Waiting: {why}. It goes on by itself." in said
+    queues.resume_queue(SESSIONS.queue)
+    # The worker has not looked again; so long its own words are shown.
+    waiting = uploader.get(at("upload-progress", one)).json()["waiting"]
+    assert waiting == "Waiting: the queue is paused: Consumer update. It goes on by itself."
+    work(one)
+    assert uploader.get(at("upload-progress", one)).json()["waiting"] == ""
 
 
 def test_a_receipt_is_shown_while_the_store_is_away(uploader: Client, no_store: None) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ingestion.consumer import ConsumerSummary
 from ingestion.portal import verdicts
 from ingestion.portal.sparklines import sparkline
 from ingestion.portal.verdicts import Flow, Verdict
@@ -55,6 +56,38 @@ def moved(accepted, taken):
 )
 def test_a_queue_gets_the_verdict_that_its_numbers_call_for(queue, flow, verdict, says):
     judgement = verdicts.judge(queue, flow)
+    assert judgement.verdict == verdict
+    assert says in judgement.meaning
+
+
+def consumer(in_flight, alive=True, name="host:7:ab"):
+    return ConsumerSummary(name=name, in_flight=in_flight, alive=alive)
+
+
+@pytest.mark.parametrize(
+    ("queue", "consumers", "verdict", "says"),
+    [
+        (summary(9, 7200), [consumer(0)], "stopped", "consumer host:7:ab is alive and takes none."),
+        (summary(9, 7200), [consumer(1)], "stopped", "alive and holds 1 message: see what it does"),
+        (
+            summary(9, 7200),
+            [consumer(1), consumer(1200), consumer(5, alive=False)],
+            "stopped",
+            "2 consumers are alive and hold 1,201 messages: see what they do.",
+        ),
+        (summary(9, 7200), [consumer(0), consumer(0)], "stopped", "are alive and take none."),
+        (summary(9, 7200), [consumer(5, alive=False)], "stopped", "is alive any more: start one"),
+        (summary(), [consumer(0)], "flowing", "all that came in was read."),
+        (summary(), [consumer(0, alive=False)], "flowing", "all that came in was read."),
+        (summary(), [consumer(3)], "flowing", "or is in the hands of a consumer"),
+        (summary(), [consumer(3, alive=False), consumer(0)], "flowing", "in the hands"),
+        (summary(), [consumer(1, alive=False)], "stopped", "gone hold 1 message. Start a consumer"),
+        (summary(9, 60), [consumer(3, alive=False)], "flowing", "longer than 1 minute"),
+        (summary(pause=PAUSE), [consumer(1, alive=False)], "paused", "otto"),
+    ],
+)
+def test_who_takes_from_the_queue_counts_too(queue, consumers, verdict, says):
+    judgement = verdicts.judge(queue, moved(9, None), consumers)
     assert judgement.verdict == verdict
     assert says in judgement.meaning
 

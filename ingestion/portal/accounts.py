@@ -79,6 +79,15 @@ class UserAdmin(StockUserAdmin):  # type: ignore[type-arg]  # generic for mypy a
         """The right, and for one account: all that it holds."""
         return super().has_delete_permission(request, obj) and _holds_all_of(request, obj)
 
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
+        """The accounts alone: that they belong to groups is a part of them."""
+        accounts, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        for through in (User.groups.through, User.user_permissions.through):
+            counts.pop(str(through._meta.verbose_name_plural), None)
+        return [one for one in accounts if isinstance(one, str)], counts, lacking, protected
+
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:

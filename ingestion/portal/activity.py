@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import URLPattern, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.timezone import now
 
 from ingestion.formulas import disarmed
@@ -20,6 +20,9 @@ from ingestion.models import Activity, Upload
 from ingestion.records import RecordType
 
 _COLUMNS = ("at", "who", "what", "record type", "upload", "reason", "facts")
+# Of longer ids so much is shown; all of it stands in the export.
+_LONGEST_WORD = 20
+_SHOWN_CHARACTERS = 8
 
 
 def record(
@@ -94,8 +97,12 @@ class ActivityAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy a
 
     @display(description="details")
     def details(self, entry: Activity) -> str:
-        """The facts, one after the other."""
-        return ", ".join(f"{name} {value}" for name, value in entry.facts.items())
+        """The facts, one after the other; of a long id its beginning."""
+        return format_html_join(
+            ", ",
+            "{} {}",
+            ((name.replace("_", " "), _shown(str(value))) for name, value in entry.facts.items()),
+        )
 
     @action(description="Export as CSV")
     def export(self, request: HttpRequest, queryset: QuerySet[Activity]) -> StreamingHttpResponse:
@@ -127,6 +134,12 @@ class ActivityAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy a
     def has_delete_permission(self, request: HttpRequest, obj: Activity | None = None) -> bool:
         """Never."""
         return False
+
+
+def _shown(value: str) -> str:
+    if " " in value or len(value) <= _LONGEST_WORD:
+        return value
+    return format_html('<span title="{}">{}…</span>', value, value[:_SHOWN_CHARACTERS])
 
 
 class _Line:

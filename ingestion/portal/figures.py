@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ingestion import queues
+from ingestion import consumer, queues
+from ingestion.consumer import ConsumerSummary, Consumption
 from ingestion.outcomes import Code, StoreError
 from ingestion.portal import last_known, verdicts
 from ingestion.portal.sparklines import Sparkline, sparkline
@@ -47,14 +48,29 @@ class Chart:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Reader:
+    """A consumer, and how long ago its last heartbeat was; None where it does not tell."""
+
+    consumer: ConsumerSummary
+    silent_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """One queue at one moment; `summary` is None where nothing was ever known of it."""
+    """One queue at one moment; the summary is None where nothing was ever known of it.
+
+    `readers` are the consumers that hold or held a lease, the living first; `dead` is how many
+    dead letters there are.
+    """
 
     kind: RecordType
     judgement: Judgement
     summary: QueueSummary | None = None
     flow: Flow | None = None
     hour: Chart | None = None
+    readers: tuple[Reader, ...] = ()
+    in_flight: int = 0
+    dead: int = 0
 
     @property
     def promised_seconds(self) -> int:
@@ -77,30 +93,48 @@ class Figures:
         """By how much the oldest message has waited too long."""
         return max(0.0, (self.age_seconds or 0) - PROMISE_SECONDS)
 
+    @property
+    def alive(self) -> int:
+        """How many consumers are alive."""
+        return sum(one.consumer.alive for one in self.readers)
+
+    @property
+    def lapsed(self) -> int:
+        """How many consumers are taken for dead, their lease having run out."""
+        return len(self.readers) - self.alive
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
     """The overview as it is now, or as it was at `as_of` because the store is away for `reason`."""
 
     overview: Overview | None
+    consumption: Sequence[Consumption] = ()
     as_of: datetime | None = None
     reason: str = ""
 
 
 def read() -> Reading:
-    """All queues now, from one round trip, or the last that was known of them."""
+    """All queues now, from two round trips, or the last that was known of them."""
+    names = [kind.queue for kind in RECORD_TYPES.values()]
     try:
-        found = queues.overview([kind.queue for kind in RECORD_TYPES.values()], hours=1)
+        found = queues.overview(names, hours=1)
+        consumption = consumer.consumption(names)
     except StoreError as fault:
         return away(fault)
-    last_known.remember(found)
-    return Reading(overview=found)
+    last_known.remember(found, consumption)
+    return Reading(overview=found, consumption=consumption)
 
 
 def away(fault: StoreError) -> Reading:
     """The last that was known of the queues."""
-    overview, as_of = last_known.last_known() or (None, None)
-    return Reading(overview=overview, as_of=as_of, reason=why_away(fault.code))
+    reason = why_away(fault.code)
+    known = last_known.last_known()
+    if known is None:
+        return Reading(overview=None, reason=reason)
+    return Reading(
+        overview=known.overview, consumption=known.consumption, as_of=known.at, reason=reason
+    )
 
 
 def why_away(code: str) -> str:
@@ -116,8 +150,16 @@ def of_queues(reading: Reading) -> list[Figures]:
     """The figures of every record type's queue."""
     known = {}
     if reading.overview:
-        pairs = zip(reading.overview.summaries, reading.overview.histories, strict=True)
-        known = {summary.queue: (summary, history.minutes) for summary, history in pairs}
+        rows = zip(
+            reading.overview.summaries,
+            reading.overview.histories,
+            reading.consumption,
+            strict=True,
+        )
+        known = {
+            summary.queue: (summary, history.minutes, consumption)
+            for summary, history, consumption in rows
+        }
     return [
         of_queue(kind, *known[kind.queue], as_of=reading.as_of)
         if kind.queue in known
@@ -130,18 +172,31 @@ def of_queue(
     kind: RecordType,
     summary: QueueSummary,
     minutes: Sequence[Minute],
+    consumption: Consumption,
     *,
     as_of: datetime | None = None,
 ) -> Figures:
     """The figures of one queue; of old numbers, known at `as_of`, no verdict is made."""
-    flow = verdicts.flow(minutes, now=as_of or datetime.now(UTC))
+    now = as_of or datetime.now(UTC)
+    flow = verdicts.flow(minutes, now=now)
+    consumers = sorted(consumption.consumers, key=lambda one: (not one.alive, one.name))
     return Figures(
         kind=kind,
-        judgement=verdicts.UNREACHABLE if as_of else verdicts.judge(summary, flow),
+        judgement=verdicts.UNREACHABLE if as_of else verdicts.judge(summary, flow, consumers),
         summary=summary,
         flow=flow,
         hour=chart(minutes[-_SHOWN_MINUTES:]),
+        readers=tuple(Reader(consumer=one, silent_seconds=_silence(one, now)) for one in consumers),
+        in_flight=consumption.in_flight,
+        dead=consumption.dead,
     )
+
+
+def _silence(one: ConsumerSummary, now: datetime) -> float | None:
+    if one.last_heartbeat_at is None:
+        return None
+    # The heartbeat is timed by the store's clock.
+    return max(0.0, (now - one.last_heartbeat_at).total_seconds())
 
 
 def chart_of_day(minutes: Sequence[Minute]) -> Chart:

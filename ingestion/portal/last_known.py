@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import msgspec
 import structlog
 from django.conf import settings
 
+from ingestion.consumer import Consumption
 from ingestion.queues import Overview
 
 logger = structlog.get_logger(__name__)
@@ -20,12 +22,15 @@ logger = structlog.get_logger(__name__)
 _KEPT_FOR_SECONDS = 5
 
 
-class _Kept(msgspec.Struct):
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read of the queues, and of who takes from them, at one moment."""
+
     at: datetime
     overview: Overview
+    consumption: tuple[Consumption, ...]
 
 
-def remember(overview: Overview) -> None:
+def remember(overview: Overview, consumption: Sequence[Consumption]) -> None:
     """Keep a copy of what was read just now.
 
     In a file of the data folder: it outlives this process and serves the others on this machine,
@@ -39,19 +44,19 @@ def remember(overview: Overview) -> None:
             return
         # Whoever reads meanwhile finds the old copy or the new one, never a part.
         part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        part.write_bytes(msgspec.json.encode(_Kept(at=datetime.now(UTC), overview=overview)))
+        known = Known(at=datetime.now(UTC), overview=overview, consumption=tuple(consumption))
+        part.write_bytes(msgspec.json.encode(known))
         part.replace(path)
     except OSError as fault:
         logger.warning("overview_not_kept", fault=type(fault).__name__)
 
 
-def last_known() -> tuple[Overview, datetime] | None:
-    """The last overview and when it was read; None where there never was one."""
+def last_known() -> Known | None:
+    """What was read last; None where nothing ever was."""
     try:
-        kept = msgspec.json.decode(_path().read_bytes(), type=_Kept)
+        return msgspec.json.decode(_path().read_bytes(), type=Known)
     except (OSError, msgspec.DecodeError):  # never written, or by another version
         return None
-    return kept.overview, kept.at
 
 
 def _path() -> Path:

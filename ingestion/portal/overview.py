@@ -18,6 +18,7 @@ _UPLOADS_SHOWN = 5
 _CAUSES_SHOWN = 4
 
 _DURABILITY = {
+    Durability.REPLICATED: "On the disks of the store and a replica before it is acknowledged",
     Durability.FSYNC: "Every record is on the disk before it is acknowledged",
     Durability.EVERY_SECOND: "On the disk every second: a power cut may lose the last one",
     Durability.MEMORY: "In memory: a power cut may lose what was acknowledged",
@@ -37,7 +38,7 @@ class Refused:
 
 @portal_view("view_portal")
 def overview(request: HttpRequest) -> HttpResponse:
-    """GET /admin/. One round trip to the store, whatever lies on the queues."""
+    """GET /admin/. Two round trips to the store, whatever lies on the queues."""
     reading = figures.read()
     store = reading.overview.store if reading.overview else None
     rows = figures.of_queues(reading)

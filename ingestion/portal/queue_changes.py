@@ -36,7 +36,7 @@ def pause(request: HttpRequest, kind: RecordType) -> HttpResponse:
     """Ask why and how long, then let nothing more onto the queue."""
     form = PauseForm(request.POST if request.method == "POST" else None)
     if not form.is_valid():
-        return _ask(request, kind, form, "portal/queue_pause.html", f"Pause {kind.path}")
+        return ask(request, kind, form, "portal/queue_pause.html", f"Pause {kind.path}")
     reason, minutes = form.cleaned_data["reason"], form.cleaned_data["minutes"]
     now = datetime.now(UTC)
     until = now + timedelta(minutes=minutes) if minutes else None
@@ -66,7 +66,7 @@ def resume(request: HttpRequest, kind: RecordType) -> HttpResponse:
     """Ask why, then let messages onto the queue again."""
     form = ReasonForm(request.POST if request.method == "POST" else None)
     if not form.is_valid():
-        return _ask(request, kind, form, "portal/queue_resume.html", f"Resume {kind.path}")
+        return ask(request, kind, form, "portal/queue_resume.html", f"Resume {kind.path}")
     reason = form.cleaned_data["reason"]
 
     def note(**facts: object) -> None:
@@ -105,7 +105,7 @@ def discard(request: HttpRequest, kind: RecordType) -> HttpResponse:
     newest = request.POST.get("order") == "newest"
     form = DiscardForm(request.POST if "count" in request.POST else None, chosen=len(names))
     if not form.is_valid():
-        return _ask(
+        return ask(
             request,
             kind,
             form,
@@ -203,18 +203,21 @@ def _discard(
     return taken
 
 
-def _ask(
+def ask(
     request: HttpRequest,
     kind: RecordType,
     form: forms.Form,
     template: str,
     title: str,
+    *,
+    back: str = "admin:queue",
     **context: object,
 ) -> HttpResponse:
+    """The page that asks before a queue is changed; `back` is where calling it off leads."""
     return page(
         request,
         template,
         title=title,
-        context={"kind": kind, "form": form, **context},
+        context={"kind": kind, "form": form, "back": back, **context},
         status=HTTPStatus.UNPROCESSABLE_ENTITY if form.is_bound else HTTPStatus.OK,
     )

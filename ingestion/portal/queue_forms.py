@@ -38,6 +38,15 @@ class PauseForm(ReasonForm):
         self.fields["reason"].help_text = "Senders and all staff are told it; it is logged."
 
 
+class PutBackForm(ReasonForm):
+    """Why, if anybody likes to say."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["reason"].required = False
+        self.fields["reason"].label = "Reason (optional)"
+
+
 class DiscardForm(ReasonForm):
     """Why, and the count typed out: nobody discards by a slip of the hand."""
 

@@ -13,12 +13,12 @@ from django.contrib import messages as notices
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from ingestion import queues
+from ingestion import consumer, queues
 from ingestion.models import Activity
 from ingestion.outcomes import StoreError
 from ingestion.portal import activity, figures
 from ingestion.portal.pages import page, portal_view
-from ingestion.queues import COPIES_TTL_SECONDS, REACH, Detail, Message, Search, Window
+from ingestion.queues import COPIES_TTL_SECONDS, REACH, Message, Search, Window
 from ingestion.records import RecordType
 
 WINDOW = 50
@@ -56,13 +56,13 @@ class Discard:
 
 @portal_view("view_portal")
 def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
-    """GET /admin/queues/<type>/: one round trip to the store, whatever lies on the queue.
+    """GET /admin/queues/<type>/: two round trips to the store, whatever lies on the queue.
 
     `order` is `newest` or `oldest`, `page` counts from 1, `id` looks for a record instead.
     """
     wanted = request.GET.get("id", "").strip()
     newest_first = request.GET.get("order") == "newest"
-    number = _page_number(request)
+    number = page_number(request)
     listing = (
         Search(id_field=kind.id_field, record_id=wanted)
         if wanted
@@ -76,6 +76,7 @@ def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
             listing=listing,
             copies=[entry.facts["copies"] for entry in discards],
         )
+        (consumption,) = consumer.consumption([kind.queue])
     except StoreError as fault:
         return _away(request, kind, fault)
     return page(
@@ -84,10 +85,10 @@ def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
         title=kind.path.capitalize(),
         context={
             "kind": kind,
-            "figures": figures.of_queue(kind, detail.summary, detail.history.minutes),
+            "figures": figures.of_queue(kind, detail.summary, detail.history.minutes, consumption),
             "day": figures.chart_of_day(detail.history.minutes),
             "rejected_today": sum(minute.rejected for minute in detail.history.minutes),
-            "rows": list(_rows(kind, detail.messages)),
+            "rows": list(rows(kind, detail.messages)),
             "wanted": wanted,
             "newest_first": newest_first,
             "reach": REACH,
@@ -95,7 +96,7 @@ def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
                 Discard(entry=entry, copies=detail.copies[entry.facts["copies"]])
                 for entry in discards
             ],
-            **_pager(detail, number),
+            **pager(detail.summary.depth, len(detail.messages), number),
         },
     )
 
@@ -112,35 +113,40 @@ def show_message(request: HttpRequest, kind: RecordType) -> HttpResponse:
     if message is None:
         notices.warning(request, "This message is no longer here: a consumer has taken it.")
         return redirect("admin:queue", kind)
-    (row,) = _rows(kind, [message])
-    facts = {"message": message.id or name, "record": row.record_id}
+    (row,) = rows(kind, [message])
+    return page(
+        request, "portal/queue_message.html", title="Message", context=opened(request, kind, row)
+    )
+
+
+def failed(
+    request: HttpRequest, kind: RecordType, fault: StoreError, to: str = "admin:queue"
+) -> HttpResponse:
+    """Back to a page of the queue: a change, or a look, that the store did not answer to."""
+    notices.error(
+        request,
+        f"{figures.why_away(fault.code)} Not done, as far as the portal knows: see what the queue "
+        "says before you try again.",
+    )
+    return redirect(to, kind)
+
+
+def opened(request: HttpRequest, kind: RecordType, row: Row) -> dict[str, Any]:
+    """What the page of a message shows that is no longer hidden; who looks is noted."""
+    message = row.message
+    facts = {"message": message.id or message.name, "record": row.record_id}
     activity.record(
         request,
         Activity.Action.PAYLOAD_SHOWN,
         record_type=kind,
         facts={key: value for key, value in facts.items() if value},
     )
-    return page(
-        request,
-        "portal/queue_message.html",
-        title="Message",
-        context={
-            "kind": kind,
-            "row": row,
-            "payload": payload_text(message.raw),
-            "cut": message.size_bytes > _SHOWN_BYTES,
-        },
-    )
-
-
-def failed(request: HttpRequest, kind: RecordType, fault: StoreError) -> HttpResponse:
-    """Back to the queue's page: a change, or a look, that the store did not answer to."""
-    notices.error(
-        request,
-        f"{figures.why_away(fault.code)} Not done, as far as the portal knows: see what the queue "
-        "says before you try again.",
-    )
-    return redirect("admin:queue", kind)
+    return {
+        "kind": kind,
+        "row": row,
+        "payload": payload_text(message.raw),
+        "cut": message.size_bytes > _SHOWN_BYTES,
+    }
 
 
 def payload_text(raw: bytes) -> str:
@@ -163,7 +169,8 @@ def _away(request: HttpRequest, kind: RecordType, fault: StoreError) -> HttpResp
     )
 
 
-def _rows(kind: RecordType, listed: Sequence[Message]) -> Iterator[Row]:
+def rows(kind: RecordType, listed: Sequence[Message]) -> Iterator[Row]:
+    """The messages as lists show them."""
     now = datetime.now(UTC)
     for message in listed:
         by_file = _OF_UPLOAD.fullmatch(message.source or "")
@@ -183,24 +190,26 @@ def _discards(kind: RecordType) -> list[Activity]:
     kept = Activity.objects.filter(
         action=Activity.Action.DISCARDED,
         record_type=kind.path,
+        facts__has_key="copies",  # of dead letters that are discarded there are none
         at__gte=datetime.now(UTC) - timedelta(seconds=COPIES_TTL_SECONDS),
     )
     return list(kept[:_DISCARDS_SHOWN])
 
 
-def _page_number(request: HttpRequest) -> int:
+def page_number(request: HttpRequest) -> int:
+    """Which page of a list is asked for, from 1; never one that is out of reach."""
     asked = request.GET.get("page", "")
     number = int(asked) if re.fullmatch(r"[0-9]{1,9}", asked) else 1
     return min(max(number, 1), REACH // WINDOW)
 
 
-def _pager(detail: Detail, number: int) -> Mapping[str, Any]:
-    within = min(detail.summary.depth, REACH)
+def pager(total: int, listed: int, number: int) -> Mapping[str, Any]:
+    """What the foot of page `number` of a list says; `listed` of `total` stand on it."""
     first = (number - 1) * WINDOW
     return {
         "first": first + 1,
-        "last": first + len(detail.messages),
-        "beyond_reach": detail.summary.depth > REACH,
+        "last": first + listed,
+        "beyond_reach": total > REACH,
         "previous": number - 1 if number > 1 else None,
-        "next": number + 1 if first + WINDOW < within else None,
+        "next": number + 1 if first + WINDOW < min(total, REACH) else None,
     }

@@ -37,13 +37,7 @@ def queue(request: HttpRequest, number: int) -> HttpResponse:
         actions.confirm(upload)
     except NotNowError:
         return not_now(request, number)
-    activity.record(
-        request,
-        Activity.Action.QUEUED,
-        record_type=upload.kind,
-        upload=upload,
-        facts={"rows": upload.rows_ready},
-    )
+    _note(request, Activity.Action.QUEUED, upload, upload.rows_ready)
     return redirect("admin:upload", number)
 
 
@@ -55,13 +49,7 @@ def cancel(request: HttpRequest, number: int) -> HttpResponse:
         actions.cancel(upload)
     except NotNowError:
         return not_now(request, number)
-    activity.record(
-        request,
-        Activity.Action.CANCELLED,
-        record_type=upload.kind,
-        upload=upload,
-        facts={"rows": upload.rows_queued},
-    )
+    _note(request, Activity.Action.CANCELLED, upload, upload.rows_queued)
     words = "Cancelled: nothing of this file was queued."
     if upload.rows_queued:
         words = (
@@ -93,14 +81,8 @@ def recall(request: HttpRequest, number: int) -> HttpResponse:
     except StoreError as fault:
         messages.error(request, f"Nothing is known to be recalled: {ANSWERS[fault.code].sentence}")
         return redirect("admin:upload", number)
-    activity.record(
-        request,
-        Activity.Action.RECALLED,
-        record_type=upload.kind,
-        upload=upload,
-        reason=request.POST.get("reason", "")[:500],
-        facts={"rows": count},
-    )
+    reason = request.POST.get("reason", "")[:500]
+    _note(request, Activity.Action.RECALLED, upload, count, reason=reason)
     if count:
         messages.success(request, f"{intcomma(count)} rows are off the queue.")
     else:
@@ -125,13 +107,7 @@ def fix(request: HttpRequest, number: int) -> HttpResponse:
             return not_now(request, number)
         count = len(changed) - len(refused)
         if count:
-            activity.record(
-                request,
-                Activity.Action.FIXED,
-                record_type=upload.kind,
-                upload=upload,
-                facts={"rows": count},
-            )
+            _note(request, Activity.Action.FIXED, upload, count)
         if not refused:
             words = f"{count} rows fixed." if count != 1 else "1 row fixed."
             messages.success(request, words if count else "Nothing was changed.")
@@ -146,6 +122,19 @@ def fix(request: HttpRequest, number: int) -> HttpResponse:
         crumbs=[(f"Upload {number}", reverse("admin:upload", args=[number]))],
         context={"upload": upload, "rows": rows, "more": upload.rows_invalid - len(rows)},
         status=HTTPStatus.UNPROCESSABLE_ENTITY if request.method == "POST" else HTTPStatus.OK,
+    )
+
+
+def _note(
+    request: HttpRequest, what: Activity.Action, upload: Upload, rows: int, *, reason: str = ""
+) -> None:
+    activity.record(
+        request,
+        what,
+        record_type=upload.kind,
+        upload=upload,
+        reason=reason,
+        facts={"rows": rows},
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils.timezone import now
 
+from ingestion import queues
 from ingestion.models import Activity, Upload
 from ingestion.outcomes import StoreError
 from ingestion.templatetags.portal import duration
@@ -54,7 +55,7 @@ def progress(upload: Upload) -> Progress:
     share = min(1.0, done / total) if total else 0.0
     rows = f"{intcomma(upload.progress_rows)}"
     words = f"{rows} of {intcomma(upload.rows_ready)} rows queued" if queueing else f"{rows} rows"
-    if upload.step_at is None and upload.state in Upload.RUNNING:
+    if upload.step_at is None and upload.state in Upload.RUNNING and not upload.waiting:
         words = "Waiting for its turn"
     waiting_rows = None
     if upload.confirmed_at is not None:
@@ -71,11 +72,25 @@ def progress(upload: Upload) -> Progress:
         percent=int(share * 100),
         done=words,
         left=_left(upload, share),
-        waiting=upload.waiting if upload.state in Upload.RUNNING else "",
+        waiting=_waiting(upload) if upload.state in Upload.RUNNING else "",
         queued=upload.rows_queued,
         read=read,
         waiting_rows=waiting_rows,
     )
+
+
+def _waiting(upload: Upload) -> str:
+    """What the upload waits for, and that nobody has to do anything; empty where for nothing."""
+    if not upload.waiting:
+        return ""
+    try:
+        pause = queues.summaries([upload.kind.queue])[0].pause if upload.kind else None
+    except StoreError:
+        pause = None
+    why = upload.waiting[0].lower() + upload.waiting[1:].rstrip(".")
+    if upload.kind and pause:
+        why = f"the queue {upload.kind.path} is paused by {pause.by} (“{pause.reason}”)"
+    return f"Waiting: {why}. It goes on by itself."
 
 
 def _left(upload: Upload, share: float) -> str:

@@ -7,6 +7,7 @@ from django.urls import URLPattern, URLResolver, path, register_converter
 
 from ingestion.models import Activity, Upload
 from ingestion.portal import (
+    dead_letters,
     enter,
     guide,
     keys,
@@ -34,6 +35,15 @@ queues = [
     path("queues/<record_type:kind>/resume/", queue_changes.resume, name="queue-resume"),
     path("queues/<record_type:kind>/discard/", queue_changes.discard, name="queue-discard"),
     path("queues/<record_type:kind>/put-back/", queue_changes.put_back, name="queue-put-back"),
+    path("queues/<record_type:kind>/dead/", dead_letters.dead_letters, name="dead-letters"),
+    path("queues/<record_type:kind>/dead/message/", dead_letters.show, name="dead-letter"),
+    path("queues/<record_type:kind>/dead/put-back/", dead_letters.put_back, name="dead-put-back"),
+    path(
+        "queues/<record_type:kind>/dead/put-all-back/",
+        dead_letters.put_all_back,
+        name="dead-put-all-back",
+    ),
+    path("queues/<record_type:kind>/dead/discard/", dead_letters.discard, name="dead-discard"),
 ]
 
 site.register(Upload, UploadAdmin)

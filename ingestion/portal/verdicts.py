@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from ingestion.consumer import ConsumerSummary
 from ingestion.queues import Minute, QueueSummary
 from ingestion.stats import age_in_words
 
@@ -92,8 +93,14 @@ def flow(minutes: Sequence[Minute], *, now: datetime) -> Flow:
     )
 
 
-def judge(summary: QueueSummary, moved: Flow) -> Judgement:
-    """The verdict on a queue from its numbers and what went in and out of it."""
+def judge(
+    summary: QueueSummary, moved: Flow, consumers: Sequence[ConsumerSummary] = ()
+) -> Judgement:
+    """The verdict on a queue from its numbers, what went in and out of it, and who takes from it.
+
+    A consumer that is alive is none that reads: where messages wait and none leaves, its work
+    hangs. Those that take with a bare `RPOP` are not among `consumers`.
+    """
     if summary.broken:
         return Judgement(
             verdict=Verdict.UNREACHABLE,
@@ -107,9 +114,7 @@ def judge(summary: QueueSummary, moved: Flow) -> Judgement:
             "wait.",
         )
     if not summary.depth:
-        return Judgement(
-            verdict=Verdict.FLOWING, meaning="Nothing waits: all that came in was read."
-        )
+        return _judge_empty(consumers)
     age = summary.oldest_age_seconds
     if age is not None and age < _SHORT_SECONDS:
         return Judgement(
@@ -119,8 +124,8 @@ def judge(summary: QueueSummary, moved: Flow) -> Judgement:
         waits = "" if age is None else f" The oldest has waited {age_in_words(age)}."
         return Judgement(
             verdict=Verdict.STOPPED,
-            meaning=f"No message left the queue in the last {JUDGED_MINUTES} minutes.{waits} Is "
-            "the consumer running?",
+            meaning=f"No message left the queue in the last {JUDGED_MINUTES} minutes.{waits} "
+            f"{_where_to_look(consumers)}",
         )
     if moved.taken < moved.accepted:
         return Judgement(
@@ -137,3 +142,40 @@ def judge(summary: QueueSummary, moved: Flow) -> Judgement:
             f"{age_in_words(max(1, round(left)) * 60)}."
         )
     return Judgement(verdict=Verdict.FLOWING, meaning=meaning)
+
+
+def _judge_empty(consumers: Sequence[ConsumerSummary]) -> Judgement:
+    held = sum(one.in_flight for one in consumers)
+    if not held:
+        return Judgement(
+            verdict=Verdict.FLOWING, meaning="Nothing waits: all that came in was read."
+        )
+    if any(one.alive for one in consumers):
+        return Judgement(
+            verdict=Verdict.FLOWING,
+            meaning="Nothing waits: all that came in was read, or is in the hands of a consumer.",
+        )
+    return Judgement(
+        verdict=Verdict.STOPPED,
+        meaning=f"Consumers that are gone hold {_messages(held)}. Start a consumer: then what they "
+        "hold is read again.",
+    )
+
+
+def _where_to_look(consumers: Sequence[ConsumerSummary]) -> str:
+    """What to see to where messages wait and none leaves."""
+    alive = [one for one in consumers if one.alive]
+    held = sum(one.in_flight for one in alive)
+    if len(alive) == 1:
+        holds = f"holds {_messages(held)}: see what it does" if held else "takes none"
+        return f"The consumer {alive[0].name} is alive and {holds}."
+    if alive:
+        hold = f"hold {_messages(held)}: see what they do" if held else "take none"
+        return f"{len(alive):,} consumers are alive and {hold}."
+    if consumers:
+        return "No consumer that the portal knows is alive any more: start one."
+    return "Is the consumer running?"
+
+
+def _messages(count: int) -> str:
+    return f"{count:,} message{'' if count == 1 else 's'}"

@@ -35,9 +35,14 @@ def press(name: str) -> Callable[[Page], None]:
     return lambda tab: tab.get_by_role("button", name=re.compile(f"^{name}")).first.click()
 
 
-def _discard(tab: Page) -> None:
-    tab.get_by_role("checkbox", name=re.compile("^Choose (?!all)")).first.check()
-    press("Discard the chosen")(tab)
+def _choose_and(button: str) -> Callable[[Page], None]:
+    """Choose the first message and press a button for it."""
+
+    def act(tab: Page) -> None:
+        tab.get_by_role("checkbox", name=re.compile("^Choose (?!all)")).first.check()
+        press(button)(tab)
+
+    return act
 
 
 def _sign_in_wrongly(tab: Page) -> None:
@@ -94,7 +99,52 @@ PLACES = (
         name="discard",
         person="otto",
         path="/admin/queues/sessions/",
-        act=_discard,
+        act=_choose_and("Discard the chosen"),
+    ),
+    Place(
+        page="dead-letters",
+        name="dead-letters",
+        person="otto",
+        path="/admin/queues/sessions/dead/",
+    ),
+    Place(
+        page="dead-letters",
+        name="dead-letters-viewer",
+        person="vera",
+        path="/admin/queues/sessions/dead/?order=newest",
+    ),
+    Place(
+        page="dead-letters",
+        name="dead-letters-none",
+        person="otto",
+        path="/admin/queues/tutors/dead/",
+    ),
+    Place(
+        page="dead-letter",
+        name="dead-letter",
+        person="otto",
+        path="/admin/queues/sessions/dead/",
+        act=press("Show why"),
+    ),
+    Place(
+        page="dead-put-back",
+        name="dead-put-back",
+        person="otto",
+        path="/admin/queues/sessions/dead/",
+        act=_choose_and("Put the chosen back"),
+    ),
+    Place(
+        page="dead-put-all-back",
+        name="dead-put-all-back",
+        person="otto",
+        path="/admin/queues/sessions/dead/put-all-back/",
+    ),
+    Place(
+        page="dead-discard",
+        name="dead-discard",
+        person="otto",
+        path="/admin/queues/sessions/dead/",
+        act=_choose_and("Discard the chosen"),
     ),
     Place(page="upload-new", name="upload-new", person="uma", path="/admin/upload/"),
     Place(

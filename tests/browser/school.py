@@ -8,6 +8,7 @@ wait a day for a chart.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -139,6 +140,7 @@ def _main() -> None:
     _take("tutors", 11)
     for path, minutes in (("tutors", 4), ("sessions", 19), ("feedback", 43)):
         _age(RECORD_TYPES[path].queue, minutes * 60)
+    _consume("sessions")
     chosen = _names("sessions", 3)
     discard = {"message": chosen, "count": "3", "reason": "Sent twice by the scheduler"}
     otto.post("/admin/queues/sessions/discard/", discard)
@@ -228,6 +230,36 @@ def _take(path: str, count: int) -> None:
     get_redis_connection().rpop(RECORD_TYPES[path].queue, count)
 
 
+def _consume(path: str) -> None:
+    """Let consumers fail at some messages, die over others, and hold a few for the whole day."""
+    from django_redis import get_redis_connection
+
+    from ingestion.consumer import MAX_ATTEMPTS, Consumer
+    from ingestion.queues.keys import Keys
+    from ingestion.records import RECORD_TYPES
+
+    queue = RECORD_TYPES[path].queue
+    store, keys = get_redis_connection(), Keys(queue)
+    # Their leases outlast this process and every test.
+    busy, idle, gone = (Consumer(queue, lease_seconds=24 * 3600).__enter__() for _ in range(3))
+    for reason in _REASONS:
+        for _ in range(MAX_ATTEMPTS):
+            busy.claim()
+            busy.give_back(reason=reason)
+    # They did not all die this very moment.
+    for place, message in enumerate(store.lrange(keys.dead, 0, -1)):
+        name = hashlib.sha1(message, usedforsecurity=False).hexdigest()
+        why = json.loads(store.hget(keys.reasons, name))
+        why["died_at_ms"] -= 1000 * (40 + 97 * place)
+        store.hset(keys.reasons, name, json.dumps(why))
+    busy.claim(12)
+    idle.claim(1)
+    gone.claim(4)
+    said = json.loads(store.hget(keys.consumers, gone.name)) | {"lease_seconds": 25}
+    store.hset(keys.consumers, gone.name, json.dumps(said))
+    store.zadd(keys.leases, {gone.name: (time.time() - 94) * 1000})
+
+
 def _names(path: str, count: int) -> list[str]:
     """How a page names the oldest messages."""
     from ingestion import queues
@@ -251,6 +283,17 @@ def _age(queue: str, seconds: float) -> None:
         message["queued_at"] = f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
         changes.lset(queue, place, json.dumps(message, separators=(",", ":")))
     changes.execute()
+
+
+_REASONS = (
+    "ValueError: could not convert string to float: 'n/a'",
+    "KeyError: 'student_00017'",
+    'IntegrityError: insert or update on table "session" violates foreign key constraint '
+    '"session_tutor_id_fkey"\nDETAIL:  Key (tutor_id)=(tutor_00021) is not present in table '
+    '"tutor".',
+    "KeyError: 'student_00042'",
+    *5 * ("TimeoutError: the planning database did not answer within 30 s",),
+)
 
 
 def _draining(ago: int) -> float:

@@ -17,9 +17,11 @@ LARGEST_BYTES = 150_000
 # The names of places, and the height down to which each is shown.
 PICTURES = {
     "overview": 800,
-    "queue": 900,
+    "queue": 925,
     "queue-paused": 560,
     "discard": 420,
+    "dead-letters": 560,
+    "keys": 400,
     "upload-new": 940,
     "check": 880,
     "review": 900,

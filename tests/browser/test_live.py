@@ -9,9 +9,11 @@ from playwright.sync_api import Page, expect
 from redis import Redis
 
 from ingestion import embedded
+from ingestion.queues.keys import Keys
 from ingestion.records import RECORD_TYPES
 
 SESSIONS = RECORD_TYPES["sessions"]
+KEYS = Keys(SESSIONS.queue)
 HIDDEN = """hidden => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -74,6 +76,42 @@ def test_a_link_in_the_renewed_part_keeps_the_focus(page, store):
     page.clock.run_for(5_000)
     expect(shown(page)).to_have_text(wanted)
     expect(link).to_be_focused()
+
+
+def test_consumers_and_dead_letters_are_renewed_and_their_link_keeps_the_focus(page, store):
+    link = page.get_by_role("link", name="dead letters")
+    link.focus()
+    page.evaluate("window.scrollTo(0, 120)")
+    letter = store.lindex(KEYS.dead, 0)
+    dead = store.lpush(KEYS.dead, letter)
+    store.zadd(KEYS.leases, {"newcomer": 2**45})
+    store.lpush(KEYS.claimed("newcomer"), letter)
+    consumers = page.locator(".readers").first
+    expect(consumers).to_contain_text("2 consumers, 17 in flight")
+    page.clock.run_for(5_000)
+    expect(link).to_have_text(f"{dead} dead letters")
+    expect(consumers).to_contain_text("3 consumers, 18 in flight")
+    expect(link).to_be_focused()
+    assert page.evaluate("scrollY") == 120
+    # So long as it has the focus it stays, even where the rest of its row goes.
+    store.zrem(KEYS.leases, "newcomer")
+    store.delete(KEYS.claimed("newcomer"))
+    store.lrem(KEYS.dead, 1, letter)
+    page.clock.run_for(5_000)
+    expect(link).to_have_text(f"{dead - 1} dead letters")
+    expect(link).to_be_focused()
+
+
+def test_the_first_dead_letter_shows_up_by_itself(page, store):
+    key = Keys(RECORD_TYPES["tutors"].queue).dead
+    row = page.locator(".meaning").first
+    expect(row).not_to_contain_text("dead letter")
+    store.lpush(key, b"{}")
+    page.clock.run_for(5_000)
+    expect(row).to_contain_text("1 dead letter")
+    store.delete(key)
+    page.clock.run_for(5_000)
+    expect(row).not_to_contain_text("dead letter")
 
 
 def test_a_hidden_tab_asks_for_nothing_and_is_up_to_date_once_it_is_seen(page, store):

@@ -18,6 +18,7 @@ NEEDS_STORE = (
     "/admin/",
     "/admin/queues/tutors/",
     "/admin/queues/feedback/",
+    "/admin/queues/sessions/dead/",
     "/admin/rejections/",
     "/admin/uploads/1/",
 )

@@ -26,6 +26,18 @@ CUT_OFF = """() => [...document.querySelectorAll("main :is(a, button, input, lab
     })
     .map((one) => one.outerHTML)"""
 
+# Messages of a list in which one cell is printed over another: on a phone a grid places them.
+PRINTED_OVER = """() => [...document.querySelectorAll(".messages tr")].filter((row) => {
+    const boxes = [...row.cells].filter((one) => one.checkVisibility()).map((one) => {
+        const range = document.createRange();
+        range.selectNodeContents(one);
+        return range.getBoundingClientRect();
+    });
+    const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1
+        && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+    return boxes.some((one, at) => boxes.slice(at + 1).some((other) => meet(one, other)));
+}).map((row) => row.innerText)"""
+
 # Answers that are no pages: files, numbers for scripts, changes that end in a redirect, and what is
 # refused to everybody.
 NOT_PAGES = {
@@ -86,8 +98,20 @@ def test_a_page_is_fit_for_everybody(tab, school, place):
     page.set_viewport_size({"width": NARROW, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
     assert page.evaluate(CUT_OFF) == []
+    assert page.evaluate(PRINTED_OVER) == []
     # So both schemes and both widths are judged: one changes no layout, the other no colour.
     assert faults + violations(page) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/admin/ingestion/activity/", "/admin/uploads/", "/admin/auth/user/"]
+)
+def test_a_list_fits_beside_its_filters(tab, path):
+    page = tab("ada", viewport={"width": WIDE, "height": 800})
+    page.goto(path)
+    right = "element => element.getBoundingClientRect().right"
+    card = page.locator(".changelist-form-container").evaluate(right)
+    assert page.locator("#result_list").evaluate(right) <= card
 
 
 @pytest.mark.parametrize("button", ["Menu", "Your account"])

@@ -12,11 +12,13 @@ from playwright.sync_api import Locator, Page, expect
 from redis import Redis
 
 from ingestion import embedded
+from ingestion.queues.keys import Keys
 from ingestion.records import RECORD_TYPES
 from tests.browser.school import PASSWORD, table
 
 MOST_TABS = 60
 TUTORS, SESSIONS, FEEDBACK = RECORD_TYPES.values()
+DEAD = Keys(SESSIONS.queue).dead
 
 
 @pytest.fixture
@@ -171,6 +173,45 @@ def test_messages_are_discarded_and_put_back(tab, store, scripts):
     page.get_by_role("button", name="Put 1 back").click()
     expect(page.get_by_text("1 put back:")).to_be_visible()
     assert queued(store, SESSIONS) == before
+
+
+def test_dead_letters_are_looked_at_put_back_and_discarded(tab, store, scripts):
+    page = tab("otto", java_script_enabled=scripts)
+    before = queued(store, SESSIONS)
+    letters = [json.loads(raw)["data"]["session_id"] for raw in store.lrange(DEAD, 0, -1)]
+    page.goto("/admin/")
+    page.get_by_role("link", name=f"{len(letters)} dead letters").click()
+    page.get_by_role("button", name=f"Show why {letters[-1]} died").click()
+    expect(page.get_by_role("heading", name="Why it died")).to_be_visible()
+    expect(page.locator(".reason")).to_contain_text("Error: ")
+    page.get_by_role("link", name="Back to the dead letters").click()
+
+    page.get_by_role("checkbox", name=f"Choose {letters[-1]}").check()
+    page.get_by_role("button", name="Put the chosen back").click()
+    page.get_by_role("button", name="Put 1 back").click()
+    expect(page.get_by_text("1 put back.")).to_be_visible()
+    assert queued(store, SESSIONS) == [*before, letters[-1]]
+
+    page.get_by_role("checkbox", name=f"Choose {letters[-2]}").check()
+    page.get_by_role("button", name="Discard the chosen").click()
+    page.get_by_label("Reason").fill("It never was a session")
+    page.get_by_label("Type 1 to confirm").fill("1")
+    page.get_by_role("button", name="Discard 1 for good").click()
+    expect(page.get_by_text("1 discarded.")).to_be_visible()
+    assert store.llen(DEAD) == len(letters) - 2
+
+
+def test_a_dead_letter_is_put_back_by_keyboard_alone(tab, store):
+    page = tab("otto")
+    page.goto("/admin/queues/sessions/dead/")
+    before = store.llen(DEAD)
+    boxes = page.get_by_role("checkbox", name=re.compile("^Choose (?!all)"))
+    press_with_keys(page, boxes.first, " ")
+    press_with_keys(page, page.get_by_role("button", name="Put the chosen back"))
+    expect(page.get_by_label("Reason")).to_be_visible()
+    press_with_keys(page, page.get_by_role("button", name="Put 1 back"))
+    expect(page.get_by_text("1 put back.")).to_be_visible()
+    assert store.llen(DEAD) == before - 1
 
 
 def test_a_refused_record_is_fixed_and_sent(tab, store, portal, scripts):

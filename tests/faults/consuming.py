@@ -89,8 +89,9 @@ def end(pid: int, word: signal.Signals = signal.SIGKILL) -> None:
 def _consume(how: dict[str, Any]) -> None:
     from threading import Event
 
-    from ingestion.consumer import claims, consume, loop
     from django_redis import get_redis_connection
+
+    from ingestion.consumer import claims, consume, loop
 
     loop.MAX_ATTEMPTS = claims.MAX_ATTEMPTS = how.get("max_attempts", claims.MAX_ATTEMPTS)
     notes = os.open(how["notes"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
