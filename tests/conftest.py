@@ -17,7 +17,7 @@ from django_redis.pool import ConnectionFactory
 from redis import Redis
 from structlog.stdlib import ProcessorFormatter
 
-from ingestion import embedded
+from ingestion import embedded, queues
 from ingestion.records import RECORD_TYPES, RecordType
 from tests.store_faults import Proxy
 
@@ -61,6 +61,8 @@ def use_store(settings: Any) -> Iterator[Callable[[str], None]]:
 @pytest.fixture
 def proxy(store: Redis, use_store: Callable[[str], None], tmp_path: Path) -> Iterator[Proxy]:
     """The portal's line to the store leads through it."""
+    for script in Path(queues.__file__).parent.glob("lua/*.lua"):
+        store.script_load(script.read_text())  # so that what is cut is never "no such script"
     path = tmp_path / "proxy.sock"
     with Proxy(path, store.connection_pool.connection_kwargs["path"]) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))

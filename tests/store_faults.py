@@ -28,7 +28,9 @@ class Proxy(socketserver.ThreadingUnixStreamServer):
     """Between a client and the store: notes who spoke, and cuts the line where it is told to.
 
     While `cuts` lasts, what is sent to the store with a push in it arrives there, and the client
-    never hears of it. With `deaf`, the client still hears the store, and can say no more.
+    never hears of it. With `deaf`, the client still hears the store, and can say no more. With
+    `patient`, the client is heard out before anything is passed on: who speaks in turn is then told
+    from who speaks in pieces.
     """
 
     daemon_threads = True
@@ -38,6 +40,7 @@ class Proxy(socketserver.ThreadingUnixStreamServer):
         self.store = store
         self.cuts = 0
         self.deaf = False
+        self.patient = False
         self.heard: list[tuple[str, int]] = []
         super().__init__(str(path), _Relay)
 
@@ -58,6 +61,10 @@ class _Relay(socketserver.BaseRequestHandler):
                     if not data:
                         return
                     if speaker is self.request:
+                        while self.server.patient and select.select([speaker], [], [], 0.1)[0]:
+                            if not (more := speaker.recv(2**20)):
+                                break
+                            data += more
                         self.server.heard.append(("client", len(data)))
                         doomed = self.server.cuts > 0 and any(word in data for word in _DOOMED)
                         store.sendall(data)

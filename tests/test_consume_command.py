@@ -21,8 +21,9 @@ from django.core.management import CommandError, call_command
 from redis import Redis
 
 from ingestion import intake, queues
-from ingestion.consumer import MAX_ATTEMPTS, Consumer, consumption, loop
+from ingestion.consumer import MAX_ATTEMPTS, Consumer, loop
 from ingestion.decoding import Row
+from ingestion.queues import consumption
 from ingestion.queues.keys import Keys
 from ingestion.records import RECORD_TYPES, RecordType
 

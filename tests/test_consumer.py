@@ -22,12 +22,12 @@ from ingestion.consumer import (
     MAX_ATTEMPTS,
     Consumer,
     GivenBack,
-    consumption,
     dead_letters,
     put_back,
     put_back_all,
 )
 from ingestion.outcomes import Code, StoreError
+from ingestion.queues import consumption
 from ingestion.queues.keys import Keys
 from tests.portal_process import free_port
 from tests.store_faults import Proxy

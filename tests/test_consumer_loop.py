@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from ingestion import embedded, queues
-from ingestion.consumer import consumption, dead_letters, loop
+from ingestion.consumer import dead_letters, loop
 from ingestion.outcomes import StoreError
+from ingestion.queues import consumption
 from tests.test_consumer import KEYS, QUEUE, eventually, fill, waiting
 
 

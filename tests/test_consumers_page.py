@@ -11,7 +11,8 @@ from pathlib import Path
 from django.conf import settings
 
 from ingestion import embedded
-from ingestion.consumer import consumption, dead_letters
+from ingestion.consumer import dead_letters
+from ingestion.queues import consumption
 from tests.test_consumer import KEYS, QUEUE, eventually, fill
 
 ROOT = Path(__file__).resolve().parent.parent

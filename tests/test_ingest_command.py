@@ -25,7 +25,7 @@ from redis import Redis
 
 from ingestion import embedded
 from ingestion.management.commands import ingest as command
-from ingestion.queues import Pause, pause_queue, push
+from ingestion.queues import Pause, pause_queue
 from ingestion.records import RECORD_TYPES, RecordType
 from tests.portal_process import free_port
 from tests.store_faults import Proxy
@@ -391,7 +391,6 @@ def test_ctrl_c_during_an_outage_tells_whether_more_may_be_queued(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tenacity.nap.time.sleep", press_ctrl_c)
-    push("tutormax:queue:sessions", [b"1"])  # from now on the store has the script
     proxy.cuts = cuts
     settings.QUEUE_LIMIT = 0 if not cuts else 10
     file.write_text(as_ndjson(tutors(3)))

@@ -142,13 +142,11 @@ def test_readiness_tells_whether_there_is_a_replica(pair):
 def test_when_the_sentinels_name_another_primary_it_is_used_without_a_restart(start, use):
     watched = Watched(start)
     use(watched.url, sentinels=watched.sentinels)
-    queues.push(QUEUE, [b"1"])
-    watched.fail_over()
-    in_the_end(lambda: queues.push(QUEUE, [b"2"]))
-    assert watched.primary.client.lrange(QUEUE, 0, -1) == [b"2", b"1"]
-    assert depth(QUEUE) == 2
-    watched.fail_over()
-    in_the_end(lambda: queues.push(QUEUE, [b"3"]))
+    for number in (1, 2, 3):
+        in_the_end(lambda number=number: queues.push(QUEUE, [b"%d" % number]))
+        assert watched.primary.client.llen(QUEUE) == depth(QUEUE) == number
+        wait_for(lambda number=number: watched.replica.client.llen(QUEUE) == number)
+        watched.fail_over()
     assert watched.primary.client.lrange(QUEUE, 0, -1) == [b"3", b"2", b"1"]
 
 
@@ -191,7 +189,7 @@ def test_consumers_of_a_cluster_claim_and_acknowledge(cluster):
         with consumer.Consumer(queue) as one:
             claim = one.claim(2)
             assert [message.raw for message in claim.messages] == [b"1", b"2"]
-            (seen,) = consumer.consumption([queue])
+            (seen,) = queues.consumption([queue])
             assert seen.in_flight == 2
             assert one.acknowledge([b"1", b"2"]) == 2
             assert one.claim().messages == ()

@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingestion.consumer import ConsumerSummary
 from ingestion.portal import verdicts
 from ingestion.portal.sparklines import sparkline
 from ingestion.portal.verdicts import Flow, Verdict
-from ingestion.queues import Minute, Pause, QueueSummary
+from ingestion.queues import ConsumerSummary, Minute, Pause, QueueSummary
 
 NOW = datetime(2024, 5, 14, 10, 0, 30, tzinfo=UTC)
 PAUSE = Pause(reason="The consumer is moved", by="otto", since=NOW)

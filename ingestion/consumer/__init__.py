@@ -13,7 +13,6 @@ from ingestion.consumer.claims import (
     Consumer,
     GivenBack,
 )
-from ingestion.consumer.consumption import ConsumerSummary, Consumption, consumption
 from ingestion.consumer.dead_letters import (
     DeadLetter,
     dead_letters,
@@ -29,14 +28,11 @@ __all__ = [
     "Claim",
     "Claimed",
     "Consumer",
-    "ConsumerSummary",
-    "Consumption",
     "DeadLetter",
     "DeliveryError",
     "GivenBack",
     "Tally",
     "consume",
-    "consumption",
     "dead_letters",
     "discard",
     "put_back",

@@ -18,6 +18,7 @@ import structlog
 from ingestion.outcomes import StoreError
 from ingestion.queues import Pause
 from ingestion.queues.connection import Script, read
+from ingestion.queues.consumption import Says
 from ingestion.queues.keys import Keys
 
 logger = structlog.get_logger(__name__)
@@ -59,15 +60,6 @@ class GivenBack:
 
     returned: int
     dead: int
-
-
-class Says(msgspec.Struct, frozen=True, kw_only=True):
-    """What a consumer says of itself, for people who look who takes from a queue."""
-
-    host: str
-    pid: int
-    since: datetime
-    lease_seconds: float
 
 
 class Consumer:

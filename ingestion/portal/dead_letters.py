@@ -15,7 +15,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from ingestion import consumer
+from ingestion import consumer, queues
 from ingestion.consumer import MAX_ATTEMPTS, DeadLetter
 from ingestion.models import Activity
 from ingestion.outcomes import StoreError
@@ -213,7 +213,7 @@ def _newest_first(request: HttpRequest) -> bool:
 
 
 def _how_many(kind: RecordType) -> int:
-    (consumption,) = consumer.consumption([kind.queue])
+    (consumption,) = queues.consumption([kind.queue])
     return consumption.dead
 
 

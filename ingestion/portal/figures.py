@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ingestion import consumer, queues
-from ingestion.consumer import ConsumerSummary, Consumption
+from ingestion import queues
 from ingestion.outcomes import Code, StoreError
 from ingestion.portal import last_known, verdicts
 from ingestion.portal.sparklines import Sparkline, sparkline
 from ingestion.portal.verdicts import PROMISE_SECONDS, Flow, Judgement
-from ingestion.queues import Minute, Overview, QueueSummary
+from ingestion.queues import ConsumerSummary, Consumption, Minute, Overview, QueueSummary
 from ingestion.records import RECORD_TYPES, RecordType
 
 _SHOWN_MINUTES = 60
@@ -109,21 +108,18 @@ class Reading:
     """The overview as it is now, or as it was at `as_of` because the store is away for `reason`."""
 
     overview: Overview | None
-    consumption: Sequence[Consumption] = ()
     as_of: datetime | None = None
     reason: str = ""
 
 
 def read() -> Reading:
-    """All queues now, from two round trips, or the last that was known of them."""
-    names = [kind.queue for kind in RECORD_TYPES.values()]
+    """All queues now, from one round trip, or the last that was known of them."""
     try:
-        found = queues.overview(names, hours=1)
-        consumption = consumer.consumption(names)
+        found = queues.overview([kind.queue for kind in RECORD_TYPES.values()], hours=1)
     except StoreError as fault:
         return away(fault)
-    last_known.remember(found, consumption)
-    return Reading(overview=found, consumption=consumption)
+    last_known.remember(found)
+    return Reading(overview=found)
 
 
 def away(fault: StoreError) -> Reading:
@@ -132,9 +128,7 @@ def away(fault: StoreError) -> Reading:
     known = last_known.last_known()
     if known is None:
         return Reading(overview=None, reason=reason)
-    return Reading(
-        overview=known.overview, consumption=known.consumption, as_of=known.at, reason=reason
-    )
+    return Reading(overview=known.overview, as_of=known.at, reason=reason)
 
 
 def why_away(code: str) -> str:
@@ -153,7 +147,7 @@ def of_queues(reading: Reading) -> list[Figures]:
         rows = zip(
             reading.overview.summaries,
             reading.overview.histories,
-            reading.consumption,
+            reading.overview.consumption,
             strict=True,
         )
         known = {

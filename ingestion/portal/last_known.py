@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import msgspec
 import structlog
 from django.conf import settings
 
-from ingestion.consumer import Consumption
 from ingestion.queues import Overview
 
 logger = structlog.get_logger(__name__)
@@ -23,14 +21,13 @@ _KEPT_FOR_SECONDS = 5
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read of the queues, and of who takes from them, at one moment."""
+    """What was read of the queues at one moment."""
 
     at: datetime
     overview: Overview
-    consumption: tuple[Consumption, ...]
 
 
-def remember(overview: Overview, consumption: Sequence[Consumption]) -> None:
+def remember(overview: Overview) -> None:
     """Keep a copy of what was read just now.
 
     In a file of the data folder: it outlives this process and serves the others on this machine,
@@ -44,8 +41,7 @@ def remember(overview: Overview, consumption: Sequence[Consumption]) -> None:
             return
         # Whoever reads meanwhile finds the old copy or the new one, never a part.
         part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
-        known = Known(at=datetime.now(UTC), overview=overview, consumption=tuple(consumption))
-        part.write_bytes(msgspec.json.encode(known))
+        part.write_bytes(msgspec.json.encode(Known(at=datetime.now(UTC), overview=overview)))
         part.replace(path)
     except OSError as fault:
         logger.warning("overview_not_kept", fault=type(fault).__name__)

@@ -38,7 +38,7 @@ class Refused:
 
 @portal_view("view_portal")
 def overview(request: HttpRequest) -> HttpResponse:
-    """GET /admin/. Two round trips to the store, whatever lies on the queues."""
+    """GET /admin/. One round trip to the store, whatever lies on the queues."""
     reading = figures.read()
     store = reading.overview.store if reading.overview else None
     rows = figures.of_queues(reading)

@@ -13,7 +13,7 @@ from django.contrib import messages as notices
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from ingestion import consumer, queues
+from ingestion import queues
 from ingestion.models import Activity
 from ingestion.outcomes import StoreError
 from ingestion.portal import activity, figures
@@ -56,7 +56,7 @@ class Discard:
 
 @portal_view("view_portal")
 def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
-    """GET /admin/queues/<type>/: two round trips to the store, whatever lies on the queue.
+    """GET /admin/queues/<type>/: one round trip to the store, whatever lies on the queue.
 
     `order` is `newest` or `oldest`, `page` counts from 1, `id` looks for a record instead.
     """
@@ -76,7 +76,6 @@ def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
             listing=listing,
             copies=[entry.facts["copies"] for entry in discards],
         )
-        (consumption,) = consumer.consumption([kind.queue])
     except StoreError as fault:
         return _away(request, kind, fault)
     return page(
@@ -85,7 +84,9 @@ def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
         title=kind.path.capitalize(),
         context={
             "kind": kind,
-            "figures": figures.of_queue(kind, detail.summary, detail.history.minutes, consumption),
+            "figures": figures.of_queue(
+                kind, detail.summary, detail.history.minutes, detail.consumption
+            ),
             "day": figures.chart_of_day(detail.history.minutes),
             "rejected_today": sum(minute.rejected for minute in detail.history.minutes),
             "rows": list(rows(kind, detail.messages)),

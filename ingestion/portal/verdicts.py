@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from ingestion.consumer import ConsumerSummary
-from ingestion.queues import Minute, QueueSummary
+from ingestion.queues import ConsumerSummary, Minute, QueueSummary
 from ingestion.stats import age_in_words
 
 PROMISE_SECONDS = 3600

@@ -3,6 +3,7 @@
 A queue is a list: messages are pushed left and taken right, so the oldest lies at the right end.
 """
 
+from ingestion.queues.consumption import ConsumerSummary, Consumption, consumption
 from ingestion.queues.health import Breach, Durability, StoreHealth, health
 from ingestion.queues.messages import (
     COPIES_TTL_SECONDS,
@@ -35,6 +36,8 @@ __all__ = [
     "COPIES_TTL_SECONDS",
     "REACH",
     "Breach",
+    "ConsumerSummary",
+    "Consumption",
     "Detail",
     "Durability",
     "Message",
@@ -51,6 +54,7 @@ __all__ = [
     "StoreHealth",
     "Window",
     "charge",
+    "consumption",
     "detail",
     "health",
     "mark_fixed",

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ingestion.queues.connection import RoundTrip, Script, is_wrong_type, read
+from ingestion.queues.consumption import Consumption, ask_consumption, read_consumption
 from ingestion.queues.health import StoreHealth, ask_store, read_store
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 from ingestion.queues.numbers import (
@@ -88,6 +89,7 @@ class Detail:
 
     summary: QueueSummary
     history: QueueHistory
+    consumption: Consumption
     store: StoreHealth
     messages: tuple[Message, ...]
     copies: Mapping[str, int]
@@ -103,16 +105,19 @@ def detail(
     span = Span.until_now(hours)
     round_trip = RoundTrip()
     ask_numbers(round_trip, queue, span)
+    ask_consumption(round_trip, queue)
     round_trip.ask("LRANGE", queue, *_bounds(listing))
     for name in copies:
         round_trip.ask("LLEN", Keys(queue).copies(name))
     ask_store(round_trip)
     replies = round_trip.replies(forgive=is_wrong_type)
     summary, history = read_numbers(replies, queue, span)
+    consumption = read_consumption(replies, queue)
     found = next(replies)
     return Detail(
         summary=summary,
         history=history,
+        consumption=consumption,
         messages=() if is_wrong_type(found) else _listed(listing, found),
         copies={name: next(replies) for name in copies},
         store=read_store(replies),

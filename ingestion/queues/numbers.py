@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 import msgspec
 
 from ingestion.queues.connection import RoundTrip, is_wrong_type
+from ingestion.queues.consumption import Consumption, ask_consumption, read_consumption
 from ingestion.queues.health import StoreHealth, ask_store, read_store
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 from ingestion.queues.push import Pause, read_pause
@@ -67,6 +68,7 @@ class Overview:
 
     summaries: tuple[QueueSummary, ...]
     histories: tuple[QueueHistory, ...]
+    consumption: tuple[Consumption, ...]
     store: StoreHealth
 
 
@@ -117,12 +119,16 @@ def overview(queues: Iterable[str], *, hours: int) -> Overview:
     round_trip = RoundTrip()
     for queue in names:
         ask_numbers(round_trip, queue, span)
+        ask_consumption(round_trip, queue)
     ask_store(round_trip)
     replies = round_trip.replies(forgive=is_wrong_type)
-    found = [read_numbers(replies, queue, span) for queue in names]
+    found = [
+        (*read_numbers(replies, queue, span), read_consumption(replies, queue)) for queue in names
+    ]
     return Overview(
-        summaries=tuple(summary for summary, _ in found),
-        histories=tuple(history for _, history in found),
+        summaries=tuple(summary for summary, _, _ in found),
+        histories=tuple(history for _, history, _ in found),
+        consumption=tuple(consumption for _, _, consumption in found),
         store=read_store(replies),
     )
 

@@ -14,12 +14,12 @@ from rich.table import Table
 from ingestion.consumer import (
     MAX_ATTEMPTS,
     DeadLetter,
-    consumption,
     dead_letters,
     put_back,
     put_back_all,
 )
 from ingestion.management.store_command import StoreCommand, printable
+from ingestion.queues import consumption
 from ingestion.records import RECORD_TYPES
 from ingestion.stats import age_in_words
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from ingestion.consumer.claims import Says
-from ingestion.queues.connection import RoundTrip, Script
+from ingestion.queues.connection import RoundTrip, Script, is_wrong_type
 from ingestion.queues.keys import Keys
 
 _consumption = Script("consumption")
+
+
+class Says(msgspec.Struct, frozen=True, kw_only=True):
+    """What a consumer says of itself, for people who look who takes from a queue."""
+
+    host: str
+    pid: int
+    since: datetime
+    lease_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,14 +64,25 @@ def consumption(queues: Iterable[str]) -> list[Consumption]:
     names = list(queues)
     round_trip = RoundTrip()
     for queue in names:
-        keys = Keys(queue)
-        _consumption.ask(round_trip, (keys.leases, keys.consumers, keys.dead, keys.claimed("")))
-    return [
-        Consumption(
-            queue=queue, consumers=tuple(_summary(one, now) for one in consumers), dead=dead
-        )
-        for queue, (now, dead, consumers) in zip(names, round_trip.replies(), strict=True)
-    ]
+        ask_consumption(round_trip, queue)
+    replies = round_trip.replies(forgive=is_wrong_type)
+    return [read_consumption(replies, queue) for queue in names]
+
+
+def ask_consumption(round_trip: RoundTrip, queue: str) -> None:
+    """Ask for what `read_consumption` gives."""
+    keys = Keys(queue)
+    _consumption.ask(round_trip, (keys.leases, keys.consumers, keys.dead, keys.claimed("")))
+
+
+def read_consumption(replies: Iterator[Any], queue: str) -> Consumption:
+    """What is taken from the queue; nothing where something else lies at one of the keys."""
+    reply = next(replies)
+    if is_wrong_type(reply):
+        return Consumption(queue=queue, consumers=(), dead=0)
+    now, dead, consumers = reply
+    found = tuple(_summary(one, now) for one in consumers)
+    return Consumption(queue=queue, consumers=found, dead=dead)
 
 
 def _summary(one: Any, now: int) -> ConsumerSummary:
