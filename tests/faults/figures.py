@@ -31,13 +31,14 @@ class Outcome:
 
     `trials` is how often the fault struck; `acknowledged` how many records or messages the sender
     was told are safe, as noted outside the system; `lost` how many of those are not there, and
-    `doubled` how many are there more than once.
+    `doubled` how many are there more than once. A campaign that sends nothing to be acknowledged
+    leaves these out, and its remark says what it came to.
     """
 
     trials: int
-    acknowledged: int
-    lost: int
-    doubled: int
+    acknowledged: int | None = None
+    lost: int | None = None
+    doubled: int | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,10 +61,15 @@ class Figures:
         row.fault, row.outcome, row.remark = fault, outcome, remark
         sys.stdout.write(f"\n{number} {outcome} {remark}\n")
 
-    def add_control(self, number: str, without: str, outcome: Outcome) -> None:
-        """Note what the same campaign came to without the protection; `without` says which."""
-        text = f"{without}: {outcome.lost:,} lost, {outcome.doubled:,} doubled"
-        text += f" of {outcome.acknowledged:,}"
+    def add_control(self, number: str, without: str, outcome: Outcome | None = None) -> None:
+        """Note what the same campaign came to without the protection; `without` says which.
+
+        It says it all where no records were counted.
+        """
+        text = without
+        if outcome:
+            text += f": {outcome.lost:,} lost, {outcome.doubled:,} doubled"
+            text += f" of {outcome.acknowledged:,}"
         self._rows.setdefault(number, _Row()).controls.append(text)
         sys.stdout.write(f"\n{number} control, {text}\n")
 
@@ -79,7 +85,8 @@ def _line(number: str, row: _Row) -> str:
     one = row.outcome
     fault = f"{row.fault}; {row.remark}" if row.remark else row.fault
     numbers = (one.trials, one.acknowledged, one.lost, one.doubled)
-    cells = (number, fault, *(f"{value:,}" for value in numbers), "; ".join(row.controls) or "none")
+    shown = ("-" if value is None else f"{value:,}" for value in numbers)
+    cells = (number, fault, *shown, "; ".join(row.controls) or "none")
     return f"| {' | '.join(cells)} |\n"
 
 

@@ -1,19 +1,16 @@
-"""Consumers that are killed, suspended, or cut off from a store that is away.
-
-The long form of the first two tests:
-`FAULT_TRIALS=300 pytest -s tests/faults/test_consumer_faults.py -k killed_at_random`.
-"""
+"""Consumers that are killed, suspended, or cut off from a store that is away."""
 
 from __future__ import annotations
 
 import os
 import random
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -21,13 +18,16 @@ from django.conf import settings
 from redis import Redis
 
 from ingestion import embedded
+from ingestion.consumer import consume, put_back
 from ingestion.queues.keys import Keys
 from tests.faults.consuming import Consumers, consumers, end
+from tests.faults.figures import Outcome, count
 from tests.store_faults import hung
 
 QUEUE = "tutormax:queue:sessions"
 KEYS = Keys(QUEUE)
-KILLS = int(os.environ.get("FAULT_TRIALS", "30"))
+KILLS = count(short=30, long=300)
+KILLERS = count(short=1, long=20)
 LEASE_SECONDS = 1.5
 
 
@@ -55,19 +55,21 @@ def starting(store: Redis, tmp_path: Path) -> Iterator[Consumers]:
         yield started
 
 
+def settled(store: Redis) -> bool:
+    """Whether nothing waits and nothing is in hand; also while messages move between the two."""
+    return not (in_flight(store) or store.llen(QUEUE) or in_flight(store))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Storm:
     """What became of the messages when consumers were killed at random points.
 
     `in_hand` were held by a consumer as it was killed; `slowest_seconds` is the longest that such a
-    message took to be delivered again, or to be in the hand of another that was killed.
+    message took to be delivered again, or to be in the hand of another that was killed. Doubled
+    are messages that were delivered more than once.
     """
 
-    kills: int
-    pushed: int
-    lost: int
-    again: int
-    dead: int
+    outcome: Outcome
     in_hand: int
     slowest_seconds: float
 
@@ -99,7 +101,7 @@ def storm(store: Redis, starting: Consumers, *, kills: int, **how: Any) -> Storm
         killed_at = time.monotonic()
         cut_off += [(killed_at, one) for one in in_flight(store).get(victim, [])]
         living.append(start())
-    eventually(lambda: not store.llen(QUEUE) and not in_flight(store))
+    eventually(lambda: settled(store))
     for pid in living:
         end(pid)
     delivered = starting.delivered()
@@ -110,66 +112,125 @@ def storm(store: Redis, starting: Consumers, *, kills: int, **how: Any) -> Storm
         seen_again = min(events, default=None)
         assert seen_again or message in dead, f"{message} was never delivered again"
         waits.append(seen_again - killed_at if seen_again else 0)
-    names = [message for _, message in delivered]
     return Storm(
-        kills=kills,
-        pushed=len(pushed),
-        lost=len(set(pushed) - set(names) - dead),
-        again=len(names) - len(set(names)),
-        dead=len(dead),
+        outcome=outcome(kills, pushed, [message for _, message in delivered], dead),
         in_hand=len(cut_off),
-        slowest_seconds=round(max(waits, default=0), 2),
+        slowest_seconds=max(waits, default=0),
+    )
+
+
+def outcome(
+    trials: int, pushed: Collection[str], delivered: Collection[str], dead: Collection[str]
+) -> Outcome:
+    """What was pushed against what was delivered, and what was put aside as a dead letter."""
+    times = Counter(delivered)
+    return Outcome(
+        trials=trials,
+        acknowledged=len(pushed),
+        lost=len(set(pushed) - times.keys() - set(dead)),
+        doubled=sum(often > 1 for often in times.values()),
     )
 
 
 @pytest.mark.timeout(60 + 2 * KILLS)
-def test_consumers_killed_at_random_lose_nothing(store, starting):
+def test_consumers_killed_at_random_lose_nothing(store, starting, figures):
     found = storm(store, starting, kills=KILLS, work_seconds=0.004)
-    sys.stdout.write(f"\n{found}\n")
-    assert found.lost == 0
+    figures.add(
+        "C1",
+        "SIGKILL of a consumer at a random point",
+        found.outcome,
+        remark=f"{found.in_hand:,} messages in hand when it came, each delivered again, the "
+        f"slowest after {found.slowest_seconds:.1f} s with a lease of {LEASE_SECONDS} s; doubled "
+        "are those that were worked on and not yet acknowledged",
+    )
+    assert found.outcome.lost == 0
     assert found.in_hand > 0
-    assert found.again > 0
+    assert found.outcome.doubled > 0
 
 
 @pytest.mark.timeout(60 + 2 * KILLS)
-def test_control_plain_rpop_killed_at_random_loses_messages(store, starting):
+def test_control_plain_rpop_killed_at_random_loses_messages(store, starting, figures):
     found = storm(store, starting, kills=KILLS, work_seconds=0.004, plain=True)
-    sys.stdout.write(f"\n{found}\n")
-    assert found.lost > 0
+    figures.add_control("C1", "with a plain RPOP", found.outcome)
+    assert found.outcome.lost > 0
 
 
-def killers_deaths(store: Redis, starting: Consumers, *, most: int, **how: Any) -> int:
-    """Start a consumer for each that the message `killer` kills, until it is dead or `most` are."""
-    pids = [starting.start(QUEUE, lease_seconds=0.6, **how) for _ in range(2)]
+def killers_deaths(
+    store: Redis, starting: Consumers, *, most: int, **how: Any
+) -> tuple[int, list[int]]:
+    """Start a consumer for each that a message kills, until all is settled or `most` are dead.
+
+    Gives how many died, and the pids of the two that are there at the end.
+    """
+    living = [starting.start(QUEUE, lease_seconds=0.6, **how) for _ in range(2)]
     deaths = 0
-    deadline = time.monotonic() + 40
-    while deaths < most and not store.llen(KEYS.dead):
+    deadline = time.monotonic() + 40 * KILLERS
+    while deaths < most and not settled(store):
         assert time.monotonic() < deadline
-        for pid in list(pids):
+        for pid in list(living):
             try:
                 os.kill(pid, 0)
             except ProcessLookupError:
                 deaths += 1
-                pids.remove(pid)
-                pids.append(starting.start(QUEUE, lease_seconds=0.6, **how))
+                living.remove(pid)
+                living.append(starting.start(QUEUE, lease_seconds=0.6, **how))
         time.sleep(0.01)
-    return deaths
+    return deaths, living
 
 
-def test_a_message_that_kills_its_consumers_is_a_dead_letter_after_five(store, starting):
-    store.lpush(QUEUE, "first", "killer", "second", "third")
-    assert killers_deaths(store, starting, most=7) == 5
-    eventually(lambda: {one for _, one in starting.delivered()} == {"first", "second", "third"})
-    assert store.lrange(KEYS.dead, 0, -1) == [b"killer"]
-    assert not store.exists(QUEUE)
-    (reason,) = store.hvals(KEYS.reasons)
-    assert b"died with it" in reason
-    assert b'"attempts":5' in reason
+def push_killers(store: Redis) -> list[str]:
+    """Push `KILLERS` messages that kill their consumer, and as many others between them."""
+    pushed = [f"{kind} {number}" for number in range(KILLERS) for kind in ("good", "killer")]
+    store.lpush(QUEUE, *pushed, "last")
+    return [*pushed, "last"]
+
+
+@pytest.mark.timeout(60 + 40 * KILLERS)
+def test_messages_that_kill_their_consumers_are_dead_letters_after_five_and_can_be_put_back(
+    store, starting, figures
+):
+    pushed = push_killers(store)
+    deaths, living = killers_deaths(store, starting, most=7 * KILLERS)
+    for pid in living:
+        end(pid)
+    assert deaths == 5 * KILLERS
+    delivered = [one for _, one in starting.delivered()]
+    letters = store.lrange(KEYS.dead, 0, -1)
+    assert {one for one in pushed if one.startswith("killer")} == {*map(bytes.decode, letters)}
+    for reason in store.hvals(KEYS.reasons):
+        assert b"died with it" in reason
+        assert b'"attempts":5' in reason
+    assert put_back(QUEUE, letters[::-1]) == KILLERS
+    mended: list[bytes] = []
+    consume(QUEUE, mended.extend, stopping=Event(), drain=True)
+    found = outcome(deaths, pushed, [*delivered, *map(bytes.decode, mended)], ())
+    figures.add(
+        "C2",
+        "a message kills its consumer",
+        found,
+        remark=f"{KILLERS} such messages, each a dead letter after 5 consumers; the others were "
+        "delivered meanwhile, and these when they were put back",
+    )
+    assert found.lost == 0
+
+
+@pytest.mark.timeout(60 + 40 * KILLERS)
+def test_control_with_a_plain_rpop_a_message_that_kills_its_consumer_is_lost(
+    store, starting, figures
+):
+    pushed = push_killers(store)
+    killers_deaths(store, starting, most=KILLERS, plain=True)
+    others = {one for one in pushed if not one.startswith("killer")}
+    eventually(lambda: others <= {one for _, one in starting.delivered()})
+    found = outcome(KILLERS, pushed, [one for _, one in starting.delivered()], ())
+    figures.add_control("C2", "with a plain RPOP", found)
+    assert found.lost == KILLERS
 
 
 def test_control_without_a_limit_the_killer_kills_on(store, starting):
     store.lpush(QUEUE, "first", "killer")
-    assert killers_deaths(store, starting, most=7, max_attempts=1_000_000) == 7
+    deaths, _ = killers_deaths(store, starting, most=7, max_attempts=1_000_000)
+    assert deaths == 7
     assert not store.exists(KEYS.dead)
 
 

@@ -97,9 +97,11 @@ class Command(BaseCommand):
     def _stop_children(self) -> None:
         for child in self._children.values():
             child.terminate()
-        for child in self._children.values():
+        for name, child in self._children.items():
             # A little more than the server itself gives its running requests.
             stop(child, within_seconds=settings.SHUTDOWN_SECONDS + 5)
+            if child.returncode == -signal.SIGKILL:
+                logger.warning("child_killed", child=name)
 
     def _greet(self, password: str | None) -> None:
         site = http_url(settings.HOST, settings.PORT)

@@ -1,0 +1,186 @@
+"""A portal with a store of its own, and the lines on both sides of it, which can be cut."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import msgspec
+import urllib3
+from redis import Redis
+
+from ingestion import embedded
+from ingestion.records import RECORD_TYPES
+from tests.faults.figures import Outcome
+from tests.portal_process import ROOT, Portal, running_portal
+from tests.store_faults import Proxy
+
+TUTORS = RECORD_TYPES["tutors"]
+
+_Given = TypeVar("_Given")
+_Server = TypeVar("_Server", bound=socketserver.BaseServer)
+
+
+class ClientLine(socketserver.ThreadingTCPServer):
+    """Between a client and the portal: each request arrives there whole.
+
+    While `cuts` lasts, the client never hears the answer. Half the lines are cut at once, while
+    the portal still works on the request, and half when it has answered: `unheard` are those
+    answers.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, portal: Portal) -> None:
+        self.portal = portal
+        self.cuts = 0
+        self.unheard: list[bytes] = []
+        super().__init__(("127.0.0.1", 0), _Relay)
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Relay(socketserver.StreamRequestHandler):
+    server: ClientLine
+
+    def handle(self) -> None:
+        with (
+            socket.create_connection(("127.0.0.1", self.server.portal.port)) as portal,
+            portal.makefile("rb") as answers,
+        ):
+            while request := _message(self.rfile):
+                doomed = self.server.cuts > 0
+                self.server.cuts -= doomed
+                portal.sendall(request)
+                if doomed and random.random() < 0.5:
+                    return
+                answer = _message(answers)
+                if doomed:
+                    self.server.unheard.append(answer)
+                    return
+                self.wfile.write(answer)
+
+
+def _message(stream: BinaryIO) -> bytes:
+    """An HTTP message with its whole body, as it came; nothing where the line has ended."""
+    head = b""
+    length = 0
+    while line := stream.readline():
+        head += line
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+        if line == b"\r\n":
+            return head + stream.read(length)
+    return b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """A running portal and its store; `client_line` and `store_line` lead to them, and are cut."""
+
+    portal: Portal
+    store: Redis
+    client_line: ClientLine
+    store_line: Proxy
+
+    def names(self) -> Counter[str]:
+        """The ids of all tutors on the queue, which is empty afterwards."""
+        return Counter(
+            msgspec.json.decode(message)["data"]["tutor_id"]
+            for message in self.store.rpop(TUTORS.queue, 10_000_000) or []
+        )
+
+    def key_of(self, client: str) -> dict[str, str]:
+        """The header of a new API client, which may send tutors, once the portal knows its key."""
+        made = subprocess.run(
+            [sys.executable, "manage.py", "api_key", "create", client, "--scope", "tutors"],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "DJANGO_SETTINGS_MODULE": "tutormax.settings",
+                "DATA_DIR": str(self.portal.data_dir),
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        header = {"Authorization": f"Api-Key {made.stdout.strip()}"}
+        self.portal.wait_for(lambda: self._knows(header))
+        return header
+
+    def _knows(self, header: dict[str, str]) -> bool:
+        stats = f"{self.portal.address}/api/queue/stats"
+        return urllib3.request("GET", stats, headers=header, retries=False).status != 401
+
+
+@contextmanager
+def running_site(folder: Path, **environment: str) -> Iterator[Site]:
+    """A portal with these settings, and its store, ended at the end of the block."""
+    with (
+        embedded.running(folder / "store") as running,
+        Redis.from_url(running.url) as store,
+        _served(Proxy(folder / "line.sock", store.connection_pool.connection_kwargs["path"])) as to,
+        running_portal(
+            folder / "var", REDIS_URL=f"unix://{to.server_address}", **environment
+        ) as portal,
+        _served(ClientLine(portal)) as client_line,
+    ):
+        yield Site(portal=portal, store=store, client_line=client_line, store_line=to)
+
+
+@contextmanager
+def _served(server: _Server) -> Iterator[_Server]:
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def tutor(name: str = "", **fields: Any) -> dict[str, Any]:
+    """A valid record with this id, or one of its own."""
+    return {
+        **TUTORS.serializer_class.example,
+        "tutor_id": name or uuid.uuid4().hex,
+        **fields,
+    }
+
+
+def outcome(trials: int, acknowledged: Collection[str], names: Counter[str]) -> Outcome:
+    """What clients were told is safe against the `names` that are on the queue."""
+    return Outcome(
+        trials=trials,
+        acknowledged=len(acknowledged),
+        lost=sum(name not in names for name in acknowledged),
+        doubled=sum(times > 1 for times in names.values()),
+    )
+
+
+def at_once(calls: Collection[Callable[[], _Given]]) -> list[_Given]:
+    """What the calls give, all begun at the same moment, each in a thread of its own."""
+    gate = threading.Barrier(len(calls))
+
+    def wait_and_call(call: Callable[[], _Given]) -> _Given:
+        gate.wait(30)
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(wait_and_call, calls))
