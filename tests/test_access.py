@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.contrib.auth.models import User
 
 from ingestion.records import RECORD_TYPES
 from tests.raw_requests import send
+from tests.staff import signed_in
 
 TUTORS = RECORD_TYPES["tutors"]
 BODY = json.dumps(dict(TUTORS.serializer_class.example)).encode()
@@ -77,3 +79,14 @@ def test_a_setting_opens_the_site_to_everybody(store, settings, environ):
     assert send("POST", "/api/tutors", BODY, **environ).status == 201
     assert json.loads(store.lindex(TUTORS.queue, 0))["source"] == "api:anonymous"
     assert send("GET", "/metrics", **environ).status == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("method", "path"), CLOSED)
+def test_being_signed_in_to_the_portal_opens_nothing_of_the_api(store, method, path):
+    browser = signed_in(User.objects.create_superuser("boss"))
+    assert browser.get("/admin/").status_code == 200
+    cookies = "; ".join(f"{name}={morsel.value}" for name, morsel in browser.cookies.items())
+    answer = send(method, path, BODY, REMOTE_ADDR="192.0.2.1", HTTP_COOKIE=cookies)
+    assert (answer.status, answer.json()["code"]) == (401, "unauthenticated")
+    assert not store.exists(TUTORS.queue)
