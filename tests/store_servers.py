@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +13,12 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from ingestion import embedded
+from ingestion.processes import start_bound
 from tests.portal_process import free_port
 
 _BOUND_SECONDS = 30
 _SLOTS = 16384
+_FAILOVER_TIMEOUT_MS = 3000
 
 # As docs/durability.md wants them, and quick to notice that another is gone.
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": '""'}
@@ -41,7 +42,7 @@ class Server:
     def start(self) -> None:
         """Start it; returns when it answers."""
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self.process = start_bound(self._command, stdout=log, stderr=log)
         wait_for(self._answers)
 
     def kill(self) -> None:
@@ -61,19 +62,16 @@ class Server:
             return False
 
 
-def _replace(old: Server, new: Server, lag_seconds: float) -> None:
-    """Let power fail: first the replica's, for good the primary's.
+def _lose(old: Server, new: Server, lag_seconds: float) -> None:
+    """Let power fail, for good the primary's, and for a moment the replica's.
 
-    The replica has heard nothing for a while then, and comes back with what its disk had. Returns
-    when it has the primary's place and that one is back as well.
+    The replica has heard nothing for a while then, and comes back with what its disk had.
     """
     os.kill(new.process.pid, signal.SIGSTOP)
     time.sleep(lag_seconds)
     old.kill()
     new.kill()
     new.start()
-    wait_for(lambda: new.client.info("replication")["role"] == "master")
-    old.start()
 
 
 def _is_linked(replica: Server) -> bool:
@@ -132,11 +130,12 @@ class Watched(Pair):
         watch = {
             f"sentinel monitor {self.name}": f"127.0.0.1 {self.primary.port} 2",
             f"sentinel down-after-milliseconds {self.name}": str(down_after_ms),
-            f"sentinel failover-timeout {self.name}": "1000",  # two of them between failovers
+            f"sentinel failover-timeout {self.name}": str(_FAILOVER_TIMEOUT_MS),
         }
         sentinels = [start(f"sentinel{number}", "--sentinel", **watch) for number in range(3)]
         self.sentinels = [("127.0.0.1", one.port) for one in sentinels]
         self._sentinel = sentinels[0].client
+        self._failed_over_at = 0.0
         wait_for(self._all_seen)
 
     def _all_seen(self) -> bool:
@@ -146,14 +145,23 @@ class Watched(Pair):
     def fail_over(self, *, lag_seconds: float = 0) -> None:
         """Lose the primary, wait until the replica has its place, and let the other come back."""
         # The Sentinels decide, and on a busy machine they may have done so by themselves.
-        _, port = self._sentinel.sentinel_get_master_addr_by_name(self.name)
-        if port != self.primary.port:
+        if self._named() != self.primary.port:
             self.primary, self.replica = self.replica, self.primary
         old, new = self.primary, self.replica
-        _replace(old, new, lag_seconds)
+        # They leave so much time between two failovers of one primary.
+        time.sleep(max(0.0, self._failed_over_at + 2 * _FAILOVER_TIMEOUT_MS / 1000 - time.time()))
+        _lose(old, new, lag_seconds)
+        wait_for(lambda: self._named() == new.port)
+        self._failed_over_at = time.time()
+        old.start()
         old.client.replicaof("127.0.0.1", new.port)  # the Sentinels would take ten seconds
         self.primary, self.replica = new, old
         self.wait_until_linked()
+
+    def _named(self) -> int:
+        """The port of the primary, as the Sentinels name it."""
+        _, port = self._sentinel.sentinel_get_master_addr_by_name(self.name)
+        return int(port)
 
 
 class Cluster:
@@ -202,7 +210,9 @@ class Cluster:
         old = self.owner(key)
         at = self.primaries.index(old)
         new = self.replicas[at]
-        _replace(old, new, lag_seconds)
+        _lose(old, new, lag_seconds)
+        wait_for(lambda: new.client.info("replication")["role"] == "master")
+        old.start()
         self.primaries[at], self.replicas[at] = new, old
         wait_for(lambda: all(map(self._is_whole, self.servers)))
 

@@ -150,6 +150,15 @@ def test_when_the_sentinels_name_another_primary_it_is_used_without_a_restart(st
     assert watched.primary.client.lrange(QUEUE, 0, -1) == [b"3", b"2", b"1"]
 
 
+def test_a_primary_that_was_made_a_replica_has_refused_and_that_is_told(start, use):
+    watched = Watched(start)
+    use(watched.url, sentinels=watched.sentinels)
+    queues.push(QUEUE, [b"1"])
+    watched.primary.client.replicaof("127.0.0.1", 1)  # nobody is there
+    fault = refusal(QUEUE)
+    assert (fault.code, fault.outcome_unknown) == (Code.STORE_READ_ONLY, False)
+
+
 def test_while_no_sentinel_answers_the_store_is_away(start, use):
     watched = Watched(start)
     use(watched.url, sentinels=[("127.0.0.1", 1)])

@@ -252,7 +252,11 @@ def _raise_store_error(fault: redis_exceptions.RedisError, store: Redis, *, sent
     global _cluster_has_changed
     if isinstance(fault, redis_exceptions.TimeoutError):
         _left_alone_until[store.connection_pool] = time.monotonic() + _PAUSE_AFTER_TIMEOUT_SECONDS
-    code = next((code for kind, code in _REFUSALS if isinstance(fault, kind)), None)
+    # A primary that the Sentinels replaced refuses to write; the client library hides that, as a
+    # connection that broke, so that it asks them anew.
+    hidden = isinstance(fault.__context__, redis_exceptions.ReadOnlyError)
+    said = fault.__context__ if hidden else fault
+    code = next((code for kind, code in _REFUSALS if isinstance(said, kind)), None)
     unknown = code is None and sent
     _cluster_has_changed |= code in (None, Code.STORE_UNREACHABLE)
     if code is None:

@@ -16,7 +16,7 @@ from tests.faults.sending import TUTORS, Senders, settle
 from tests.portal_process import running_portal
 from tests.store_servers import Cluster, Server, Watched, servers
 
-FAILOVERS = count(short=1, long=15)
+FAILOVERS = count(short=1, long=10)
 CLIENTS = 8
 
 
