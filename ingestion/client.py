@@ -17,6 +17,7 @@ from urllib3.exceptions import (
     ConnectTimeoutError,
     DecodeError,
     HTTPError,
+    InvalidHeader,
     ProtocolError,
     ReadTimeoutError,
 )
@@ -235,7 +236,7 @@ class Portal:
             sentence=f"{self.url} answered {response.status}: {sentence}",
             may_pass=response.status in _PASSING,
             in_doubt=refusal.outcome == "unknown" or response.status in _FROM_A_PROXY,
-            asked_seconds=_BACKOFF.get_retry_after(response),
+            asked_seconds=_asked_seconds(response),
         )
 
     def _broken(self, fault: HTTPError) -> _Failure:
@@ -256,6 +257,13 @@ class Portal:
             raise PortalError(
                 f"{self.url} does not answer like a portal. Check the address."
             ) from fault
+
+
+def _asked_seconds(response: BaseHTTPResponse) -> float | None:
+    try:
+        return _BACKOFF.get_retry_after(response)
+    except InvalidHeader:  # a proxy may write what it likes
+        return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -91,7 +91,9 @@ def decode_line(content: bytes, line: int) -> Row:
     """One line of NDJSON as a row; what can not be read becomes the row's problem."""
     try:
         return Row(value=decode(content), line=line)
-    except PayloadError:
+    except PayloadError as fault:
+        if fault.code is Code.TOO_MANY_VALUES:  # a limit of the whole payload
+            raise
         return Row(line=line, problem=_MALFORMED_LINE)
 
 

@@ -123,9 +123,11 @@ class Pair:
 class Watched(Pair):
     """A primary and its replica, and three Sentinels that make one of the other."""
 
-    def __init__(self, start: Callable[..., Server], *, down_after_ms: int = 1000) -> None:
+    def __init__(
+        self, start: Callable[..., Server], *, down_after_ms: int = 1000, name: str = ""
+    ) -> None:
         super().__init__(start)
-        self.name = f"main{self.primary.port}"  # clients are kept by their address
+        self.name = name or f"main{self.primary.port}"  # clients are kept by their address
         self.url = f"redis://{self.name}/0"
         watch = {
             f"sentinel monitor {self.name}": f"127.0.0.1 {self.primary.port} 2",

@@ -62,6 +62,7 @@ def sent(url: str, number: int = 1, tell: Callable[[str], object] = print) -> De
         refused(429, "0"),
         refused(503, "0"),
         refused(503),
+        refused(503, "soon", outcome="unknown"),
         LOST,
         (502, {}, b"<h1>Bad Gateway</h1>"),
         (504, {}, b"<h1>Gateway Timeout</h1>"),

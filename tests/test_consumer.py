@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -388,6 +389,25 @@ def test_a_consumer_that_speaks_bare_commands_is_reaped_like_any_other(store):
     with Consumer(QUEUE, lease_seconds=0.3):
         eventually(lambda: waiting(store) == [b"1", b"2"])
         eventually(lambda: store.zscore(KEYS.leases, "bare") is None)
+
+
+@pytest.mark.parametrize("lease_ends", [2**53, 1.7e15, float("inf"), -(2.0**60)])
+@pytest.mark.parametrize("lease_seconds", [30.0, 1e300])
+def test_a_lease_that_is_no_time_hides_nobody(store, lease_ends, lease_seconds):
+    says = {"host": "h", "pid": 1, "since": "2024-05-14T10:00:00Z", "lease_seconds": lease_seconds}
+    store.zadd(KEYS.leases, {"odd": lease_ends})
+    store.hset(KEYS.consumers, "odd", json.dumps(says))
+    (seen,) = consumption([QUEUE])[0].consumers
+    assert (seen.name, seen.last_heartbeat_at) == ("odd", None)
+
+
+def test_a_pause_that_was_set_by_hand_is_honoured(store):
+    fill(b"1")
+    store.set(KEYS.pause, "by hand")
+    with Consumer(QUEUE) as consumer:
+        claim = consumer.claim(wait=False)
+    assert claim.pause is not None
+    assert claim.pause.reason == "set outside the portal"
 
 
 def test_one_that_can_not_be_reaped_does_not_keep_the_others(store):

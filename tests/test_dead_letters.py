@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -38,8 +39,15 @@ def test_dead_letters_are_listed_in_windows_from_either_end(store):
     assert dead_letters(OTHER, first=0, count=5) == []
 
 
-def test_a_foreign_dead_letter_is_listed_without_a_reason(store):
+@pytest.mark.parametrize(
+    "why", [None, "not JSON", "{}", '{"reason":"r","attempts":1,"died_at_ms":1e300}', "\udcff"]
+)
+def test_a_foreign_dead_letter_is_listed_without_a_reason(store, why):
     store.lpush(KEYS.dead, b"foreign")
+    if why is not None:
+        reason = why.encode(errors="surrogateescape")
+        name = hashlib.sha1(b"foreign", usedforsecurity=False).hexdigest()
+        store.hset(KEYS.reasons, name, reason)
     (letter,) = dead_letters(QUEUE, first=0, count=5)
     assert (letter.message.raw, letter.reason, letter.attempts) == (b"foreign", None, None)
 

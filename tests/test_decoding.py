@@ -111,6 +111,12 @@ def test_more_values_than_a_batch_can_have_are_refused_before_they_are_made(cont
         tracemalloc.stop()
 
 
+def test_a_line_with_too_many_values_stops_the_whole_payload():
+    with pytest.raises(PayloadError) as caught:
+        lines(b"{}\n[" + b"1," * MANY + b"1]\n{}")
+    assert caught.value.code.value == "too_many_values"
+
+
 def test_as_many_values_as_the_largest_batch_can_have_are_decoded(settings):
     content = b"[" + b"1," * 999_999 + b"1]"
     assert len(decode(content)) == 1_000_000

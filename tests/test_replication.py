@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +21,7 @@ from tests.test_queues import depth, refusal
 from tutormax.store import store_cache
 
 QUEUE = "tutormax:queue:sessions"
+OTHER = "tutormax:queue:tutors"
 QUEUES = [kind.queue for kind in RECORD_TYPES.values()]
 
 
@@ -98,8 +101,12 @@ def test_a_push_that_no_replica_confirms_is_unknown_and_settled_by_its_repetitio
         assert caught.value.code is Code.STORE_NOT_REPLICATED
         assert caught.value.outcome_unknown
         assert caught.value.retry_after_seconds
+        # For a moment no other push is made, which would wait as long, and be doubtful as well.
+        fault = refusal(QUEUE)
+        assert (fault.code, fault.outcome_unknown) == (Code.STORE_READ_ONLY, False)
     os.kill(pair.replica.process.pid, signal.SIGCONT)
-    assert queues.push(QUEUE, [b"1"], once=once()).answer == b"the first"
+    settled = in_the_end(lambda: queues.push(QUEUE, [b"1"], once=once()))
+    assert settled.answer == b"the first"
     assert pair.primary.client.lrange(QUEUE, 0, -1) == [b"1"]
     assert pair.replica.client.lrange(QUEUE, 0, -1) == [b"1"]
 
@@ -115,8 +122,9 @@ def test_a_store_that_wants_a_replica_itself_refuses_at_once_and_keeps_nothing(p
     pair.replica.kill()
     wait_for(lambda: not pair.primary.client.info("replication")["connected_slaves"])
     fault = refusal(QUEUE)
-    assert (fault.code, fault.outcome_unknown) == (Code.STORE_ERROR, False)
+    assert (fault.code, fault.outcome_unknown) == (Code.STORE_READ_ONLY, False)
     assert not pair.primary.client.keys()
+    assert queues.health().reasons == ("store_read_only",)
 
 
 def test_a_store_without_a_file_never_confirms(pair):
@@ -124,6 +132,14 @@ def test_a_store_without_a_file_never_confirms(pair):
     fault = refusal(QUEUE)
     assert (fault.code, fault.outcome_unknown) == (Code.STORE_NOT_REPLICATED, True)
     assert pair.primary.client.llen(QUEUE) == 1
+
+
+def test_a_replica_that_has_gone_silent_is_none(pair):
+    os.kill(pair.replica.process.pid, signal.SIGSTOP)
+    wait_for(lambda: queues.health().durability is Durability.FSYNC)
+    assert pair.primary.client.info("replication")["connected_slaves"] == 1
+    os.kill(pair.replica.process.pid, signal.SIGCONT)
+    wait_for(lambda: queues.health().durability is Durability.REPLICATED)
 
 
 def test_readiness_tells_whether_there_is_a_replica(pair):
@@ -148,6 +164,30 @@ def test_when_the_sentinels_name_another_primary_it_is_used_without_a_restart(st
         wait_for(lambda number=number: watched.replica.client.llen(QUEUE) == number)
         watched.fail_over()
     assert watched.primary.client.lrange(QUEUE, 0, -1) == [b"3", b"2", b"1"]
+
+
+def test_an_answer_that_comes_too_late_is_never_taken_for_that_of_the_next_push(start, use):
+    watched = Watched(start, down_after_ms=30_000)
+    use(watched.url, sentinels=watched.sentinels)
+    queues.pause_queue(OTHER, Pause(reason="r", by="b", since=datetime.now(UTC)))
+    os.kill(watched.primary.process.pid, signal.SIGSTOP)
+    assert refusal(QUEUE).code is Code.STORE_ANSWER_LOST
+    time.sleep(1.1)  # so long a store that was silent is left alone
+    waking = threading.Timer(0.3, os.kill, (watched.primary.process.pid, signal.SIGCONT))
+    waking.start()
+    try:
+        assert refusal(OTHER).code in (Code.QUEUE_PAUSED, Code.STORE_UNREACHABLE)
+    finally:
+        waking.join()
+
+
+def test_a_primary_may_have_any_name_and_an_address_with_tls(start, use):
+    watched = Watched(start, name="My_Main")
+    use("redis://:any@My_Main/0", sentinels=watched.sentinels)
+    queues.push(QUEUE, [b"1"])
+    assert watched.primary.client.llen(QUEUE) == 1
+    use("rediss://My_Main/0", sentinels=watched.sentinels)
+    assert refusal(QUEUE).code is Code.STORE_UNREACHABLE  # these stores have no TLS
 
 
 def test_a_primary_that_was_made_a_replica_has_refused_and_that_is_told(start, use):

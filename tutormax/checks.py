@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
@@ -54,6 +55,12 @@ def _check_together() -> Iterator[CheckMessage]:
             hint="For example redis://NAME/0 with the name that the Sentinels give the primary, "
             "or redis://HOST:6379 with any node of the cluster.",
             id="tutormax.E006",
+        )
+    elif settings.REDIS_SENTINELS and not urlsplit(settings.REDIS_URL).hostname:
+        yield Error(
+            "REDIS_URL must hold the name of the primary with REDIS_SENTINELS.",
+            hint="For example redis://mymaster/0.",
+            id="tutormax.E008",
         )
     elif settings.REDIS_CLUSTER and not _CLUSTER_ADDRESS.fullmatch(settings.REDIS_URL):
         yield Error(

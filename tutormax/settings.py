@@ -44,7 +44,8 @@ QUEUE_LIMIT = env.number("QUEUE_LIMIT", 2_000_000, least=1)
 # Each client's quota, 0 for none.
 CLIENT_RECORDS_PER_MINUTE = env.number("CLIENT_RECORDS_PER_MINUTE", 0, most=10**9)
 # How long the answer to a request with an Idempotency-Key is remembered.
-IDEMPOTENCY_SECONDS = env.number("IDEMPOTENCY_SECONDS", 24 * 3600, least=60)
+# Longer at the least than our own senders try again.
+IDEMPOTENCY_SECONDS = env.number("IDEMPOTENCY_SECONDS", 24 * 3600, least=600)
 
 # --- Uploads -----------------------------------------------------------------------------------
 

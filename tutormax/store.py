@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from django_redis.pool import ConnectionFactory
-from redis import BlockingConnectionPool, RedisCluster
+from redis import BlockingConnectionPool, RedisCluster, SSLConnection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import SentinelConnectionPool
+from redis.sentinel import SentinelConnectionPool, SentinelManagedSSLConnection
 
 
 def store_cache(
@@ -38,6 +39,9 @@ def store_cache(
         "CONNECTION_POOL_KWARGS": {"max_connections": max_connections, "timeout": 0.4, **once},
     }
     if sentinels:
+        # As it is written: the library would take it in lower case.
+        name = urlsplit(url).netloc.rpartition("@")[2].partition(":")[0]
+        options["CONNECTION_POOL_KWARGS"]["service_name"] = name
         options |= {
             "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
             "CONNECTION_POOL_CLASS": "tutormax.store.SentinelPool",
@@ -51,6 +55,11 @@ def store_cache(
 
 class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
     """The primary's connections; who finds none free waits a little instead of failing."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        if options.get("connection_class") is SSLConnection:  # from an address with rediss://
+            options["connection_class"] = SentinelManagedSSLConnection
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
 
 
 class ClusterFactory(ConnectionFactory):  # type: ignore[misc]

@@ -20,6 +20,7 @@ from ingestion.queues import Pause
 from ingestion.queues.connection import Script, read
 from ingestion.queues.consumption import Says
 from ingestion.queues.keys import Keys
+from ingestion.queues.push import read_pause
 
 logger = structlog.get_logger(__name__)
 
@@ -161,7 +162,7 @@ class Consumer:
                     both = zip(messages, attempts, strict=True)
                     return Claim(messages=tuple(Claimed(raw=m, attempts=a) for m, a in both))
                 case [b"paused", pause]:
-                    return Claim(pause=msgspec.json.decode(pause, type=Pause))
+                    return Claim(pause=read_pause(pause))
                 case _:  # suspended for longer than its lease, and taken for dead
                     self._beat()
 

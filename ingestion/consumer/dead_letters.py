@@ -89,12 +89,10 @@ def _settle(queue: str, what: str, messages: Sequence[bytes], newest: bool) -> i
 
 
 def _letter(message: Message, why: bytes | None) -> DeadLetter:
-    if why is None:
+    try:
+        told = msgspec.json.decode(why or b"", type=_Why)
+        died_at = datetime.fromtimestamp(told.died_at_ms / 1000, UTC)
+    # There is none, or another program wrote it.
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError, OSError):
         return DeadLetter(message=message)
-    told = msgspec.json.decode(why, type=_Why)
-    return DeadLetter(
-        message=message,
-        reason=told.reason,
-        attempts=told.attempts,
-        died_at=datetime.fromtimestamp(told.died_at_ms / 1000, UTC),
-    )
+    return DeadLetter(message=message, reason=told.reason, attempts=told.attempts, died_at=died_at)

@@ -132,11 +132,9 @@ def put_all_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
         record_type=kind,
         reason=form.cleaned_data["reason"],
     )
+    note(facts={"dead_letters": total})  # before: many take their time, and lock no table
     try:
-        with transaction.atomic():
-            count = consumer.put_back_all(kind.queue)
-            if count:
-                note(facts={"dead_letters": count})
+        count = consumer.put_back_all(kind.queue)
     except StoreError as fault:
         note(facts={"outcome": "unknown"})  # they go in slices: some may be back by now
         return failed(request, kind, fault, _PAGE)

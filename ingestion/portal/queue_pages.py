@@ -26,7 +26,7 @@ WINDOW = 50
 
 _DISCARDS_SHOWN = 10
 _SHOWN_BYTES = 64 * 1024
-_OF_UPLOAD = re.compile(r"upload:(\d+)#(\d+)")
+_OF_UPLOAD = re.compile(r"upload:([0-9]{1,18})#([0-9]{1,18})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from queue import Empty
 from typing import Any, NoReturn, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -29,8 +30,10 @@ _left_alone_until: WeakKeyDictionary[ConnectionPool, float] = WeakKeyDictionary(
 # A cluster's node answered that the key is elsewhere, or was away: its place must be asked anew.
 _cluster_has_changed = False
 
-# A replica that flushes once a second needs up to two: its own second, and one for its answer.
-_REPLICA_SECONDS = 3.0
+# A replica that flushes once a second needs that second. Where none confirms in time, no push is
+# made for a moment: each would hold a thread as long.
+_REPLICA_SECONDS = 2.0
+_unconfirmed_until: WeakKeyDictionary[ConnectionPool, float] = WeakKeyDictionary()
 
 # What the store itself answered, most special first; it then did nothing of what was asked.
 _REFUSALS: tuple[tuple[type[redis_exceptions.RedisError], Code], ...] = (
@@ -57,12 +60,12 @@ class Script:
         keys: Sequence[str],
         arguments: Sequence[Any],
         *,
-        replicated: Callable[[Any], bool] = lambda _: False,
+        replicated: Callable[[Any], bool] | None = None,
     ) -> Any:
         """What the script gives.
 
-        Where it gives something that must be `replicated`, that is given only once it is on the
-        disk of a replica as well. Raises `StoreError`; `outcome_unknown` says that it may have run.
+        Where that must be `replicated`, it is given only once it is on the disk of a replica as
+        well. Raises `StoreError`; `outcome_unknown` says that it may have run.
         """
         rest = (len(keys), *keys, *arguments)
         by_name, by_text = ("EVALSHA", self._sha, *rest), ("EVAL", self._text, *rest)
@@ -182,7 +185,8 @@ def _shared() -> Redis | RedisCluster:
     try:
         shared: Redis | RedisCluster = get_redis_connection("default")
         if isinstance(shared, RedisCluster) and _cluster_has_changed:
-            shared.nodes_manager.initialize()
+            # Connections stay: another thread may be about to use one.
+            shared.nodes_manager.initialize(disconnect_startup_nodes_pools=False)
             _cluster_has_changed = False
     except (redis_exceptions.RedisError, redis_exceptions.RedisClusterException) as fault:
         _raise_not_found(fault)
@@ -200,7 +204,7 @@ def _raise_not_found(fault: Exception) -> NoReturn:
 def _once(
     key: str,
     *commands: Sequence[Any],
-    replicated: Callable[[Any], bool] = lambda _: False,
+    replicated: Callable[[Any], bool] | None = None,
 ) -> Any:
     """What the first of `commands` gives that is no script which the store has forgotten.
 
@@ -211,6 +215,8 @@ def _once(
     pool = store.connection_pool
     sent = False
     _raise_if_left_alone(store)
+    if replicated and time.monotonic() < _unconfirmed_until.get(pool, 0):
+        raise StoreError(Code.STORE_READ_ONLY, retry_after_seconds=1)
     try:
         connection = pool.get_connection()
         try:
@@ -218,12 +224,14 @@ def _once(
                 connection.send_command(*command)  # type: ignore[no-untyped-call]
                 sent = True
                 try:
-                    reply = connection.read_response()
+                    # A Sentinel's connection would stay open by default, and the reply that comes
+                    # too late would answer the next command.
+                    reply = connection.read_response(disconnect_on_error=True)
                 except redis_exceptions.NoScriptError:
                     sent = False  # the store has forgotten its scripts and did nothing
                 else:
-                    if replicated(reply):
-                        _wait_for_replica(connection)
+                    if replicated and replicated(reply):
+                        _wait_for_replica(connection, pool)
                     return reply
         finally:
             pool.release(connection)
@@ -231,15 +239,20 @@ def _once(
         _raise_store_error(fault, store, sent=sent)
 
 
-def _wait_for_replica(connection: Any) -> None:
+def _wait_for_replica(connection: Any, connection_pool: ConnectionPool) -> None:
     """Return once all that the connection wrote is on the disks of the primary and a replica."""
+    if not connection.is_connected:  # a new one would have nothing to wait for
+        raise redis_exceptions.ConnectionError
     try:
         connection.send_command("WAITAOF", 1, 1, int(_REPLICA_SECONDS * 1000))
-        disks, replicas = connection.read_response(timeout=_REPLICA_SECONDS + 1)
+        disks, replicas = connection.read_response(
+            timeout=_REPLICA_SECONDS + 1, disconnect_on_error=True
+        )
     except redis_exceptions.ResponseError as fault:  # it has no file, or is too old to wait
         logger.warning("store_not_replicated", fault=str(fault))
         disks = replicas = 0
     if not (disks and replicas):
+        _unconfirmed_until[connection_pool] = time.monotonic() + _PAUSE_AFTER_TIMEOUT_SECONDS
         raise StoreError(Code.STORE_NOT_REPLICATED, retry_after_seconds=1, outcome_unknown=True)
 
 
@@ -257,8 +270,11 @@ def _raise_store_error(fault: redis_exceptions.RedisError, store: Redis, *, sent
     hidden = isinstance(fault.__context__, redis_exceptions.ReadOnlyError)
     said = fault.__context__ if hidden else fault
     code = next((code for kind, code in _REFUSALS if isinstance(said, kind)), None)
+    if str(fault).startswith("NOREPLICAS"):  # fewer of them than min-replicas-to-write asks for
+        code = Code.STORE_READ_ONLY
     unknown = code is None and sent
-    _cluster_has_changed |= code in (None, Code.STORE_UNREACHABLE)
+    all_in_use = isinstance(fault.__context__, Empty)  # the pool's own fault, not a node's
+    _cluster_has_changed |= code in (None, Code.STORE_UNREACHABLE) and not all_in_use
     if code is None:
         code = Code.STORE_ANSWER_LOST if sent else Code.STORE_UNREACHABLE
     # Only what is not plain from its code is worth a trace: an outage would fill the log.

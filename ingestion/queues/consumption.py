@@ -94,13 +94,15 @@ def _summary(one: Any, now: int) -> ConsumerSummary:
     }
     try:
         says = msgspec.json.decode(said, type=Says)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # it speaks the bare protocol
+        ends_at = datetime.fromtimestamp(lease_ends / 1000, UTC)
+        heartbeat_at = ends_at - timedelta(seconds=says.lease_seconds)
+    # It speaks the bare protocol, or writes times that are none.
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError, OSError):
         return ConsumerSummary(**summary)
-    ends_at = datetime.fromtimestamp(lease_ends / 1000, UTC)
     return ConsumerSummary(
         **summary,
         host=says.host,
         pid=says.pid,
         since=says.since,
-        last_heartbeat_at=ends_at - timedelta(seconds=says.lease_seconds),
+        last_heartbeat_at=heartbeat_at,
     )

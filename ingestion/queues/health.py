@@ -25,6 +25,7 @@ class Durability(StrEnum):
 
 
 _FROM_WEAKEST = tuple(Durability)
+_REPLICA_LAG_SECONDS = 5
 _BY_APPENDFSYNC = {"always": Durability.FSYNC, "everysec": Durability.EVERY_SECOND}
 
 
@@ -94,6 +95,8 @@ def _one_store(info: Mapping[str, Any], answer: Any) -> StoreHealth:
         reasons.append(Code.STORE_LOADING.value)
     if info.get("role", "master") != "master":
         reasons.append(Code.STORE_READ_ONLY.value)
+    if info.get("min_slaves_good_slaves") == 0 and Code.STORE_READ_ONLY.value not in reasons:
+        reasons.append(Code.STORE_READ_ONLY.value)  # min-replicas-to-write asks for one at least
     version = info.get("valkey_version") or info.get("redis_version")
     durability = _durability(info, config)
     return StoreHealth(
@@ -112,11 +115,22 @@ def _durability(info: Mapping[str, Any], config: Mapping[str, str]) -> Durabilit
     if appends == "no":
         return Durability.MEMORY
     # A push waits for the disks itself then, however often they are flushed.
-    if settings.INGESTION_DURABILITY == Durability.REPLICATED and info.get("connected_slaves"):
+    if settings.INGESTION_DURABILITY == Durability.REPLICATED and _has_replica(info):
         return Durability.REPLICATED
     if appends is None or "appendfsync" not in config:
         return Durability.UNKNOWN
     return _BY_APPENDFSYNC.get(config["appendfsync"], Durability.MEMORY)
+
+
+def _has_replica(info: Mapping[str, Any]) -> bool:
+    """Whether a replica is there and was heard of lately, which it should be every second."""
+    replicas = (info.get(f"slave{number}") for number in range(info.get("connected_slaves", 0)))
+    return any(
+        isinstance(one, Mapping)
+        and one.get("state") == "online"
+        and one.get("lag", 0) <= _REPLICA_LAG_SECONDS
+        for one in replicas
+    )
 
 
 def _breaches(
@@ -158,7 +172,8 @@ def _breaches(
 
 
 _NO_REPLICA = (
-    "The store has no replica, so no push can be acknowledged. Start one with appendonly yes, or "
+    "The store has no replica that answers, so no push can be acknowledged. Start one with "
+    "appendonly yes, or "
     "promise less with INGESTION_DURABILITY=fsync."
 )
 _TOO_WEAK = {

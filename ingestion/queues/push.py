@@ -100,7 +100,7 @@ def push(
             *rejections,
             *messages,
         ),
-        replicated=_must_be_replicated,
+        replicated=_was_pushed if settings.INGESTION_DURABILITY == "replicated" else None,
     )
     match reply:
         case [b"pushed", place]:
@@ -115,9 +115,9 @@ def push(
             raise StoreError(Code.QUEUE_FULL, retry_after_seconds=5)
 
 
-def _must_be_replicated(reply: list[Any]) -> bool:
-    # A replayed answer too: the first one may have been lost with a primary, or on the way to here.
-    return settings.INGESTION_DURABILITY == "replicated" and reply[0] in (b"pushed", b"replayed")
+def _was_pushed(reply: list[Any]) -> bool:
+    # A replayed answer too: no replica may have confirmed the push of the first time.
+    return reply[0] in (b"pushed", b"replayed")
 
 
 def read_pause(content: bytes) -> Pause:

@@ -98,7 +98,8 @@ def _machine() -> str:
     model = re.search(r"model name\s*: (.+)", _cpu_info())
     return (
         f"{os.cpu_count()} cores ({model[1] if model else platform.machine()}), "
-        f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+        f"{platform.system()} {platform.release().partition('-')[0]}, "
+        f"Python {platform.python_version()}"
     )
 
 
