@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from ingestion import embedded
-from ingestion.outcomes import ANSWERS, IntakeError
+from ingestion.outcomes import ANSWERS, IntakeError, StoreError, trouble
 
 
 class StoreCommand(BaseCommand):
@@ -27,6 +27,8 @@ class StoreCommand(BaseCommand):
                 return super().execute(*args, **options)
         except embedded.EmbeddedStoreError as fault:
             raise CommandError(str(fault)) from fault
+        except StoreError as fault:
+            raise CommandError(f"{trouble(fault)} Try again shortly.") from fault
         except IntakeError as fault:
             raise CommandError(ANSWERS[fault.code].sentence) from fault
 

@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from ingestion.models import Activity, Upload
-from ingestion.outcomes import ANSWERS, FieldCode, FieldError, StoreError
+from ingestion.outcomes import FieldCode, FieldError, StoreError, trouble
 from ingestion.portal import activity
 from ingestion.portal.pages import page, portal_view
 from ingestion.portal.record_fields import RecordField, record_fields
@@ -79,7 +79,7 @@ def recall(request: HttpRequest, number: int) -> HttpResponse:
     except NotNowError:
         return not_now(request, number)
     except StoreError as fault:
-        messages.error(request, f"Nothing is known to be recalled: {ANSWERS[fault.code].sentence}")
+        messages.error(request, f"Nothing is known to be recalled: {trouble(fault)}")
         return redirect("admin:upload", number)
     reason = request.POST.get("reason", "")[:500]
     _note(request, Activity.Action.RECALLED, upload, count, reason=reason)

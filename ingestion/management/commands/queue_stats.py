@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ingestion.management.store_command import StoreCommand
-from ingestion.outcomes import ANSWERS, StoreError
+from ingestion.outcomes import StoreError, trouble
 from ingestion.queues import QueueSummary
 from ingestion.stats import age_in_words, queue_stats_document, queue_summaries
 
@@ -57,7 +57,7 @@ class Command(StoreCommand):
                 try:
                     shown: Table | str = _table()
                 except StoreError as fault:
-                    shown = ANSWERS[fault.code].sentence
+                    shown = trouble(fault)
                 console.clear()
                 console.print(time.strftime("%H:%M:%S"), shown, sep="\n")
                 time.sleep(options["watch"])
