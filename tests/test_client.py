@@ -8,15 +8,14 @@ import random
 import re
 import signal
 import socket
-import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import date
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -26,6 +25,8 @@ from ingestion import client, embedded
 from ingestion.client import Delivery, Portal, PortalError
 from ingestion.generator import generate
 from ingestion.records import RECORD_TYPES
+from tests.client_line import ClientLine, Cut
+from tests.client_line import served as served_line
 from tests.portal_process import Portal as Process
 from tests.portal_process import running_portal
 from tests.scripted_portal import (
@@ -202,62 +203,16 @@ def test_refusals_that_the_portal_does_not_name_are_counted() -> None:
 # --- against the real portal -------------------------------------------------------------------
 
 
-class Line(socketserver.ThreadingTCPServer):
-    """Between the client and the portal: cuts every third answer off, and may strip the key."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, portal: Process, *, keyed: bool) -> None:
-        self.portal = portal
-        self.keyed = keyed
-        self.requests = 0
-        self.unheard = 0
-        super().__init__(("127.0.0.1", 0), _Relay)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Relay(socketserver.StreamRequestHandler):
-    server: Line
-
-    def handle(self) -> None:
-        with (
-            socket.create_connection(("127.0.0.1", self.server.portal.port)) as portal,
-            portal.makefile("rb") as answers,
-        ):
-            while request := message(self.rfile):
-                if not self.server.keyed:
-                    request = re.sub(rb"(?i)\r\nidempotency-key:[^\r]*", b"", request)
-                portal.sendall(request)
-                answer = message(answers)
-                self.server.requests += 1
-                if self.server.requests % 3 == 0:
-                    self.server.unheard += 1
-                    return
-                self.wfile.write(answer)
-
-
-def message(stream: BinaryIO) -> bytes:
-    """An HTTP message with its body; nothing where the line has ended."""
-    head, length = b"", 0
-    while line := stream.readline():
-        head += line
-        name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            length = int(value)
-        if line == b"\r\n":
-            return head + stream.read(length)
-    return b""
-
-
 @contextmanager
-def line_to(portal: Process, *, keyed: bool) -> Iterator[Line]:
-    with Line(portal, keyed=keyed) as line:
-        thread = threading.Thread(target=line.serve_forever, args=(0.01,))
-        thread.start()
+def line_to(portal: Process, *, keyed: bool) -> Iterator[ClientLine]:
+    """Cuts every third answer off, and may strip the key."""
+    turns = cycle([Cut.NEVER, Cut.NEVER, Cut.ANSWERED])
+
+    def alter(request: bytes) -> bytes:
+        return request if keyed else re.sub(rb"(?i)\r\nidempotency-key:[^\r]*", b"", request)
+
+    with served_line(ClientLine(portal, lambda: next(turns), alter)) as line:
         yield line
-        line.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +239,7 @@ def queued(portal: Process, path: str) -> list[Any]:
 def test_a_line_that_is_cut_doubles_and_loses_nothing(served: Process) -> None:
     total = Delivery()
     with line_to(served, keyed=True) as line:
-        portal = Portal(line.url, api_prefix="/api")
+        portal = Portal(line.address, api_prefix="/api")
         for path, found in RECORDS.by_path.items():
             for delivery in portal.post_singly(path, found[:20]):
                 total += delivery
@@ -293,16 +248,16 @@ def test_a_line_that_is_cut_doubles_and_loses_nothing(served: Process) -> None:
     for path, found in RECORDS.by_path.items():
         assert queued(served, path) == list(found)
     assert total.accepted == total.sent == 4120
-    assert line.unheard >= 20
-    assert total.replayed == total.retries == line.unheard
+    assert len(line.unheard) >= 20
+    assert total.replayed == total.retries == len(line.unheard)
 
 
 def test_without_the_key_a_line_that_is_cut_doubles_records(served: Process) -> None:
     with line_to(served, keyed=False) as line:
-        delivery = sent(line.url, 20)
+        delivery = sent(line.address, 20)
     assert delivery.accepted == 20
-    assert line.unheard >= 6
-    assert len(queued(served, "tutors")) == 20 + line.unheard
+    assert len(line.unheard) >= 6
+    assert len(queued(served, "tutors")) == 20 + len(line.unheard)
 
 
 def sent_through(portal: Process, trouble: Callable[[], None], *, times: int) -> Delivery:

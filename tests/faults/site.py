@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
-import socketserver
 import subprocess
 import sys
 import threading
@@ -16,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import urllib3
@@ -24,6 +22,7 @@ from redis import Redis
 
 from ingestion import embedded
 from ingestion.records import RECORD_TYPES
+from tests.client_line import ClientLine, Cut, served
 from tests.faults.figures import Outcome
 from tests.portal_process import ROOT, Portal, running_portal
 from tests.store_faults import Proxy
@@ -31,61 +30,24 @@ from tests.store_faults import Proxy
 TUTORS = RECORD_TYPES["tutors"]
 
 _Given = TypeVar("_Given")
-_Server = TypeVar("_Server", bound=socketserver.BaseServer)
 
 
-class ClientLine(socketserver.ThreadingTCPServer):
-    """Between a client and the portal: each request arrives there whole.
+class FaultyLine(ClientLine):
+    """While `cuts` lasts, the client never hears the answer.
 
-    While `cuts` lasts, the client never hears the answer. Half the lines are cut at once, while
-    the portal still works on the request, and half when it has answered: `unheard` are those
-    answers.
+    Half the lines are cut at once, while the portal still works on the request, and half when it
+    has answered.
     """
 
-    daemon_threads = True
-    block_on_close = False
-
     def __init__(self, portal: Portal) -> None:
-        self.portal = portal
         self.cuts = 0
-        self.unheard: list[bytes] = []
-        super().__init__(("127.0.0.1", 0), _Relay)
-        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+        super().__init__(portal, self._next_cut)
 
-
-class _Relay(socketserver.StreamRequestHandler):
-    server: ClientLine
-
-    def handle(self) -> None:
-        with (
-            socket.create_connection(("127.0.0.1", self.server.portal.port)) as portal,
-            portal.makefile("rb") as answers,
-        ):
-            while request := _message(self.rfile):
-                doomed = self.server.cuts > 0
-                self.server.cuts -= doomed
-                portal.sendall(request)
-                if doomed and random.random() < 0.5:
-                    return
-                answer = _message(answers)
-                if doomed:
-                    self.server.unheard.append(answer)
-                    return
-                self.wfile.write(answer)
-
-
-def _message(stream: BinaryIO) -> bytes:
-    """An HTTP message with its whole body, as it came; nothing where the line has ended."""
-    head = b""
-    length = 0
-    while line := stream.readline():
-        head += line
-        name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
-            length = int(value)
-        if line == b"\r\n":
-            return head + stream.read(length)
-    return b""
+    def _next_cut(self) -> Cut:
+        if self.cuts <= 0:
+            return Cut.NEVER
+        self.cuts -= 1
+        return random.choice([Cut.AT_ONCE, Cut.ANSWERED])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +56,7 @@ class Site:
 
     portal: Portal
     store: Redis
-    client_line: ClientLine
+    client_line: FaultyLine
     store_line: Proxy
 
     def names(self) -> Counter[str]:
@@ -134,25 +96,13 @@ def running_site(folder: Path, **environment: str) -> Iterator[Site]:
     with (
         embedded.running(folder / "store") as running,
         Redis.from_url(running.url) as store,
-        _served(Proxy(folder / "line.sock", store.connection_pool.connection_kwargs["path"])) as to,
+        served(Proxy(folder / "line.sock", store.connection_pool.connection_kwargs["path"])) as to,
         running_portal(
             folder / "var", REDIS_URL=f"unix://{to.server_address}", **environment
         ) as portal,
-        _served(ClientLine(portal)) as client_line,
+        served(FaultyLine(portal)) as client_line,
     ):
         yield Site(portal=portal, store=store, client_line=client_line, store_line=to)
-
-
-@contextmanager
-def _served(server: _Server) -> Iterator[_Server]:
-    with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def tutor(name: str = "", **fields: Any) -> dict[str, Any]:
