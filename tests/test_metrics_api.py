@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from ingestion.consumer import Consumer
+from ingestion.queues.keys import Keys
 from ingestion.records import RECORD_TYPES
 
 LABELS = {"tutors", "sessions", "feedbacks"}
@@ -39,6 +41,24 @@ def test_it_tells_what_was_accepted_rejected_and_waits(client, post, record_type
     assert samples["tutormax_records_total", label, "accepted"] == 2
     assert samples["tutormax_records_total", label, "rejected"] == 1
     assert 0 <= samples["tutormax_queue_oldest_age_seconds", label, None] < 60
+
+
+def test_it_tells_who_takes_what_died_and_whether_the_queue_rests(client, store):
+    queue = RECORD_TYPES["sessions"].queue
+    keys = Keys(queue)
+    store.lpush(keys.dead, "1", "2")
+    store.lpush(keys.claimed("gone"), "3", "4", "5")
+    store.zadd(keys.leases, {"gone": 1})
+    store.set(keys.pause, "by hand")
+    with Consumer(queue):
+        samples = scrape(client)
+        leases = client.get("/metrics").text
+    assert samples["tutormax_dead_letters", "sessions", None] == 2
+    assert samples["tutormax_messages_in_flight", "sessions", None] == 3
+    assert samples["tutormax_queue_paused", "sessions", None] == 1
+    assert samples["tutormax_queue_paused", "tutors", None] == 0
+    assert 'tutormax_consumers{lease="alive",queue="sessions"} 1.0' in leases
+    assert 'tutormax_consumers{lease="lapsed",queue="sessions"} 1.0' in leases
 
 
 def test_the_age_is_absent_while_a_queue_is_empty(client, store):

@@ -218,3 +218,11 @@ def test_the_page_of_a_fault_asks_nothing_of_the_database(rf, django_assert_num_
 
 def test_a_method_that_a_page_does_not_know_is_refused():
     assert signed_in(member("Viewer")).post("/admin/queues/tutors/").status_code == 405
+
+
+def test_the_address_of_a_button_says_what_it_is():
+    boss = signed_in(User.objects.create_superuser("boss"))
+    for page in ("message", "dead/discard"):
+        answer = boss.get(f"/admin/queues/tutors/{page}/")
+        assert (answer.status_code, answer["Allow"]) == (405, "POST")
+        assert "press the button there again" in answer.content.decode()

@@ -232,6 +232,16 @@ def test_a_store_address_that_could_never_be_opened_is_told(settings, value):
     assert value not in str(check_environment())
 
 
+def test_the_embedded_store_has_no_replica_to_promise(settings):
+    settings.INGESTION_DURABILITY = "replicated"
+    assert [finding.id for finding in check_environment()] == ["tutormax.E009"]
+
+
+def test_sentinels_need_the_name_of_the_primary(settings):
+    settings.REDIS_URL, settings.REDIS_SENTINELS = "redis:///0", [("localhost", 26379)]
+    assert [finding.id for finding in check_environment()] == ["tutormax.E008"]
+
+
 @pytest.mark.parametrize("value", ["unix:///run/redis.sock", "redis://localhost:6379/1"])
 def test_what_no_cluster_can_be_reached_by_is_told(settings, value):
     settings.REDIS_URL, settings.REDIS_CLUSTER = value, True

@@ -165,6 +165,31 @@ def test_another_delimiter_shows_the_columns_anew(uploader: Client) -> None:
     assert [one.name for one in uploader.get(answer.url).context["found"].columns] == ["1", "2"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"na\x81me,email\nfoo,b\n",
+        b"tutor_id,name\nt1,M\x81ller\n",
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    ],
+    ids=["header", "cell", "picture"],
+)
+def test_bytes_that_are_no_text_break_no_page(uploader: Client, content: bytes) -> None:
+    answer = send(uploader, content)
+    if answer.status_code == 422:  # refused with advice
+        return
+    one = Upload.objects.latest("pk")
+    work(one)
+    for page in ("upload", "upload-check"):
+        assert uploader.get(at(page, one), follow=True).status_code == 200
+    assert uploader.post(at("upload-check", one), {"date_order": ""}).status_code in (302, 422)
+    work(one)
+    assert uploader.get(at("upload", one), follow=True).status_code == 200
+    assert uploader.post(at("upload-cancel", one)).status_code == 302
+    one.refresh_from_db()
+    assert one.state == Upload.State.CANCELLED
+
+
 def test_no_two_columns_are_one_field(uploader: Client) -> None:
     one = upload(uploader, as_csv({"x": 1, "y": 2, **session(1, scheduled_start="3/4/2026")}))
     form = {

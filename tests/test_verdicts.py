@@ -76,8 +76,8 @@ def consumer(in_flight, alive=True, name="host:7:ab"):
         ),
         (summary(9, 7200), [consumer(0), consumer(0)], "stopped", "are alive and take none."),
         (summary(9, 7200), [consumer(5, alive=False)], "stopped", "is alive any more: start one"),
-        (summary(), [consumer(0)], "flowing", "all that came in was read."),
-        (summary(), [consumer(0, alive=False)], "flowing", "all that came in was read."),
+        (summary(), [consumer(0)], "flowing", "all that came in was taken."),
+        (summary(), [consumer(0, alive=False)], "flowing", "all that came in was taken."),
         (summary(), [consumer(3)], "flowing", "or is in the hands of a consumer"),
         (summary(), [consumer(3, alive=False), consumer(0)], "flowing", "in the hands"),
         (summary(), [consumer(1, alive=False)], "stopped", "gone hold 1 message. Start a consumer"),
@@ -89,6 +89,15 @@ def test_who_takes_from_the_queue_counts_too(queue, consumers, verdict, says):
     judgement = verdicts.judge(queue, moved(9, None), consumers)
     assert judgement.verdict == verdict
     assert says in judgement.meaning
+
+
+def test_what_the_dead_hold_was_not_read():
+    held = [consumer(2, alive=False)]
+    judgement = verdicts.judge(summary(9, 7200), moved(20, 2), held)
+    assert judgement.verdict == "stopped"
+    assert "in the hands of consumers that are gone (2 messages)" in judgement.meaning
+    # A third message left: somebody takes with a bare RPOP.
+    assert verdicts.judge(summary(9, 7200), moved(20, 3), held).verdict == "building"
 
 
 def test_every_verdict_has_words():

@@ -43,6 +43,12 @@ def _check_together() -> Iterator[CheckMessage]:
                 "a store of its own.",
                 id="tutormax.E002",
             )
+    if settings.INGESTION_DURABILITY == "replicated" and not settings.REDIS_URL:
+        yield Error(
+            "INGESTION_DURABILITY=replicated needs a store with a replica.",
+            hint="The embedded store has none: set REDIS_URL, or promise fsync.",
+            id="tutormax.E009",
+        )
     if settings.REDIS_SENTINELS and settings.REDIS_CLUSTER:
         yield Error(
             "REDIS_SENTINELS and REDIS_CLUSTER exclude each other.",

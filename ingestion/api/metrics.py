@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ingestion import queues
 from ingestion.outcomes import StoreError
 from ingestion.stats import queue_summaries
 
@@ -23,6 +24,7 @@ class QueueCollector(Collector):
         up = GaugeMetricFamily("tutormax_store_up", "1 while the queues' store answers, else 0.")
         try:
             summaries = queue_summaries()
+            taken = queues.consumption(kind.queue for kind in summaries)
         except StoreError:
             up.add_metric([], 0)
             yield up
@@ -39,14 +41,34 @@ class QueueCollector(Collector):
         records = CounterMetricFamily(
             "tutormax_records", "Records judged, by outcome.", labels=["queue", "outcome"]
         )
-        for kind, one in summaries.items():
+        paused = GaugeMetricFamily(
+            "tutormax_queue_paused", "1 while staff keep the queue paused.", labels=["queue"]
+        )
+        in_flight = GaugeMetricFamily(
+            "tutormax_messages_in_flight", "Messages in consumers' hands.", labels=["queue"]
+        )
+        dead = GaugeMetricFamily(
+            "tutormax_dead_letters", "Messages that consumers gave up on.", labels=["queue"]
+        )
+        consumers = GaugeMetricFamily(
+            "tutormax_consumers",
+            "Consumers with a lease, by whether it runs or has lapsed.",
+            labels=["queue", "lease"],
+        )
+        for (kind, one), now in zip(summaries.items(), taken, strict=True):
             label = kind.queue_label
             depth.add_metric([label], one.depth)
             if one.oldest_age_seconds is not None:
                 age.add_metric([label], one.oldest_age_seconds)
             records.add_metric([label, "accepted"], one.accepted)
             records.add_metric([label, "rejected"], one.rejected)
-        yield from (up, depth, age, records)
+            paused.add_metric([label], int(one.pause is not None))
+            in_flight.add_metric([label], now.in_flight)
+            dead.add_metric([label], now.dead)
+            alive = sum(consumer.alive for consumer in now.consumers)
+            consumers.add_metric([label, "alive"], alive)
+            consumers.add_metric([label, "lapsed"], len(now.consumers) - alive)
+        yield from (up, depth, age, records, paused, in_flight, dead, consumers)
 
 
 REGISTRY = CollectorRegistry()

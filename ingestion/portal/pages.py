@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, Concatenate, ParamSpec
 
 from django.contrib.auth.models import Permission
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import render
-from django.views.decorators.http import require_http_methods
+from django.template.loader import render_to_string
 
 from ingestion.portal.site import site
 from ingestion.records import RECORD_TYPES, RecordType
@@ -63,11 +63,12 @@ def portal_view(
     """
 
     def decorate(view: View[Rest]) -> View[Rest]:
-        @require_http_methods(list(methods))
         @wraps(view)
         def guarded(
             request: HttpRequest, *args: Rest.args, **kwargs: Rest.kwargs
         ) -> HttpResponseBase:
+            if request.method not in methods:
+                return _only_by_a_button(request, methods)
             if not request.user.has_perm(f"ingestion.{right}"):
                 raise RightMissing(right)
             return view(request, *args, **kwargs)
@@ -76,6 +77,21 @@ def portal_view(
         return site.admin_view(guarded)  # type: ignore[return-value]
 
     return decorate
+
+
+def _only_by_a_button(request: HttpRequest, methods: Sequence[str]) -> HttpResponse:
+    answer = page(
+        request,
+        "portal/error.html",
+        title="This page is opened by a button",
+        context={
+            "sentence": "Its address alone does nothing, and nothing was changed.",
+            "advice": "Go to the page of the queue or the upload and press the button there again.",
+        },
+        status=HTTPStatus.METHOD_NOT_ALLOWED,
+    )
+    answer["Allow"] = ", ".join(methods)
+    return answer
 
 
 def page(
@@ -92,12 +108,13 @@ def page(
     `title` is heading, tab and last crumb; `crumbs` are the (title, address) between Overview
     and it.
     """
-    return render(
-        request,
+    document = render_to_string(
         template,
         {**site.each_context(request), "title": title, "crumbs": crumbs, **(context or {})},
-        status=status,
+        request,
     )
+    # What a file holds may be no text; it is shown to somebody who says what it is.
+    return HttpResponse(document.encode(errors="replace"), status=status)
 
 
 class RecordTypeConverter:

@@ -98,6 +98,7 @@ def fix(request: HttpRequest, number: int) -> HttpResponse:
         return not_now(request, number)
     rows = [_FixRow(row, record_fields(upload.kind)) for row in upload.findings.get("bad", [])]
     rows = [row for row in rows if row.inputs]
+    beyond = upload.rows_invalid - len(rows)
     if request.method == "POST":
         corrections = {row.line: row.typed(request) for row in rows}
         changed = {line: texts for line, texts in corrections.items() if texts}
@@ -120,7 +121,7 @@ def fix(request: HttpRequest, number: int) -> HttpResponse:
         "portal/upload_fix.html",
         title="Fix rows",
         crumbs=[(f"Upload {number}", reverse("admin:upload", args=[number]))],
-        context={"upload": upload, "rows": rows, "more": upload.rows_invalid - len(rows)},
+        context={"upload": upload, "rows": rows, "more": beyond},
         status=HTTPStatus.UNPROCESSABLE_ENTITY if request.method == "POST" else HTTPStatus.OK,
     )
 

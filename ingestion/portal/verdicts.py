@@ -126,6 +126,14 @@ def judge(
             meaning=f"No message left the queue in the last {JUDGED_MINUTES} minutes.{waits} "
             f"{_where_to_look(consumers)}",
         )
+    if consumers and not any(one.alive for one in consumers):
+        held = sum(one.in_flight for one in consumers)
+        if moved.taken <= held:
+            return Judgement(
+                verdict=Verdict.STOPPED,
+                meaning=f"What left the queue in the last {JUDGED_MINUTES} minutes is in the hands "
+                f"of consumers that are gone ({_messages(held)}). {_where_to_look(consumers)}",
+            )
     if moved.taken < moved.accepted:
         return Judgement(
             verdict=Verdict.BUILDING,
@@ -147,12 +155,12 @@ def _judge_empty(consumers: Sequence[ConsumerSummary]) -> Judgement:
     held = sum(one.in_flight for one in consumers)
     if not held:
         return Judgement(
-            verdict=Verdict.FLOWING, meaning="Nothing waits: all that came in was read."
+            verdict=Verdict.FLOWING, meaning="Nothing waits: all that came in was taken."
         )
     if any(one.alive for one in consumers):
         return Judgement(
             verdict=Verdict.FLOWING,
-            meaning="Nothing waits: all that came in was read, or is in the hands of a consumer.",
+            meaning="Nothing waits: all that came in was taken, or is in the hands of a consumer.",
         )
     return Judgement(
         verdict=Verdict.STOPPED,

@@ -167,8 +167,10 @@ function sendWithBar(form) {
       form.replaceWith(document.adoptNode(fresh));
       sendWithBar(fresh);
       const notice = fresh.querySelector("[role=alert]");
-      notice.tabIndex = -1;
-      notice.focus();
+      if (notice) {
+        notice.tabIndex = -1;
+        notice.focus();
+      }
     });
     request.addEventListener("error", () => {
       words.textContent = "The connection broke. Send the file again.";
