@@ -36,7 +36,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# make faults  the fault campaigns in full, and their table in docs/reliability.md; half an hour
+# make faults  the fault campaigns in full, and their table in docs/reliability.md; twenty minutes
 faults: $(VENV)/.test
 	FAULTS=long $(BIN)/pytest tests/faults -s -o timeout=3600
 
