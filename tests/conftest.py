@@ -19,6 +19,7 @@ from structlog.stdlib import ProcessorFormatter
 
 from ingestion import embedded, queues
 from ingestion.records import RECORD_TYPES, RecordType
+from tests.staff import member, signed_in
 from tests.store_faults import Proxy
 
 
@@ -71,6 +72,18 @@ def proxy(store: Redis, use_store: Callable[[str], None], tmp_path: Path) -> Ite
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def operator(db: None) -> Client:
+    """A browser of an operator."""
+    return signed_in(member("Operator"))
+
+
+@pytest.fixture
+def viewer(db: None) -> Client:
+    """A browser of somebody who may only look."""
+    return signed_in(member("Viewer"))
 
 
 @pytest.fixture

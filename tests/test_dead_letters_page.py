@@ -22,18 +22,6 @@ PAGE = "/admin/queues/sessions/dead/"
 SECRET = "KeyError: 'Anna Nowak'"
 
 
-@pytest.fixture
-def operator(db):
-    """A browser of an operator."""
-    return signed_in(member("Operator"))
-
-
-@pytest.fixture
-def viewer(db):
-    """A browser of somebody who may only look."""
-    return signed_in(member("Viewer"))
-
-
 def dead(*numbers, **also):
     """Let consumers fail at these messages, one after the other; gives their bytes."""
     buried = [message(number, **also) for number in numbers]

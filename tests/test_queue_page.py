@@ -13,25 +13,12 @@ from ingestion.consumer import Consumer
 from ingestion.models import Activity
 from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
-from tests.staff import member, signed_in
 from tests.test_consumer import KEYS, bury, end_lease
 from tests.test_overview import words
 from tests.test_queue_messages import message
 
 TUTORS, SESSIONS, _ = RECORD_TYPES.values()
 PAGE = "/admin/queues/sessions/"
-
-
-@pytest.fixture
-def operator(db):
-    """A browser of an operator."""
-    return signed_in(member("Operator"))
-
-
-@pytest.fixture
-def viewer(db):
-    """A browser of somebody who may only look."""
-    return signed_in(member("Viewer"))
 
 
 def push(*numbers, **also):

@@ -241,14 +241,15 @@ def _once(
 
 def _wait_for_replica(connection: Any, connection_pool: ConnectionPool) -> None:
     """Return once all that the connection wrote is on the disks of the primary and a replica."""
-    if not connection.is_connected:  # a new one would have nothing to wait for
-        raise redis_exceptions.ConnectionError
     try:
+        if not connection.is_connected:  # a new one would have nothing to wait for
+            raise redis_exceptions.ConnectionError("the connection of the push is gone")
         connection.send_command("WAITAOF", 1, 1, int(_REPLICA_SECONDS * 1000))
         disks, replicas = connection.read_response(
             timeout=_REPLICA_SECONDS + 1, disconnect_on_error=True
         )
-    except redis_exceptions.ResponseError as fault:  # it has no file, or is too old to wait
+    # Whatever it is, the push has been made: no file, too old a store to wait, one that loads.
+    except redis_exceptions.RedisError as fault:
         logger.warning("store_not_replicated", fault=str(fault))
         disks = replicas = 0
     if not (disks and replicas):
