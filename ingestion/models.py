@@ -120,12 +120,13 @@ class Upload(models.Model):
         READING = "reading", "Being read"
         REVIEW = "review", "Waiting for a decision"
         QUEUEING = "queueing", "Being queued"
+        CANCELLING = "cancelling", "Being cancelled"
         DONE = "done", "Done"
         CANCELLED = "cancelled", "Cancelled"
         FAILED = "failed", "Could not be read"
 
     # In these states a background task works on it.
-    RUNNING = (State.READING, State.QUEUEING)
+    RUNNING = (State.READING, State.QUEUEING, State.CANCELLING)
 
     state = models.CharField(max_length=10, choices=State, default=State.CHECK, db_index=True)
     record_type = models.CharField(
@@ -166,14 +167,19 @@ class Upload(models.Model):
     error_file = models.FileField(storage=upload_storage, max_length=255, blank=True)
 
     # The running step: who works on it, since when, how far it is. `beat_at` shows that somebody
-    # does; `waiting` says in a sentence what for.
+    # does; `tries` counts those who fell silent over it; `waiting` says in a sentence what for.
     claim = models.CharField(max_length=32, blank=True)
+    tries = models.PositiveSmallIntegerField(default=0)
     beat_at = models.DateTimeField(null=True)
     step_at = models.DateTimeField(null=True)
     progress_bytes = models.BigIntegerField(default=0)
     progress_rows = models.PositiveIntegerField(default=0)
     progress_line = models.PositiveBigIntegerField(default=0)
     waiting = models.CharField(max_length=500, blank=True)
+    # What the chunks of rows are called in the store, so that none is pushed twice, and how many
+    # rows each has. The name is random: numbers of uploads come again in a restored database.
+    push_key = models.CharField(max_length=32, blank=True)
+    chunk_rows = models.PositiveIntegerField(default=0)
     # Where the pushed chunks lie in the order of all that ever went on the queue: [first, count].
     places = models.JSONField(default=list)
 
@@ -189,10 +195,30 @@ class Upload(models.Model):
     def __str__(self) -> str:
         return f"Upload {self.pk}: {self.file_name}"
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Make the row. It is changed by conditional updates: others may act on it meanwhile."""
+        if not self._state.adding:
+            raise TypeError("An upload is changed by updates that say what it must be before.")
+        super().save(*args, **kwargs)
+
     @property
     def kind(self) -> RecordType | None:
         """The type of its records, once that is known."""
         return RECORD_TYPES.get(self.record_type)
+
+
+class LooseFile(models.Model):
+    """A stored file that no upload names: not yet, or not any more.
+
+    It stands here before it is written and until it is deleted, so that none is left behind by a
+    process that was killed in between.
+    """
+
+    name = models.CharField(max_length=255, unique=True)
+    since = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class ColumnChoice(models.Model):

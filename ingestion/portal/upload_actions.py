@@ -49,14 +49,16 @@ def cancel(request: HttpRequest, number: int) -> HttpResponse:
         actions.cancel(upload)
     except NotNowError:
         return not_now(request, number)
-    _note(request, Activity.Action.CANCELLED, upload, upload.rows_queued)
-    words = "Cancelled: nothing of this file was queued."
-    if upload.rows_queued:
-        words = (
-            f"Cancelled. {intcomma(upload.rows_queued)} rows were queued before and stay there "
-            "unless somebody recalls them."
+    if upload.state == Upload.State.CANCELLED:
+        _note(request, Activity.Action.CANCELLED, upload, 0)
+        messages.success(request, "Cancelled: nothing of this file was queued.")
+    else:
+        # How many rows are queued is known once the worker has ended.
+        activity.record(request, Activity.Action.CANCELLED, record_type=upload.kind, upload=upload)
+        messages.info(
+            request,
+            "No more rows will be queued. In a moment this page tells how many are queued already.",
         )
-    messages.success(request, words)
     return redirect("admin:upload", number)
 
 

@@ -18,6 +18,7 @@ _LOOKS = {
     Upload.State.REVIEW: "warn",
     Upload.State.READING: "info",
     Upload.State.QUEUEING: "info",
+    Upload.State.CANCELLING: "info",
     Upload.State.DONE: "ok",
     Upload.State.FAILED: "bad",
 }

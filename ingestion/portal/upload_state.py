@@ -46,7 +46,7 @@ class Progress:
 
 def progress(upload: Upload) -> Progress:
     """How far the upload is at this moment."""
-    queueing = upload.state == State.QUEUEING
+    queueing = upload.state in (State.QUEUEING, State.CANCELLING)
     done, total = (
         (upload.progress_rows, upload.rows_ready)
         if queueing
@@ -130,6 +130,9 @@ def _events(upload: Upload) -> Iterator[Event]:
         yield Event(at=upload.read_at, words=f"Read: {intcomma(upload.rows_read)} rows")
     if upload.finished_at is not None and upload.state == State.DONE:
         yield Event(at=upload.finished_at, words=f"All queued: {intcomma(upload.rows_queued)} rows")
+    if upload.finished_at is not None and upload.state == State.CANCELLED:
+        queued = intcomma(upload.rows_queued) if upload.rows_queued else "no"
+        yield Event(at=upload.finished_at, words=f"Ended: {queued} rows are queued")
     if upload.finished_at is not None and upload.state == State.FAILED:
         yield Event(at=upload.finished_at, words="Could not be read on")
     if upload.expired_at is not None:

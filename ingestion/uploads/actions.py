@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.files.base import File
 from django.db import transaction
+from django.db.models import F, Q
 from django.utils.timezone import now
 
 from ingestion import file_rows, queues, validation
@@ -22,13 +23,13 @@ from ingestion.outcomes import FieldError, Rejection
 from ingestion.records import RecordType
 from ingestion.uploads import layouts
 from ingestion.uploads.layouts import Inspection
-from ingestion.uploads.reading import fixed
+from ingestion.uploads.reading import CHUNK_ROWS, fixed
 from ingestion.uploads.tasks import advance
+from ingestion.uploads.transitions import move
 from ingestion.uploads.work import binary, stored_file
 
 State = Upload.State
-# From here nothing is queued any more, unless staff say so.
-_BEFORE_QUEUEING = (State.CHECK, State.READING, State.REVIEW)
+_UNCONFIRMED = Q(confirmed_at=None)
 
 
 class NotNowError(Exception):
@@ -65,14 +66,14 @@ def create(
         sha256=sha256.hexdigest(),
         uploaded_by_id=user_id,
         parent=parent,
+        **_inspected(found),
     )
     # The sender's name never becomes a name on the disk.
     upload.file.save(uuid.uuid4().hex, file, save=False)
-    _write_inspection(upload, found)
     with transaction.atomic():
         upload.save()
         if not found.questions:
-            _begin_reading(upload)
+            _begin_reading(upload, only=Q())
     return upload
 
 
@@ -86,68 +87,64 @@ def inspection(upload: Upload, layout: Layout | None = None) -> Inspection:
 
 def look_again(upload: Upload, record_type: RecordType, layout: Layout) -> None:
     """Look at the file as staff say it is laid out, and ask anew. Raises `NotNowError`."""
-    with transaction.atomic():
-        _only_unconfirmed(upload)
-        upload.record_type = record_type.path
-        _write_inspection(upload, inspection(upload, layout))
-        upload.state = State.CHECK
-        upload.fixes = {}
-        upload.save()
+    upload.record_type = record_type.path
+    found = inspection(upload, layout)
+    if not move(upload, State.CHECK, only=_UNCONFIRMED, fixes={}, **_inspected(found)):
+        raise NotNowError
 
 
 def answer(upload: Upload, record_type: RecordType, layout: Layout) -> None:
     """Read the file as staff say. Raises `NotNowError` once rows are being queued."""
+    header = None
+    if layout.columns is not None:
+        with stored_file(upload) as file:
+            header = file_rows.header(file, layout)
     with transaction.atomic():
-        _only_unconfirmed(upload)
-        upload.record_type = record_type.path
-        upload.layout = {**layouts.to_json(layout), "questions": []}
-        upload.fixes = {}
-        if layout.columns is not None:
-            with stored_file(upload) as file:
-                header = file_rows.header(file, layout)
+        _begin_reading(
+            upload,
+            only=_UNCONFIRMED,
+            record_type=record_type.path,
+            layout={**layouts.to_json(layout), "questions": []},
+            fixes={},
+        )
+        if header is not None and layout.columns is not None:
             layouts.remember(header, record_type, layout.columns)
-        _begin_reading(upload)
 
 
 def confirm(upload: Upload) -> None:
     """Queue the rows that are ready. Raises `NotNowError`."""
     with transaction.atomic():
-        _only_in(upload, (State.REVIEW,))
-        if not upload.rows_ready:
-            raise NotNowError
-        upload.state = State.QUEUEING
-        upload.confirmed_at = now()
-        upload.step_at = None
-        upload.progress_rows = upload.progress_line = 0
-        upload.claim = ""
-        upload.beat_at = None
-        upload.save()
-        advance.enqueue(upload.pk)
+        _begin_queueing(
+            upload,
+            only=Q(rows_ready__gt=0),
+            confirmed_at=now(),
+            chunk_rows=min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS),
+            progress_rows=0,
+            progress_line=0,
+        )
 
 
 def cancel(upload: Upload) -> None:
-    """Queue nothing more of it. What is queued already stays; `recall` takes it back."""
+    """Queue nothing more of it. What is queued already stays; `recall` takes it back.
+
+    Once rows are being queued this is a request: the worker ends at the edge of a chunk, and then
+    the upload says how many rows are queued. Raises `NotNowError`.
+    """
     with transaction.atomic():
-        _only_in(upload, (*_BEFORE_QUEUEING, State.QUEUEING))
-        upload.state = State.CANCELLED
-        upload.claim = ""
-        upload.waiting = ""
-        upload.finished_at = now()
-        upload.save()
+        if move(upload, State.CANCELLED, only=_UNCONFIRMED):
+            return
+        if not move(upload, State.CANCELLING):
+            raise NotNowError
+        advance.enqueue(upload.pk)  # if nobody works on it at present
 
 
 def retry(upload: Upload) -> None:
-    """Go on with an upload whose step failed."""
+    """Go on with an upload whose step failed. Raises `NotNowError`."""
     with transaction.atomic():
-        _only_in(upload, (State.FAILED,))
         if upload.confirmed_at is None:
-            _begin_reading(upload)
-            return
-        upload.state = State.QUEUEING
-        upload.claim = upload.failure = ""
-        upload.beat_at = None
-        upload.save()
-        advance.enqueue(upload.pk)
+            _begin_reading(upload, only=Q(state=State.FAILED) & _UNCONFIRMED)
+        else:
+            _begin_queueing(upload, only=Q(state=State.FAILED))
 
 
 def fix(
@@ -174,11 +171,13 @@ def fix(
             refused[line] = verdict.errors
         else:
             valid[str(line)] = dict(texts)
-    with transaction.atomic():
-        _only_in(upload, (State.REVIEW,))
-        if valid:
-            upload.fixes = {**upload.fixes, **valid}
-            _begin_reading(upload)
+    # What is corrected is what this reading found: another one may have come in between.
+    seen = Q(state=State.REVIEW, read_at=upload.read_at)
+    if valid:
+        with transaction.atomic():
+            _begin_reading(upload, only=seen, fixes={**upload.fixes, **valid})
+    elif not Upload.objects.filter(seen, pk=upload.pk, expired_at=None).exists():
+        raise NotNowError
     return refused
 
 
@@ -197,10 +196,8 @@ def recall(upload: Upload) -> int:
             name = f"upload-{upload.pk}-{uuid.uuid4().hex[:8]}"
             taken = queues.take_off(kind.queue, raws[::-1], name=name, newest=True)
             count += taken
-            with transaction.atomic():
-                _only_in(upload, tuple(set(State) - set(Upload.RUNNING)))
-                upload.rows_recalled += taken
-                upload.save(update_fields=["rows_recalled"])
+            this = Upload.objects.filter(pk=upload.pk)
+            this.update(rows_recalled=F("rows_recalled") + taken)
     return count
 
 
@@ -223,51 +220,45 @@ def still_waiting(upload: Upload) -> int | None:
 def expire() -> int:
     """Delete the files, and the rows that pages show, of uploads beyond their time."""
     before = now() - timedelta(days=settings.UPLOAD_KEEP_DAYS)
-    old = Upload.objects.filter(uploaded_at__lt=before, expired_at=None)
     count = 0
-    for upload in old.exclude(state__in=Upload.RUNNING):
-        for file in (upload.file, upload.error_file):
-            if file:
-                file.delete(save=False)
-        upload.findings = {"causes": upload.findings.get("causes", [])}
-        upload.fixes = {}
-        upload.verdicts = b""
-        upload.expired_at = now()
-        if upload.state in _BEFORE_QUEUEING:
-            upload.state = State.CANCELLED
-        upload.save()
-        count += 1
+    for upload in Upload.objects.filter(uploaded_at__lt=before, expired_at=None):
+        gone = {
+            "findings": {"causes": upload.findings.get("causes", [])},
+            "fixes": {},
+            "verdicts": b"",
+            "expired_at": now(),
+        }
+        waits = Q(state__in=(State.CHECK, State.REVIEW))
+        ended = Q(state__in=(State.DONE, State.CANCELLED, State.FAILED), expired_at=None)
+        files = [upload.file, upload.error_file]
+        if move(upload, State.CANCELLED, only=waits, **gone) or Upload.objects.filter(
+            ended, pk=upload.pk
+        ).update(**gone):
+            for file in files:
+                if file.name:
+                    file.storage.delete(file.name)
+            count += 1
     return count
 
 
-def _write_inspection(upload: Upload, found: Inspection) -> None:
-    upload.record_type = found.record_type.path if found.record_type else ""
-    upload.layout = {**layouts.to_json(found.layout), "questions": sorted(found.questions)}
+def _inspected(found: Inspection) -> dict[str, Any]:
+    return {
+        "record_type": found.record_type.path if found.record_type else "",
+        "layout": {**layouts.to_json(found.layout), "questions": sorted(found.questions)},
+    }
 
 
-def _begin_reading(upload: Upload) -> None:
-    upload.state = State.READING
-    upload.claim = upload.failure = upload.waiting = ""
-    upload.beat_at = None
-    upload.step_at = None
-    upload.progress_bytes = upload.progress_rows = 0
-    upload.finished_at = None
-    upload.save()
+def _begin_reading(upload: Upload, *, only: Q, **fields: Any) -> None:
+    if not move(upload, State.READING, only=only, **fields):
+        raise NotNowError
     advance.enqueue(upload.pk)
 
 
-def _only_unconfirmed(upload: Upload) -> None:
-    _only_in(upload, (State.CHECK, State.REVIEW, State.FAILED))
-    if upload.confirmed_at is not None or upload.expired_at is not None:
+def _begin_queueing(upload: Upload, *, only: Q, **fields: Any) -> None:
+    # What was pushed so far is known: from here on the chunks have new names.
+    if not move(upload, State.QUEUEING, only=only, push_key=uuid.uuid4().hex, **fields):
         raise NotNowError
-
-
-def _only_in(upload: Upload, states: tuple[Any, ...]) -> None:
-    """Lock the upload for this transaction and see that it still stands in one of `states`."""
-    fresh = Upload.objects.select_for_update().filter(pk=upload.pk, state__in=states).first()
-    if fresh is None:
-        raise NotNowError
-    upload.refresh_from_db()
+    advance.enqueue(upload.pk)
 
 
 def _harmless_name(name: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
+import structlog
 from django.conf import settings
 from django.utils.timezone import now
 
@@ -17,14 +18,37 @@ from ingestion.decoding import Row
 from ingestion.intake import Idempotency
 from ingestion.models import Upload
 from ingestion.outcomes import Receipt, StoreError, trouble
+from ingestion.queues import Once
 from ingestion.records import RecordType
 from ingestion.uploads import layouts
-from ingestion.uploads.reading import CHUNK_ROWS, READY, fixed_rows
+from ingestion.uploads.reading import READY, fixed_rows
 from ingestion.uploads.work import LostError, WaitError, Work
+
+logger = structlog.get_logger(__name__)
 
 # For so long a push is tried again at once; after that the worker turns to other uploads.
 _PATIENCE_SECONDS = 10.0
 _TRY_EVERY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Chunk:
+    """What a chunk of rows came to, as the store remembers it with the push."""
+
+    accepted: int
+    rows: int
+    last_line: int
+
+    def to_bytes(self) -> bytes:
+        return b"%d %d %d" % (self.accepted, self.rows, self.last_line)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> _Chunk:
+        accepted, rows, last_line = map(int, content.split())
+        return cls(accepted=accepted, rows=rows, last_line=last_line)
+
+
+_NEVER_PUSHED = b"never"
 
 
 def queue(work: Work) -> None:
@@ -32,7 +56,7 @@ def queue(work: Work) -> None:
 
     Killed and begun again, it goes on after the last chunk that is known to be pushed; the one in
     flight is pushed again under the same name, and the store knows whether it has it. Raises
-    `WaitError` where the queue takes nothing at present.
+    `WaitError` if the queue takes nothing at present.
     """
     upload = work.upload
     kind = upload.kind
@@ -46,29 +70,59 @@ def queue(work: Work) -> None:
         rows = _ready_rows(
             upload, fixed_rows(file_rows.rows(file, layout, kind), upload, layout, kind)
         )
-        content = _content(upload)
-        while chunk := list(islice(rows, min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS))):
-            _note(work, _push(work, kind, chunk, content), chunk)
+        while chunk := list(islice(rows, upload.chunk_rows)):
+            receipt = _push(work, kind, chunk)
+            if receipt.answer == _NEVER_PUSHED:
+                raise LostError
+            work.save(
+                waiting="", tries=0, **_noted(upload, _came_to(receipt, chunk), receipt.place)
+            )
+            if work.is_cancelled():
+                end(work, Upload.State.CANCELLED)
+                return
             work.beat()
-    work.save(state=Upload.State.DONE, claim="", finished_at=now(), waiting="")
+    work.finish(Upload.State.DONE)
 
 
-def _note(work: Work, receipt: Receipt, chunk: list[Row]) -> None:
-    """Write down that a chunk is pushed, be it that the upload was cancelled meanwhile."""
+def end(work: Work, to: Upload.State, *, failure: str = "") -> None:
+    """End the queueing before all rows are queued; the upload then says how many are.
+
+    Only the store knows whether the chunk in flight was pushed, by this worker or by one that was
+    killed. Asking for it makes sure that it never will be, should its push still be under way.
+    Raises `WaitError` if the store cannot be asked.
+    """
     upload = work.upload
-    before = upload.progress_line
-    pushed = {
-        "progress_line": chunk[-1].line,
-        "progress_rows": upload.progress_rows + len(chunk),
-        "rows_queued": upload.rows_queued + receipt.accepted,
-        "places": _joined(upload.places, receipt),
-    }
+    if upload.kind is None:
+        raise LostError
+    once = Once(**_name(upload), answer=_NEVER_PUSHED)
     try:
-        work.save(waiting="", **pushed)
-    except LostError:
-        cancelled = Upload.objects.filter(pk=upload.pk, state=Upload.State.CANCELLED)
-        cancelled.filter(progress_line=before).update(**pushed)
-        raise
+        pushed = queues.push(upload.kind.queue, (), once=once)
+    except StoreError as fault:
+        raise WaitError(trouble(fault)) from fault
+    noted = {}
+    if pushed.answer is not None and pushed.answer != _NEVER_PUSHED:
+        noted = _noted(upload, _Chunk.from_bytes(pushed.answer), pushed.place)
+    if work.is_cancelled():
+        to, failure = Upload.State.CANCELLED, ""
+    work.finish(to, failure=failure, **noted)
+    logger.info("upload_ended", upload=upload.pk, state=upload.state, queued=upload.rows_queued)
+
+
+def _noted(upload: Upload, chunk: _Chunk, place: int | None) -> dict[str, Any]:
+    """What the upload says once the chunk after its last line is known to be pushed."""
+    return {
+        "progress_line": chunk.last_line,
+        "progress_rows": upload.progress_rows + chunk.rows,
+        "rows_queued": upload.rows_queued + chunk.accepted,
+        "places": _joined(upload.places, place, chunk.accepted),
+    }
+
+
+def _came_to(receipt: Receipt, chunk: list[Row]) -> _Chunk:
+    """What was pushed, now or by a worker that could not note it."""
+    if receipt.answer is None:  # nothing to push, and no store to remember it
+        return _Chunk(accepted=0, rows=len(chunk), last_line=chunk[-1].line or 0)
+    return _Chunk.from_bytes(receipt.answer)
 
 
 def _ready_rows(upload: Upload, rows: Iterator[file_rows.FileRow]) -> Iterator[Row]:
@@ -79,14 +133,14 @@ def _ready_rows(upload: Upload, rows: Iterator[file_rows.FileRow]) -> Iterator[R
             yield one.row
 
 
-def _push(work: Work, kind: RecordType, chunk: list[Row], content: str) -> Receipt:
+def _push(work: Work, kind: RecordType, chunk: list[Row]) -> Receipt:
+    def answer(receipt: Receipt) -> bytes:
+        last_line = chunk[-1].line or 0
+        came_to = _Chunk(accepted=receipt.accepted, rows=len(chunk), last_line=last_line)
+        return came_to.to_bytes()
+
     number = work.upload.pk
-    idempotency = Idempotency(
-        request=f"upload:{number}:{chunk[0].line}",
-        fingerprint=f"{content}:{chunk[-1].line}:{len(chunk)}",
-        ttl_seconds=settings.UPLOAD_KEEP_DAYS * 24 * 3600,
-        answer=lambda receipt: b"%d" % receipt.accepted,
-    )
+    idempotency = Idempotency(**_name(work.upload), answer=answer)
     give_up_at = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -95,6 +149,15 @@ def _push(work: Work, kind: RecordType, chunk: list[Row], content: str) -> Recei
             if time.monotonic() > give_up_at:
                 raise WaitError(trouble(fault)) from fault
             work.pause(_TRY_EVERY_SECONDS, trouble(fault))
+
+
+def _name(upload: Upload) -> dict[str, Any]:
+    """What the next chunk is called in the store, known before it is read."""
+    return {
+        "request": f"upload:{upload.push_key}:{upload.progress_line}",
+        "fingerprint": upload.push_key,
+        "ttl_seconds": settings.UPLOAD_KEEP_DAYS * 24 * 3600,
+    }
 
 
 def _wait_for_queue(kind: RecordType) -> None:
@@ -109,16 +172,10 @@ def _wait_for_queue(kind: RecordType) -> None:
         raise WaitError("The queue is full.")
 
 
-def _joined(places: list[list[int]], receipt: Receipt) -> list[list[int]]:
+def _joined(places: list[list[int]], place: int | None, accepted: int) -> list[list[int]]:
     """The places with those of one more chunk; chunks that lie side by side become one."""
-    if receipt.place is None or not receipt.accepted:
+    if place is None or not accepted:
         return places
-    if places and sum(places[-1]) == receipt.place:
-        return [*places[:-1], [places[-1][0], places[-1][1] + receipt.accepted]]
-    return [*places, [receipt.place, receipt.accepted]]
-
-
-def _content(upload: Upload) -> str:
-    """Stands for the file and all that decides what its rows are."""
-    how = json.dumps([upload.layout, upload.fixes], sort_keys=True)
-    return hashlib.sha256(f"{upload.sha256}{how}".encode()).hexdigest()
+    if places and sum(places[-1]) == place:
+        return [*places[:-1], [places[-1][0], places[-1][1] + accepted]]
+    return [*places, [place, accepted]]

@@ -11,7 +11,6 @@ from typing import Any
 
 from django.conf import settings
 from django.core.files.base import File
-from django.db import transaction
 from django.utils.timezone import now
 
 from ingestion import file_rows, validation
@@ -75,22 +74,20 @@ def read(work: Work) -> None:
         if reading.invalid:
             kept = upload.error_file.storage.save(uuid.uuid4().hex, File(errors.finish()))
     before = upload.error_file.name
-    with transaction.atomic():
-        work.save(
-            state=Upload.State.REVIEW,
-            claim="",
-            read_at=now(),
-            rows_read=reading.read,
-            rows_ready=reading.ready,
-            rows_invalid=reading.invalid,
-            rows_duplicate=reading.duplicate,
-            rows_blank=reading.blank,
-            progress_bytes=upload.size_bytes,
-            progress_rows=reading.read,
-            findings={"header": header, **reading.findings.to_json()},
-            verdicts=zlib.compress(bytes(reading.verdicts)),
-            error_file=kept or "",
-        )
+    work.finish(
+        Upload.State.REVIEW,
+        read_at=now(),
+        rows_read=reading.read,
+        rows_ready=reading.ready,
+        rows_invalid=reading.invalid,
+        rows_duplicate=reading.duplicate,
+        rows_blank=reading.blank,
+        progress_bytes=upload.size_bytes,
+        progress_rows=reading.read,
+        findings={"header": header, **reading.findings.to_json()},
+        verdicts=zlib.compress(bytes(reading.verdicts)),
+        error_file=kept or "",
+    )
     if before:
         upload.error_file.storage.delete(before)
 

@@ -24,6 +24,7 @@ from ingestion.uploads.work import (
 )
 from ingestion.workbook import UnreadableFileError
 
+State = Upload.State
 logger = structlog.get_logger(__name__)
 
 _TRY_AGAIN_SECONDS = 5
@@ -48,28 +49,39 @@ def advance(upload: int) -> None:
     if work is None:
         return
     try:
-        if work.upload.state == Upload.State.READING:
-            reading.read(work)
-        else:
-            queueing.queue(work)
+        _do(work)
     except LostError:
         logger.info("upload_step_lost", upload=upload)
     except StoppedError:
         work.release()
         advance.enqueue(upload)
     except WaitError as wait:
-        _save(work, waiting=str(wait), claim="")
+        work.release(waiting=str(wait))
         later = now() + timedelta(seconds=_TRY_AGAIN_SECONDS)
         advance.using(run_after=later).enqueue(upload)
+
+
+def _do(work: Work) -> None:
+    upload = work.upload
+    if upload.state == State.CANCELLING:
+        queueing.end(work, State.CANCELLED)
+        return
+    try:
+        if upload.state == State.READING:
+            reading.read(work)
+        else:
+            queueing.queue(work)
     except PayloadError as fault:
-        _fail(work, _sentence(fault, work.upload))
+        _fail(work, _sentence(fault, upload))
     except TooManyRowsError:
         _fail(work, "The file has more rows than an upload may have: split it.")
     except FileNotFoundError:
         _fail(work, "The uploaded file is gone. Upload it again.")
-    except Exception:
-        _fail(work, f"The server made a mistake; its log tells of it under upload {upload}.")
+    except (LostError, StoppedError, WaitError):
         raise
+    except Exception:
+        logger.exception("upload_step_crashed", upload=upload.pk)
+        _fail(work, f"The server made a mistake; its log tells of it under upload {upload.pk}.")
 
 
 def requeue_abandoned() -> int:
@@ -97,23 +109,12 @@ def forget_results() -> None:
     DBTaskResult.objects.filter(old).delete()
 
 
-def _save(work: Work, **fields: object) -> None:
-    try:
-        work.save(**fields)
-    except LostError:
-        logger.info("upload_step_lost", upload=work.upload.pk)
-
-
 def _fail(work: Work, sentence: str) -> None:
     logger.warning("upload_failed", upload=work.upload.pk, state=work.upload.state)
-    _save(
-        work,
-        state=Upload.State.FAILED,
-        claim="",
-        failure=sentence,
-        waiting="",
-        finished_at=now(),
-    )
+    if work.upload.state == State.READING:
+        work.finish(State.FAILED, failure=sentence)
+    else:
+        queueing.end(work, State.FAILED, failure=sentence)
 
 
 def _sentence(fault: PayloadError, upload: Upload) -> str:

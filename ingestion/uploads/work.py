@@ -15,6 +15,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 
 from ingestion.models import Upload
+from ingestion.uploads.transitions import move
 
 STALE_SECONDS = 15.0
 """After so long without a beat the work on an upload is taken over."""
@@ -55,7 +56,8 @@ class Work:
 
     def __init__(self, upload: Upload) -> None:
         self.upload = upload
-        self._mine = Upload.objects.filter(pk=upload.pk, state=upload.state, claim=upload.claim)
+        self._claim = upload.claim
+        self._mine = Upload.objects.filter(pk=upload.pk, claim=upload.claim)
         self._beat_at = time.monotonic()
 
     def save(self, **fields: Any) -> None:
@@ -65,6 +67,19 @@ class Work:
             raise LostError
         for name, value in fields.items():
             setattr(self.upload, name, value)
+
+    def finish(self, to: Upload.State, **fields: Any) -> None:
+        """End the step: the upload moves on to `to`. Raises `LostError`."""
+        if not move(self.upload, to, only=Q(claim=self._claim), **fields):
+            raise LostError
+
+    def is_cancelled(self) -> bool:
+        """Whether somebody asked meanwhile that no more rows be queued. Raises `LostError`."""
+        state = self._mine.values_list("state", flat=True).first()
+        if state is None:
+            raise LostError
+        self.upload.state = state
+        return state == Upload.State.CANCELLING
 
     def beat(self, **fields: Any) -> None:
         """`save`, once a second. Raises `StoppedError` where this process is to end."""
@@ -85,18 +100,19 @@ class Work:
         with stored_file(self.upload, beat) as file:
             yield file
 
-    def release(self) -> None:
-        """Let somebody else go on at once."""
-        self._mine.update(claim="")
+    def release(self, *, waiting: str = "") -> None:
+        """Let somebody else go on, at once or when what is waited for has come."""
+        self._mine.update(claim="", waiting=waiting)
 
 
 def claim(upload_id: int) -> Work | None:
     """The work on an upload whose step is to be done; None where somebody else is at it."""
     token = uuid.uuid4().hex
     waiting = Upload.objects.filter(Q(claim="") | silent(), pk=upload_id, state__in=Upload.RUNNING)
-    if not waiting.update(claim=token, beat_at=now()):
-        return None
-    return Work(Upload.objects.get(pk=upload_id))
+    waiting.update(claim=token, beat_at=now())
+    # It may have been cancelled since.
+    upload = Upload.objects.filter(pk=upload_id, claim=token).first()
+    return Work(upload) if upload else None
 
 
 @contextmanager

@@ -1,0 +1,65 @@
+"""The life of an upload: which state may follow which, and the only place that writes a state.
+
+```
+                       ┌────────────── look again ───────────────┐
+CHECK ── answer ──> READING ──────> REVIEW ── confirm ──> QUEUEING ──> DONE
+  │                   │  ^            │ │                   │   │
+  │                   │  └─── fix ────┘ │               cancel  └────> FAILED
+  └──────── cancel ───┴──> CANCELLED <──┘                   v
+                      │        ^───────────────────── CANCELLING
+                      └──> FAILED ── retry ──> READING, or QUEUEING once confirmed
+```
+
+A state is written by one conditional update and by nothing else: of two who act at once on one
+upload, one does it and the other is told that the upload has moved on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Q
+from django.utils.timezone import now
+
+from ingestion.models import Upload
+
+State = Upload.State
+
+_FROM: dict[State, tuple[State, ...]] = {
+    State.CHECK: (State.CHECK, State.REVIEW, State.FAILED),
+    State.READING: (State.CHECK, State.REVIEW, State.FAILED),
+    State.REVIEW: (State.READING,),
+    State.QUEUEING: (State.REVIEW, State.FAILED),
+    State.DONE: (State.QUEUEING,),
+    State.CANCELLING: (State.QUEUEING,),
+    State.CANCELLED: (State.CHECK, State.READING, State.REVIEW, State.CANCELLING),
+    State.FAILED: (State.READING, State.QUEUEING),
+}
+_FINAL = (State.DONE, State.CANCELLED, State.FAILED)
+
+
+def move(upload: Upload, to: State, *, only: Q | None = None, **fields: Any) -> bool:
+    """Bring the upload into state `to` and write `fields` with it; `upload` then tells all of it.
+
+    False, and nothing is done, if the state that it is in does not lead there, if its file has
+    expired, or if `only` does not hold of it. Who works on it has lost it, but for a request to
+    cancel: that is heard by who queues its rows.
+    """
+    written: dict[str, Any] = {
+        "state": to,
+        "waiting": "",
+        "failure": "",
+        "tries": 0,
+        "finished_at": now() if to in _FINAL else None,
+    }
+    if to is not State.CANCELLING:
+        written |= {"claim": "", "beat_at": None}
+    if to is State.READING:
+        written |= {"progress_bytes": 0, "progress_rows": 0}
+    if to in (State.READING, State.QUEUEING):
+        written["step_at"] = None
+    found = Upload.objects.filter(only or Q(), pk=upload.pk, state__in=_FROM[to], expired_at=None)
+    if not found.update(**{**written, **fields}):
+        return False
+    upload.refresh_from_db()
+    return True
