@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run demo test lint format faults audit screenshots clean
+.PHONY: help run demo test lint format faults audit lock screenshots clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -42,8 +42,8 @@ faults: $(VENV)/.test
 
 # make audit  known holes in the packages that are installed here; asks the advisory service
 # Without --strict, packages that could not be looked up would pass as good.
-audit: $(VENV)/.run $(VENV)/audit/.done
-	@$(VENV)/audit/bin/pip-audit --strict --path $(VENV)/lib/python3*/site-packages || \
+audit: $(VENV)/.run $(VENV)/tools/.done
+	@$(VENV)/tools/bin/pip-audit --strict --path $(VENV)/lib/python3*/site-packages || \
 		{ echo "Not clean: a package has a known hole, or could not be looked up. See above." >&2; \
 		exit 1; }
 
@@ -55,7 +55,14 @@ screenshots: $(VENV)/.test
 clean:
 	rm -rf $(VENV)
 
-# uv installs several times faster where somebody has it; nobody needs it.
+# make lock   the lock files, anew from the short lists; commit both
+lock: $(VENV)/tools/.done
+	$(VENV)/tools/bin/uv pip compile $(LOCK) requirements.txt -o requirements.lock
+	$(VENV)/tools/bin/uv pip compile $(LOCK) requirements-dev.txt -c requirements.lock -o requirements-dev.lock
+
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
+
+# uv installs several times faster if it is there; nobody needs it.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make run PYTHON=python3.11" >&2; exit 1; }
@@ -65,15 +72,15 @@ define install
 		else $(2)/bin/python -m pip install --quiet --disable-pip-version-check -r $(1); fi
 endef
 
-$(VENV)/.run: requirements.txt
-	$(call install,requirements.txt,$(VENV))
+$(VENV)/.run: requirements.lock
+	$(call install,requirements.lock,$(VENV))
 	@touch $@
 
-$(VENV)/.test: requirements.txt requirements-dev.txt
-	$(call install,requirements-dev.txt,$(VENV))
+$(VENV)/.test: requirements-dev.lock
+	$(call install,requirements-dev.lock,$(VENV))
 	@touch $@ $(VENV)/.run
 
-# Apart, so that the auditor's own packages neither meet ours nor are audited.
-$(VENV)/audit/.done: requirements-audit.txt
-	$(call install,requirements-audit.txt,$(VENV)/audit)
+# Apart, so that the tools' own packages neither meet ours nor are audited.
+$(VENV)/tools/.done: requirements-tools.txt
+	$(call install,requirements-tools.txt,$(VENV)/tools)
 	@touch $@
