@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from ingestion import queues, validation
+from ingestion import queues, sources, validation
 from ingestion.decoding import Payload, Row
 from ingestion.outcomes import Receipt, Rejection, StoreError, utc_timestamp
 from ingestion.queues import Once
@@ -113,7 +113,7 @@ def _once(idempotency: Idempotency, receipt: Receipt) -> Once:
 
 def _message(record: Valid, record_type: RecordType, source: str, queued_at: str) -> bytes:
     """The envelope that lies on the queue (contract, section 3)."""
-    with_line = source.startswith("upload:") and record.line is not None
+    with_line = source.startswith(sources.UPLOAD) and record.line is not None
     return _encoder.encode(
         {
             "data": record.data,
@@ -127,7 +127,7 @@ def _message(record: Valid, record_type: RecordType, source: str, queued_at: str
 
 def _refusals(rejections: tuple[Rejection, ...], source: str, at: str) -> list[bytes]:
     """Refused records of the API as the store keeps them; files have error files instead."""
-    if not source.startswith("api:"):
+    if not source.startswith(sources.API):
         return []
     return [
         _encoder.encode(

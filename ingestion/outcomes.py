@@ -122,8 +122,7 @@ ANSWERS = MappingProxyType(
             sentence="The body is announced as gzip but can not be unpacked.",
         ),
         Code.MALFORMED_REQUEST: Answer(
-            status=HTTPStatus.BAD_REQUEST,
-            sentence="The request is malformed: check its headers and its query.",
+            status=HTTPStatus.BAD_REQUEST, sentence="The request is malformed."
         ),
         Code.TOO_DEEP: Answer(
             status=HTTPStatus.BAD_REQUEST,
@@ -155,7 +154,8 @@ ANSWERS = MappingProxyType(
         ),
         Code.UNAUTHENTICATED: Answer(
             status=HTTPStatus.UNAUTHORIZED,
-            sentence="A valid API key is needed here: it is missing, wrong, expired or revoked.",
+            sentence="A valid API key is needed here: it is missing, wrong, expired or revoked. "
+            "Send the header Authorization: Api-Key tmx_… with the request.",
         ),
         Code.FORBIDDEN: Answer(
             status=HTTPStatus.FORBIDDEN, sentence="You may not do this with these credentials."
@@ -332,7 +332,8 @@ class Receipt:
 class IntakeError(Exception):
     """The request as a whole could not be taken; nothing of it was queued, unless said.
 
-    `code` says why. `retry_after_seconds` is set where trying again makes sense.
+    `code` says why. `detail` is a further sentence for the person who reads the answer, in words
+    of ours. `retry_after_seconds` is set where trying again makes sense.
     `outcome_unknown` is True where a push was sent and its answer, or its replica's, never came.
     """
 
@@ -340,11 +341,13 @@ class IntakeError(Exception):
         self,
         code: Code,
         *,
+        detail: str = "",
         retry_after_seconds: int | None = None,
         outcome_unknown: bool = False,
     ) -> None:
         super().__init__(code.value)
         self.code = code
+        self.detail = detail
         self.retry_after_seconds = retry_after_seconds
         self.outcome_unknown = outcome_unknown
 
@@ -361,7 +364,9 @@ class QueuePausedError(StoreError):
     """Staff have paused the queue; `reason` is what they wrote."""
 
     def __init__(self, reason: str, *, retry_after_seconds: int) -> None:
-        super().__init__(Code.QUEUE_PAUSED, retry_after_seconds=retry_after_seconds)
+        super().__init__(
+            Code.QUEUE_PAUSED, detail=f"Reason: {reason}", retry_after_seconds=retry_after_seconds
+        )
         self.reason = reason
 
 

@@ -12,12 +12,15 @@ from datetime import timedelta
 
 import pytest
 import urllib3
+from django.core.checks import Tags, run_checks
 from django.utils import timezone
 
-from ingestion import api_keys
+from ingestion import api_keys, sources
 from ingestion.api_keys import NUMBERS, OVERLAPS, SCOPES, RefusedError, is_well_formed, known, text
 from ingestion.models import ApiClient, ApiKey
+from ingestion.portal import enter
 from ingestion.records import RECORD_TYPES
+from ingestion.sources import RESERVED
 from tests.api_keys import fresh_keys, header, key_of  # noqa: F401 (a fixture)
 from tests.portal_process import ROOT, Portal, running_portal
 from tests.raw_requests import send
@@ -134,12 +137,63 @@ def test_a_key_with_the_name_of_another_and_a_secret_of_its_own_is_wrong(store):
     assert status(forged) == 401
 
 
-@pytest.mark.parametrize("other", ["Basic YTpi", "Bearer x", "Digest a=b", ""])
-def test_the_credentials_of_another_scheme_are_for_somebody_else(store, settings, other):
-    assert send("POST", "/api/tutors", BODY, HTTP_AUTHORIZATION=other).status == 201
-    assert send("POST", "/api/tutors", BODY, HTTP_AUTHORIZATION=other, **ELSEWHERE).status == 401
+NOT_UNDERSTOOD = [
+    {"HTTP_AUTHORIZATION": value}
+    for value in ("", " ", "x", "\xff", "Api-Key", "Api-Key:x", "Bearer x", "Bearer {}", "{}")
+] + [{"HTTP_X_API_KEY": "{}"}]
+
+
+@pytest.mark.parametrize("shown", NOT_UNDERSTOOD, ids=str)
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_key_in_another_form_is_never_overlooked_and_the_form_is_told(
+    store, settings, shown, is_open
+):
+    """Not on the portal's own machine, and not where none is needed."""
+    settings.OPEN_WITHOUT_KEY = is_open
+    key = key_of()
+    environ = {name: value.format(key) for name, value in shown.items()}
+    for method, path in (("POST", "/api/tutors"), ("GET", "/metrics")):
+        answer = send(method, path, BODY, **environ)
+        assert (answer.status, answer.json()["code"]) == (401, "unauthenticated")
+        assert "Authorization: Api-Key tmx_" in answer.json()["error"]
+        assert key not in answer.content.decode()
+    assert not store.exists(TUTORS.queue)
+
+
+@pytest.mark.parametrize("between", [" ", "  ", "\t"])
+def test_a_good_key_may_have_white_space_around_it(store, between):
+    value = f" api-key{between}{key_of()}\t"
+    assert send("POST", "/api/tutors", BODY, HTTP_AUTHORIZATION=value, **ELSEWHERE).status == 201
+
+
+@pytest.mark.parametrize("tail", ["\xff", "\xa0", "\x85", " x", "\x00"])
+def test_a_good_key_with_something_behind_it_is_a_wrong_one(store, tail):
+    value = f"Api-Key {key_of()}{tail}"
+    assert send("POST", "/api/tutors", BODY, HTTP_AUTHORIZATION=value).status == 401
+
+
+@pytest.mark.parametrize("other", ["Basic YTpi", "Digest a=b", "Negotiate YTpi"])
+def test_a_site_that_is_open_leaves_the_credentials_of_its_proxy_to_the_proxy(
+    store, settings, other
+):
+    shown = {"HTTP_AUTHORIZATION": other}
+    theirs = {"HTTP_X_API_KEY": "theirs"}
+    for one in (shown, theirs):
+        assert send("POST", "/api/tutors", BODY, **one).status == 401
     settings.OPEN_WITHOUT_KEY = True
-    assert send("POST", "/api/tutors", BODY, HTTP_AUTHORIZATION=other, **ELSEWHERE).status == 201
+    for one in (shown, theirs):
+        assert send("POST", "/api/tutors", BODY, **one, **ELSEWHERE).status == 201
+
+
+def test_a_key_without_the_scope_is_told_which_one_is_missing(store):
+    key = key_of(scopes=("tutors",))
+    for method, path, scope in (
+        ("POST", "/api/sessions/batch", "sessions"),
+        ("GET", "/metrics", "numbers"),
+    ):
+        answer = send(method, path, b"[]", **header(key))
+        assert answer.status == 403
+        assert answer.json()["error"].endswith(f"The key lacks the scope {scope}.")
 
 
 def test_a_key_counts_in_its_header_alone(store):
@@ -176,12 +230,28 @@ def test_an_idempotency_key_counts_for_its_client_alone(store):
 
 
 @pytest.mark.parametrize(
-    "name", ["local", "anonymous", "", "A", "a b", "a:b", "a\n", "-a", "x" * 64]
+    "name", [*sorted(RESERVED), "", "A", "Portal", "a b", "a:b", "a\n", "-a", "x" * 64]
 )
 def test_a_client_has_a_name_of_its_own_that_can_stand_in_a_source(name):
     with pytest.raises(RefusedError):
         api_keys.create(name, ["tutors"], days=1)
     assert not ApiClient.objects.exists()
+
+
+def test_no_client_passes_for_another_sender(store):
+    """Each word of every source that the code writes is reserved."""
+    examples = {"api:local", "api:anonymous", enter.SOURCE, sources.of_upload(7), sources.COMMAND}
+    words = {word for source in examples for word in source.split(":")} - {"7"}
+    assert words == RESERVED
+    with pytest.raises(RefusedError, match="reserved"):
+        key_of("portal")
+
+
+def test_a_client_that_passes_for_another_sender_since_long_is_told_at_the_start():
+    assert run_checks(tags=[Tags.database], databases=["default"]) == []
+    ApiClient.objects.create(name="portal", scopes=["tutors"])
+    (warning,) = run_checks(tags=[Tags.database], databases=["default"])
+    assert (warning.id, "named portal" in warning.msg) == ("tutormax.W004", True)
 
 
 def test_a_name_is_given_once():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,8 +10,11 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError
 from redis import ConnectionPool
 from redis.exceptions import RedisError
+
+from ingestion.api_keys import misnamed
 
 _CLUSTER_ADDRESS = re.compile(r"rediss?://[^/?]+/?0?(\?.*)?")
 
@@ -86,6 +90,19 @@ def _check_together() -> Iterator[CheckMessage]:
             hint="The largest body that is allowed would never find room.",
             id="tutormax.E003",
         )
+
+
+@register(Tags.database)
+def check_names_of_clients(**_: Any) -> Iterator[CheckMessage]:
+    """No API client passes for another sender. Before the first migration there is none."""
+    with contextlib.suppress(DatabaseError):
+        for name in misnamed():
+            yield Warning(
+                f"An API client is named {name}, and so its records pass for those of another "
+                "sender.",
+                hint="Make it a client of another name, and revoke the keys of this one.",
+                id="tutormax.W004",
+            )
 
 
 @register(Tags.security, deploy=True)

@@ -32,7 +32,7 @@ def read_payload(request: HttpRequest, *, batch: bool) -> Payload:
     if length == "0" and "Transfer-Encoding" in request.headers:
         raise PayloadError(Code.LENGTH_REQUIRED)
     if not (length.isascii() and length.isdigit()):
-        raise PayloadError(Code.MALFORMED_REQUEST)
+        raise PayloadError(Code.MALFORMED_REQUEST, detail="Its Content-Length is no number.")
     try:
         content = request.body
     except RequestDataTooBig:
@@ -41,7 +41,9 @@ def read_payload(request: HttpRequest, *, batch: bool) -> Payload:
         raise PayloadError(Code.REQUEST_TIMEOUT) from None
     # A sender who broke off: the first lines of a batch must not pass for all of it.
     if len(content) < int(length):
-        raise PayloadError(Code.MALFORMED_REQUEST)
+        raise PayloadError(
+            Code.MALFORMED_REQUEST, detail="Its body is shorter than Content-Length says."
+        )
     if encoding == "gzip":
         content = _unpack(content, settings.MAX_BODY_BYTES)
     return Payload(content=content, framing=framing)

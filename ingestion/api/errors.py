@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import DisallowedHost, SuspiciousOperation
 from django.http import JsonResponse
 from rest_framework import exceptions
 
@@ -16,7 +16,6 @@ from ingestion.outcomes import (
     Code,
     FieldError,
     IntakeError,
-    QueuePausedError,
     utc_timestamp,
 )
 
@@ -26,7 +25,11 @@ logger = structlog.get_logger(__name__)
 _FRAMEWORK_CODES: tuple[tuple[type[Exception], Code], ...] = (
     (exceptions.MethodNotAllowed, Code.METHOD_NOT_ALLOWED),
     (exceptions.NotFound, Code.NOT_FOUND),
-    (SuspiciousOperation, Code.MALFORMED_REQUEST),  # such as a query of a thousand parameters
+    (SuspiciousOperation, Code.MALFORMED_REQUEST),
+)
+_STRANGE_HOST = (
+    "Its Host header names no host of this site (ALLOWED_HOSTS lists them; a name and its address "
+    "are two hosts)."
 )
 
 
@@ -44,15 +47,15 @@ def error_document(
     request_id: str,
     errors: Sequence[FieldError] = (),
     outcome_unknown: bool = False,
-    reason: str = "",
+    detail: str = "",
 ) -> dict[str, Any]:
     """The body of every refused request (contract, section 2, Errors).
 
-    `reason` is what staff wrote when they paused a queue.
+    `detail` is a further sentence of ours, or what staff wrote when they paused a queue.
     """
     document: dict[str, Any] = {
         "success": False,
-        "error": f"{ANSWERS[code].sentence} Reason: {reason}" if reason else ANSWERS[code].sentence,
+        "error": f"{ANSWERS[code].sentence} {detail}".rstrip(),
         "code": code.value,
         "timestamp": utc_timestamp(),
         "request_id": request_id,
@@ -92,9 +95,7 @@ def exception_handler(fault: Exception, context: dict[str, Any]) -> JsonResponse
     facts: dict[str, Any] = {}
     if isinstance(fault, IntakeError):
         code = fault.code
-        facts["outcome_unknown"] = fault.outcome_unknown
-        if isinstance(fault, QueuePausedError):
-            facts["reason"] = fault.reason
+        facts = {"outcome_unknown": fault.outcome_unknown, "detail": fault.detail}
         if fault.retry_after_seconds is not None:
             headers["Retry-After"] = str(fault.retry_after_seconds)
     else:
@@ -113,7 +114,8 @@ def exception_handler(fault: Exception, context: dict[str, Any]) -> JsonResponse
 def bad_request(request: IdentifiedRequest, exception: Exception) -> JsonResponse:
     """Django's handler400. What was wrong goes to the log by its kind alone."""
     request.log_facts["fault"] = type(exception).__name__
-    return refusal(request, Code.MALFORMED_REQUEST)
+    detail = _STRANGE_HOST if isinstance(exception, DisallowedHost) else ""
+    return refusal(request, Code.MALFORMED_REQUEST, detail=detail)
 
 
 def permission_denied(request: IdentifiedRequest, exception: Exception) -> JsonResponse:

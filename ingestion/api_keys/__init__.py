@@ -10,14 +10,16 @@ from ingestion.api_keys.changes import (
     OVERLAPS,
     RefusedError,
     create,
+    misnamed,
     revoke,
     rotate,
 )
 from ingestion.api_keys.known import Grant, KeysNotKnownError, known_keys
 from ingestion.api_keys.scopes import NUMBERS, SCOPES
-from ingestion.api_keys.text import is_well_formed
+from ingestion.api_keys.text import KEY_PREFIX, is_well_formed
 
 __all__ = [
+    "KEY_PREFIX",
     "LONGEST_DAYS",
     "NUMBERS",
     "OVERLAPS",
@@ -28,6 +30,7 @@ __all__ = [
     "create",
     "is_well_formed",
     "known_keys",
+    "misnamed",
     "revoke",
     "rotate",
 ]

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from ingestion.api_keys.text import digest, name_of, new_key
 from ingestion.models import ApiClient, ApiKey
+from ingestion.sources import RESERVED
 
 # It stands in the source of messages, and in the log.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -29,9 +30,6 @@ OVERLAPS = MappingProxyType(
 )
 """How long the old keys may still hold once a new one is made."""
 
-# The names of senders without a key: a client must not pass for one of them.
-_TAKEN = ("local", "anonymous")
-
 
 class RefusedError(ValueError):
     """The change can not be made; the text says to a person why."""
@@ -46,7 +44,11 @@ def create(name: str, scopes: Sequence[str], *, days: int) -> tuple[ApiKey, str]
         raise RefusedError(
             "A name has up to 63 lower-case letters, digits, dots, dashes or underscores."
         )
-    if name in _TAKEN or ApiClient.objects.filter(name=name).exists():
+    if name in RESERVED:
+        raise RefusedError(
+            f"The name {name} is reserved: it stands for another sender. Choose another."
+        )
+    if ApiClient.objects.filter(name=name).exists():
         raise RefusedError(
             f"The name {name} is in use. Choose another, or rotate the key of {name}."
         )
@@ -55,6 +57,11 @@ def create(name: str, scopes: Sequence[str], *, days: int) -> tuple[ApiKey, str]
     with transaction.atomic():
         client = ApiClient.objects.create(name=name, scopes=list(scopes))
         return _issue(client, days=days)
+
+
+def misnamed() -> list[str]:
+    """Clients from a time when their names were not reserved yet: they pass for other senders."""
+    return list(ApiClient.objects.filter(name__in=RESERVED).values_list("name", flat=True))
 
 
 def rotate(

@@ -13,17 +13,19 @@ import string
 import zlib
 
 _ALPHABET = string.digits + string.ascii_letters
-_PREFIX = "tmx_"
+KEY_PREFIX = "tmx_"
 _NAME_LENGTH = 8
 _SECRET_LENGTH = 43  # 62**43 > 2**256
 _CHECKSUM_LENGTH = 6  # 62**6 > 2**32
-_FORM = re.compile(rf"{_PREFIX}[0-9A-Za-z]{{{_NAME_LENGTH + _SECRET_LENGTH + _CHECKSUM_LENGTH}}}")
+_FORM = re.compile(
+    rf"{KEY_PREFIX}[0-9A-Za-z]{{{_NAME_LENGTH + _SECRET_LENGTH + _CHECKSUM_LENGTH}}}"
+)
 
 
 def new_key() -> str:
     """A key that nobody can guess."""
     random = "".join(secrets.choice(_ALPHABET) for _ in range(_NAME_LENGTH + _SECRET_LENGTH))
-    return f"{_PREFIX}{random}{_checksum(_PREFIX + random)}"
+    return f"{KEY_PREFIX}{random}{_checksum(KEY_PREFIX + random)}"
 
 
 def is_well_formed(key: str) -> bool:
@@ -33,7 +35,7 @@ def is_well_formed(key: str) -> bool:
 
 def name_of(key: str) -> str:
     """The public name of a well-formed key, with the prefix, such as `tmx_4fGh7Kq2`."""
-    return key[: len(_PREFIX) + _NAME_LENGTH]
+    return key[: len(KEY_PREFIX) + _NAME_LENGTH]
 
 
 def digest(key: str) -> str:

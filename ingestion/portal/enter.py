@@ -17,7 +17,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from ingestion import intake, validation
+from ingestion import intake, sources, validation
 from ingestion.decoding import Row
 from ingestion.intake import Idempotency
 from ingestion.models import Activity
@@ -28,7 +28,7 @@ from ingestion.portal.pages import page, portal_view
 from ingestion.queues import Refusal
 from ingestion.records import RECORD_TYPES, RecordType
 
-SOURCE = "api:portal"
+SOURCE = sources.of_client(sources.PORTAL)
 
 
 @portal_view("enter_records", methods=["GET", "HEAD", "POST"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 
-from ingestion import queues
+from ingestion import queues, sources
 from ingestion.models import Activity
 from ingestion.outcomes import StoreError
 from ingestion.portal import activity, figures
@@ -30,7 +30,7 @@ class Row:
     @property
     def client(self) -> str:
         """Who sent it."""
-        return self.refusal.source.removeprefix("api:")
+        return self.refusal.source.removeprefix(sources.of_client(""))
 
 
 @portal_view("view_portal")

@@ -13,7 +13,7 @@ import structlog
 from django.conf import settings
 from django.utils.timezone import now
 
-from ingestion import file_rows, intake, queues
+from ingestion import file_rows, intake, queues, sources
 from ingestion.decoding import Row
 from ingestion.intake import Idempotency
 from ingestion.models import Upload
@@ -144,7 +144,9 @@ def _push(work: Work, kind: RecordType, chunk: list[Row]) -> Receipt:
     give_up_at = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            return intake.accept(kind, chunk, source=f"upload:{number}", idempotency=idempotency)
+            return intake.accept(
+                kind, chunk, source=sources.of_upload(number), idempotency=idempotency
+            )
         except StoreError as fault:
             if time.monotonic() > give_up_at:
                 raise WaitError(trouble(fault)) from fault

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from ingestion import intake, readers
+from ingestion import intake, readers, sources
 from ingestion.decoding import Row
 from ingestion.file_rows import FileFormat
 from ingestion.intake import Idempotency
@@ -190,7 +190,7 @@ def _push(
         nonlocal in_doubt
         tally.unsure = len(chunk)
         try:
-            return intake.accept(kind, chunk, source="command", idempotency=idempotency)
+            return intake.accept(kind, chunk, source=sources.COMMAND, idempotency=idempotency)
         except StoreError as fault:
             in_doubt = in_doubt or fault.outcome_unknown
             tally.unsure = len(chunk) if in_doubt else 0

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.core.checks import Tags
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
@@ -47,6 +48,7 @@ class Command(BaseCommand):
         """Serve until told to stop. Refuses first what can not work."""
         _check_port_is_free()
         _migrate()
+        self.check(tags=[Tags.database], databases=["default"])
         _check_somebody_may_send()
         self._stopping = threading.Event()
         for word in (signal.SIGINT, signal.SIGTERM):
