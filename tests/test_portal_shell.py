@@ -47,6 +47,14 @@ def test_signing_in_leads_to_the_page_that_was_asked_for(client):
     assert answer["Location"] == "/admin/guide/tutors/"
 
 
+@pytest.mark.parametrize("place", ["https://example.com/", "//example.com", "javascript:1", ""])
+def test_a_place_that_is_not_on_this_site_leads_to_the_overview(client, place):
+    user = member("Viewer")
+    secret = {"username": user.username, "password": "correct horse", "next": place}
+    answer = client.post("/admin/login/", secret, QUERY_STRING=f"next={place}")
+    assert answer["Location"] == "/admin/"
+
+
 def test_an_account_that_is_not_staff_stays_outside(client):
     User.objects.create_user("stranger", password="correct horse")
     answer = client.post("/admin/login/", {"username": "stranger", "password": "correct horse"})
@@ -193,7 +201,7 @@ def test_a_missing_right_is_named():
 def test_a_request_that_can_not_be_read_is_a_page_in_the_portal(client):
     answer = client.get("/admin/", headers={"Host": "elsewhere.example"})
     assert answer.status_code == 400
-    assert "This request can not be read" in answer.text
+    assert "This request cannot be read" in answer.text
     assert answer["Content-Security-Policy"] == POLICY
 
 

@@ -145,6 +145,8 @@ X_FRAME_OPTIONS = "DENY"
 # Told on every page, so that nobody takes the one installation for the other.
 ENVIRONMENT_NAME = env.text("ENVIRONMENT_NAME", "Local")
 LOGIN_URL = "admin:login"
+# Where signing in leads if the address asks for a place that is not on this site.
+LOGIN_REDIRECT_URL = "admin:index"
 # Proxies in front that add their peer to X-Forwarded-For; HTTPS is spoken by one.
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", 1 if HTTPS else 0, most=10)
 # After so many failed tries of an account, or from an address, nobody signs in there for a while.

@@ -1,10 +1,10 @@
-"""Accounts of staff: nobody hands out more than he holds himself."""
+"""Accounts of staff: nobody hands out more than they hold themselves."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.admin import ModelAdmin, ShowFacets, display
+from django.contrib.admin import display
 from django.contrib.auth.admin import UserAdmin as StockUserAdmin
 from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import Group, Permission, User
@@ -15,17 +15,20 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from ingestion.portal.lists import PortalAdmin
+
 _PERSON = (None, {"fields": ("username", "first_name", "last_name", "email")})
 _SIGN_IN = ("Signing in", {"fields": ("password", "is_active", "is_staff")})
 
 
-class UserAdmin(StockUserAdmin):  # type: ignore[type-arg]  # generic for mypy alone
+class UserAdmin(PortalAdmin, StockUserAdmin):  # type: ignore[type-arg]  # generic for mypy alone
     """The stock pages of accounts, with rights by group alone.
 
     An account can be changed, given a password or deleted only by who holds all that it holds:
     signing in as somebody else must not lead up. Superusers are the business of superusers.
     """
 
+    list_title = "Accounts"
     add_form = UserCreationForm
     add_fieldsets = (
         (None, {"fields": ("username", "password1", "password2")}),
@@ -34,13 +37,6 @@ class UserAdmin(StockUserAdmin):  # type: ignore[type-arg]  # generic for mypy a
     list_display = ("username", "full_name", "email", "group_names", "is_active", "seen")
     list_filter = ("groups", "is_active", "is_superuser")
     filter_horizontal = ()
-    show_facets = ShowFacets.NEVER
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """All accounts."""
-        return super().changelist_view(request, {"title": "Accounts", **(extra_context or {})})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         """With the groups, which the list shows."""
@@ -48,7 +44,7 @@ class UserAdmin(StockUserAdmin):  # type: ignore[type-arg]  # generic for mypy a
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """A new account is staff: what else would it be made for here."""
-        return {"is_staff": True, **super().get_changeform_initial_data(request)}
+        return {"is_staff": True}
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Only superusers see, and so can set, who is one."""
@@ -119,17 +115,12 @@ class UserAdmin(StockUserAdmin):  # type: ignore[type-arg]  # generic for mypy a
         return ", ".join(group.name for group in account.groups.all())
 
 
-class GroupAdmin(ModelAdmin):  # type: ignore[type-arg]
+class GroupAdmin(PortalAdmin):
     """The groups and what each may do, to look at: a migration makes them."""
 
+    list_title = "Groups"
     fields = ("name", "rights")
     readonly_fields = ("rights",)
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """All groups."""
-        return super().changelist_view(request, {"title": "Groups", **(extra_context or {})})
 
     def rights(self, group: Group) -> SafeString:
         """What members may do, in words."""

@@ -7,16 +7,17 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from django.contrib.admin import ModelAdmin, RelatedOnlyFieldListFilter, ShowFacets, action, display
+from django.contrib.admin import RelatedOnlyFieldListFilter, action, display
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.urls import URLPattern, reverse
+from django.http import HttpRequest, StreamingHttpResponse
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.timezone import now
 
 from ingestion.formulas import disarmed
 from ingestion.models import Activity, Upload
+from ingestion.portal.lists import ListOnly
 from ingestion.records import RecordType
 
 _COLUMNS = ("at", "who", "what", "record type", "upload", "reason", "facts")
@@ -52,30 +53,17 @@ def record(
     )
 
 
-class ActivityAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alone
+class ActivityAdmin(ListOnly):
     """The log to read, to search and to take along; nothing in it can be changed."""
 
+    list_title = "Activity"
     change_list_template = "portal/activity.html"
     list_display = ("when", "user_name", "what", "about", "reason", "details")
-    list_display_links = None
     list_filter = ("action", "record_type", ("user", RelatedOnlyFieldListFilter))
     list_select_related = ("upload",)
-    list_per_page = 50
     search_fields = ("user_name", "reason", "upload__file_name")
     date_hierarchy = "at"
-    show_full_result_count = False
-    show_facets = ShowFacets.NEVER
     actions = ("export",)
-
-    def get_urls(self) -> list[URLPattern]:
-        """The list alone: it says all that is known of an entry."""
-        return [url for url in super().get_urls() if str(url.name).endswith("_changelist")]
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The newest entries first."""
-        return super().changelist_view(request, {"title": "Activity", **(extra_context or {})})
 
     @display(description="when", ordering="at")
     def when(self, entry: Activity) -> str:
@@ -114,26 +102,6 @@ class ActivityAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy a
                 "Content-Disposition": f'attachment; filename="activity-{now():%Y-%m-%d}.csv"'
             },
         )
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        """Whoever may see the portal may see who did what in it."""
-        return request.user.has_perm("ingestion.view_portal")
-
-    def has_view_permission(self, request: HttpRequest, obj: Activity | None = None) -> bool:
-        """Whoever may see the portal may see who did what in it."""
-        return request.user.has_perm("ingestion.view_portal")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never: entries are made by what they tell of."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Activity | None = None) -> bool:
-        """Never."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Activity | None = None) -> bool:
-        """Never."""
-        return False
 
 
 def _shown(value: str) -> str:

@@ -1,4 +1,4 @@
-"""What people see when a page of the portal can not be shown."""
+"""What people see when a page of the portal cannot be shown."""
 
 from __future__ import annotations
 
@@ -15,12 +15,23 @@ from ingestion.templatetags.portal import duration
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400. Perhaps nobody is known yet to be signed in: the page stands alone."""
-    return _alone(
-        HTTPStatus.BAD_REQUEST,
-        "This request can not be read",
-        "Something in the address or in the form was not as this site sends it. Go back to the "
-        "overview and try again.",
+    """400, in the shell for those who are known to be staff by then."""
+    title = "This request cannot be read"
+    sentence = (
+        "Something in the address or in the form is not as this site makes it. Nothing was changed."
+    )
+    # Some requests are refused before it is known who sends them.
+    if not hasattr(request, "user") or not site.has_permission(request):
+        return _alone(HTTPStatus.BAD_REQUEST, title, sentence)
+    return page(
+        request,
+        "portal/error.html",
+        title=title,
+        context={
+            "sentence": sentence,
+            "advice": "The navigation leads to everything that there is.",
+        },
+        status=HTTPStatus.BAD_REQUEST,
     )
 
 

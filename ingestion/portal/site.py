@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
+from django.urls import URLPattern, URLResolver
 
 from ingestion.portal import navigation
+from ingestion.portal.lists import PortalAdmin
+
+_View = TypeVar("_View", bound=Callable[..., HttpResponseBase])
+
+# No page of ours makes an address that holds one of these characters, or a value that long.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LONGEST_VALUE = 2000
+# Views of the stock admin that look up whatever model and field the address names.
+_CLOSED = {"autocomplete", "view_on_site"}
 
 
 class PortalSite(AdminSite):
     """The admin under our own templates. Pages that are no models' are in `ingestion.portal.urls`.
 
-    Who may come in at all is staff (`is_staff`); what somebody may do there are his rights.
+    Who may come in at all is staff (`is_staff`); what somebody may do there are their rights.
     """
 
     site_title = site_header = "TutorMax ingestion"
@@ -25,6 +39,33 @@ class PortalSite(AdminSite):
     logout_template = "portal/signed_out.html"
     password_change_template = "portal/password.html"  # noqa: S105 (a template's name)
     password_change_done_template = "portal/password_changed.html"  # noqa: S105
+
+    def register(  # type: ignore[override]
+        self, model_or_iterable: Any, admin_class: type[PortalAdmin], **options: Any
+    ) -> None:
+        """Take a list in; only one that lets nobody ask for more than it shows."""
+        if not issubclass(admin_class, PortalAdmin):
+            raise TypeError(f"{admin_class.__name__} must be a PortalAdmin.")
+        super().register(model_or_iterable, admin_class, **options)
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        """Without the views that would look up anything for anybody."""
+        return [url for url in super().get_urls() if getattr(url, "name", None) not in _CLOSED]
+
+    def admin_view(self, view: _View, cacheable: bool = False) -> _View:
+        """The view for staff alone; 400 for an address that no page of this site makes.
+
+        All pages pass here, so what the databases and the store can not take never reaches them.
+        """
+
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            asked = (text for name, values in request.GET.lists() for text in (name, *values))
+            if any(len(t) > _LONGEST_VALUE or _CONTROL.search(t) for t in (request.path, *asked)):
+                raise BadRequest("No page of this site makes such an address.")
+            return view(request, *args, **kwargs)
+
+        return super().admin_view(cast(_View, guarded), cacheable)
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """What every page gets, the stock ones included."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django.contrib.admin import ModelAdmin, RelatedOnlyFieldListFilter, ShowFacets, display
+from django.contrib.admin import RelatedOnlyFieldListFilter, display
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, reverse
+from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 
 from ingestion.models import Upload
+from ingestion.portal.lists import ListOnly
 
 _LOOKS = {
     Upload.State.CHECK: "warn",
@@ -24,30 +23,17 @@ _LOOKS = {
 }
 
 
-class UploadAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alone
+class UploadAdmin(ListOnly):
     """Every file that staff uploaded. What is done with one is done on its own page."""
 
+    list_title = "Uploads"
     change_list_template = "portal/uploads.html"
     list_display = ("name", "records", "standing", "read", "to_fix", "queued", "who", "when")
-    list_display_links = None
     list_filter = ("state", "record_type", ("uploaded_by", RelatedOnlyFieldListFilter))
     list_select_related = ("uploaded_by",)
-    list_per_page = 50
     search_fields = ("file_name", "sha256", "uploaded_by__username")
     date_hierarchy = "uploaded_at"
-    show_full_result_count = False
-    show_facets = ShowFacets.NEVER
     actions = None
-
-    def get_urls(self) -> list[URLPattern]:
-        """The list alone: what an upload holds is shown on its own page, by that page's rights."""
-        return [url for url in super().get_urls() if str(url.name).endswith("_changelist")]
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The newest uploads first."""
-        return super().changelist_view(request, {"title": "Uploads", **(extra_context or {})})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upload]:
         """Without what only the pages of one upload show."""
@@ -90,7 +76,7 @@ class UploadAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alo
         """How many are queued."""
         return intcomma(upload.rows_queued) if upload.rows_queued else ""
 
-    @display(description="who", ordering="uploaded_by")
+    @display(description="who", ordering="uploaded_by__username")
     def who(self, upload: Upload) -> str:
         """Who uploaded it."""
         return upload.uploaded_by.get_username() if upload.uploaded_by else ""
@@ -99,23 +85,3 @@ class UploadAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alo
     def when(self, upload: Upload) -> str:
         """When, in UTC."""
         return f"{upload.uploaded_at:%Y-%m-%d %H:%M}"
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        """Whoever may see the portal may see all uploads."""
-        return request.user.has_perm("ingestion.view_portal")
-
-    def has_view_permission(self, request: HttpRequest, obj: Upload | None = None) -> bool:
-        """Whoever may see the portal may see all uploads."""
-        return request.user.has_perm("ingestion.view_portal")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Not here: an upload is made of a file."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Upload | None = None) -> bool:
-        """Never."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Upload | None = None) -> bool:
-        """Never."""
-        return False
