@@ -215,7 +215,7 @@ def _start(
     settings = {
         "port": "0",
         "unixsocket": str(socket_path),
-        "unixsocketperm": "700",
+        "unixsocketperm": "600",
         "dir": str(data_dir),
         "daemonize": "no",
         "logfile": "",  # our stdout, which also has what is said before the log exists

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from redis import ConnectionPool
 from redis.exceptions import RedisError
 
 from ingestion.api_keys import misnamed
+from tutormax.private import is_open
 
 _CLUSTER_ADDRESS = re.compile(r"rediss?://[^/?]+/?0?(\?.*)?")
 
@@ -102,6 +105,23 @@ def check_names_of_clients(**_: Any) -> Iterator[CheckMessage]:
                 "sender.",
                 hint="Make it a client of another name, and revoke the keys of this one.",
                 id="tutormax.W004",
+            )
+
+
+@register(Tags.security)
+def check_private(**_: Any) -> Iterator[CheckMessage]:
+    """Nobody else on this machine reads the data. Runs at every start and with --deploy."""
+    database = settings.DATABASES["default"]
+    paths = {"DATA_DIR": settings.DATA_DIR}
+    if database["ENGINE"] == "django.db.backends.sqlite3":
+        paths["DATABASE_URL"] = Path(database["NAME"])
+    for variable, path in paths.items():
+        if is_open(path):
+            yield Warning(
+                f"{variable}: other users of this machine can open {path}.",
+                hint=f"chmod -R go= {shlex.quote(str(path))} takes their rights away. The portal "
+                "does it by itself for a folder that is its own and holds nothing else.",
+                id="tutormax.W005",
             )
 
 

@@ -6,7 +6,6 @@ system check (`tutormax.checks`) that names the variable; the default stands in 
 
 from __future__ import annotations
 
-import contextlib
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from ingestion import embedded
 from tutormax.environment import Environment
 from tutormax.logs import logging_config
+from tutormax.private import make_private, write_privately
 from tutormax.secret_key import stored_secret_key
 from tutormax.store import store_cache
 
@@ -29,8 +29,8 @@ PORT = env.number("PORT", 8000, least=1, most=65535)
 ALLOWED_HOSTS = env.allowed_hosts("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
 # Everything that this installation writes: the embedded store, SQLite, the key below.
 DATA_DIR = Path(env.text("DATA_DIR", str(BASE_DIR / "var")))
-with contextlib.suppress(OSError):  # a check tells of it
-    DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+write_privately()
+make_private(DATA_DIR)  # a check tells if that could not be done
 SECRET_KEY = env.text("SECRET_KEY", "") or stored_secret_key(DATA_DIR)
 
 # --- Intake ------------------------------------------------------------------------------------
@@ -241,6 +241,9 @@ USE_TZ = True
 STATIC_URL = "/static/"
 # Static files are served straight from the packages: nothing to collect, nothing to go stale.
 WHITENOISE_USE_FINDERS = True
+# The storage gives every file these rights; else it would open them to everybody.
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     # Several web servers share uploads where this is a storage that all of them reach.
