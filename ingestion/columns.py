@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from ingestion.cells import ISO_NOTATION, Notation, converter
 from ingestion.decoding import Row
-from ingestion.formulas import rearmed
 from ingestion.outcomes import FieldCode, FieldError
 from ingestion.records import RecordType
 
@@ -111,15 +110,12 @@ class Columns:
         record_type: RecordType,
         names: Sequence[str | None],
         notation: Notation = ISO_NOTATION,
-        *,
-        armed: bool = False,
     ) -> None:
         fields = record_type.serializer_class().fields
         self._columns = [
             (name, converter(fields[name], notation)) if name and name in fields else None
             for name in names
         ]
-        self._armed = armed
 
     def __bool__(self) -> bool:
         """Whether any column is a field."""
@@ -133,7 +129,7 @@ class Columns:
         record = {}
         for column, cell in zip(self._columns, cells, strict=False):
             if column and (filled := cell.strip()):
-                record[column[0]] = column[1](rearmed(filled) if self._armed else filled)
+                record[column[0]] = column[1](filled)
         return Row(line=line, value=record)
 
     def _problem(self, cells: Sequence[str]) -> FieldError | None:

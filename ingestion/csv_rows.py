@@ -15,6 +15,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import TextIO
 
+from ingestion import error_columns
 from ingestion.columns import field_name
 from ingestion.records import RECORD_TYPES
 
@@ -46,14 +47,17 @@ class CsvOptions:
 def find_header(head: str) -> tuple[str, int]:
     """The delimiter and the header row's 1-based line, by the beginning of the text.
 
-    The header row is the one of the first rows that names most of our fields, by whichever
-    delimiter; where no row names any, the first row, parted as `csv.Sniffer` sees it.
+    The header row is the one of the first rows that names the columns of an error file, or else
+    most of our fields, by whichever delimiter; where no row names any, the first row, parted as
+    `csv.Sniffer` sees it.
     """
     ours = {name for kind in RECORD_TYPES.values() for name in kind.serializer_class().fields}
     best, most_named = None, 0
     for delimiter in DELIMITERS:
         lines = _Lines(io.StringIO(head, newline=""), first=1, longest_row=len(head))
         for line, cells in islice(_split(lines, delimiter), _HEAD_ROWS):
+            if error_columns.added(cells or ()):
+                return delimiter, line
             named = len(ours.intersection(map(field_name, cells or ())))
             if named > most_named:
                 best, most_named = (delimiter, line), named

@@ -11,21 +11,25 @@ import codecs
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 from typing import Any, BinaryIO, TextIO
 
-from ingestion import columns, csv_rows, decoding, json_rows, xlsx_rows
+from ingestion import columns, csv_rows, decoding, error_columns, json_rows, xlsx_rows
 from ingestion.cells import ISO_NOTATION, Notation
 from ingestion.columns import BAD_BYTES, Columns
 from ingestion.csv_rows import CsvOptions
 from ingestion.decoding import Row
+from ingestion.formulas import unguarded
 from ingestion.outcomes import Code, FieldCode, FieldError, PayloadError
 from ingestion.records import RecordType
 
 # The longest record that is read, in bytes or characters: more than three times what a valid one
 # can have with all its characters written as \u escapes.
 LONGEST_RECORD = 2**18
+# So many rows tell whether a file is an error file of ours.
+_TELLING_ROWS = 100
 
 
 class FileFormat(StrEnum):
@@ -47,7 +51,8 @@ class Layout:
     """How the records lie in a file and how its cells are meant.
 
     `csv` is set for CSV, `sheet` and `header_line` for XLSX. `columns` says which field each column
-    is, None where their names say it. `armed` undoes what an error file does to formulas.
+    is, None where their names say it. `armed`: it is an error file of ours, whose guards against
+    formulas are taken away (`ingestion.formulas`).
     """
 
     file_format: FileFormat
@@ -79,6 +84,16 @@ def header(file: BinaryIO, layout: Layout) -> list[str]:
     return next((cells for _, cells, _ in _table(file, layout)), [])
 
 
+def told_apart(file: BinaryIO, layout: Layout) -> Layout:
+    """The layout, with it said whether the file is an error file of ours. Raises `PayloadError`."""
+    names = header(file, layout)
+    if error_columns.added(names) is None:
+        return replace(layout, armed=False)
+    table = islice(_table(file, layout), 1, 1 + _TELLING_ROWS)
+    problems = error_columns.problems(names, (cells for _, cells, _ in table))
+    return replace(layout, armed=error_columns.are_ours(problems))
+
+
 def rows(file: BinaryIO, layout: Layout, record_type: RecordType) -> Iterator[FileRow]:
     """Every row of a file, the blank ones too, in order. Raises `PayloadError`."""
     if layout.file_format is FileFormat.JSON:
@@ -96,7 +111,6 @@ def _table_rows(file: BinaryIO, layout: Layout, record_type: RecordType) -> Iter
         record_type,
         columns.by_name(names, record_type) if layout.columns is None else layout.columns,
         layout.notation,
-        armed=layout.armed,
     )
     if not found:
         raise PayloadError(Code.UNKNOWN_COLUMNS)
@@ -110,7 +124,15 @@ def _table_rows(file: BinaryIO, layout: Layout, record_type: RecordType) -> Iter
 
 
 def _table(file: BinaryIO, layout: Layout) -> Iterator[tuple[int, list[str], FieldError | None]]:
-    """The rows of a table, the header row first: line, cells, and why they can not be read."""
+    """The rows of a table, the header row first: line, cells, and why they can not be read.
+
+    The cells are those of the original: here, and nowhere else, the guards of an error file go.
+    """
+    for line, cells, problem in _cells(file, layout):
+        yield line, list(map(unguarded, cells)) if layout.armed else cells, problem
+
+
+def _cells(file: BinaryIO, layout: Layout) -> Iterator[tuple[int, list[str], FieldError | None]]:
     if layout.csv is None:
         yield from sheet_rows(file, layout.sheet, layout.header_line)
         return

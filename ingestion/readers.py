@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from typing import BinaryIO
 
-from ingestion import columns, csv_rows, decoding, file_rows, xlsx_rows
+from ingestion import columns, csv_rows, decoding, error_columns, file_rows, xlsx_rows
 from ingestion.columns import BAD_BYTES
 from ingestion.csv_rows import CsvOptions, Encoding
 from ingestion.decoding import Row
@@ -98,9 +98,10 @@ def layout_of(
 ) -> Layout:
     """How the file is read where nobody says otherwise. Raises `PayloadError`."""
     if file_format is FileFormat.XLSX:
-        return detect_sheets(file)[0]
+        return file_rows.told_apart(file, detect_sheets(file)[0])
     if file_format is FileFormat.CSV:
-        return Layout(file_format=file_format, csv=csv_options or detect_csv(file))
+        layout = Layout(file_format=file_format, csv=csv_options or detect_csv(file))
+        return file_rows.told_apart(file, layout)
     return Layout(file_format=file_format)
 
 
@@ -156,6 +157,8 @@ def _find_header(file: BinaryIO, sheet: str) -> tuple[int, int]:
         if cells and first is None:
             first = best = line
         named = len(ours.intersection(map(columns.field_name, cells)))
+        if error_columns.added(cells):
+            return line, named
         if named > most_named:
             best, most_named = line, named
     return best, most_named

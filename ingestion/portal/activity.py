@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.timezone import now
 
-from ingestion.formulas import disarmed
+from ingestion.formulas import guarded
 from ingestion.models import Activity, Upload
 from ingestion.portal.lists import ListOnly
 from ingestion.records import RecordType
@@ -118,7 +118,7 @@ class _Line:
 
 
 def _csv(entries: QuerySet[Activity]) -> Iterator[str]:
-    write = csv.writer(_Line()).writerow
+    write = csv.writer(_Line(), quoting=csv.QUOTE_ALL).writerow
     yield "\ufeff" + write(_COLUMNS)  # the mark lets Excel read UTF-8
     for entry in entries.iterator():
         cells = (
@@ -130,4 +130,4 @@ def _csv(entries: QuerySet[Activity]) -> Iterator[str]:
             entry.reason,
             json.dumps(entry.facts, ensure_ascii=False) if entry.facts else "",
         )
-        yield write([disarmed(cell) for cell in cells])
+        yield write([guarded(cell) for cell in cells])

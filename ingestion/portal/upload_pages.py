@@ -15,6 +15,7 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonRe
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
+from ingestion import error_columns
 from ingestion.file_rows import Layout
 from ingestion.models import Activity, Upload
 from ingestion.outcomes import ANSWERS, Code, PayloadError
@@ -199,10 +200,11 @@ def _upload_context(request: HttpRequest, one: Upload) -> Mapping[str, Any]:
     same = Upload.objects.filter(sha256=one.sha256).exclude(pk=one.pk).order_by("-pk")
     children = list(one.children.order_by("pk"))
     header = one.findings.get("header", [])
-    used = [
-        (name, field)
-        for name, field in zip(header, layout.columns or (), strict=False)
-        if name.strip()
+    added = (error_columns.added(header) or ()) if layout.armed else ()
+    unused = [
+        name
+        for at, (name, field) in enumerate(zip(header, layout.columns or (), strict=False))
+        if name.strip() and not field and at not in added
     ]
     return {
         "upload": one,
@@ -211,9 +213,7 @@ def _upload_context(request: HttpRequest, one: Upload) -> Mapping[str, Any]:
         "sees_rows": sees_rows,
         "layout": layout_words(layout),
         "is_table": layout.file_format.is_table,
-        "dropped": [
-            name for name, field in used if not field and name not in layouts.ADDED_COLUMNS
-        ],
+        "dropped": unused,
         "progress": progress(one),
         "timeline": timeline(one),
         "causes": causes(one),

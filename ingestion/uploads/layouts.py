@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 from typing import Any, BinaryIO
 
-from ingestion import columns, file_rows, readers
+from ingestion import columns, error_columns, file_rows, readers
 from ingestion.cells import DECIMAL_COMMA, DateOrder, Notation, possible_orders
 from ingestion.csv_rows import CsvOptions, Encoding
 from ingestion.fields import IsoDateTime, Number
@@ -18,13 +17,9 @@ from ingestion.file_rows import FileFormat, Layout
 from ingestion.models import ColumnChoice
 from ingestion.records import RECORD_TYPES, RecordType
 
-LINE_COLUMN = "_line"
-PROBLEM_COLUMN = "_problem"
-ADDED_COLUMNS = (LINE_COLUMN, PROBLEM_COLUMN)
 # So many rows are looked at; what comes below them is held to what they show.
 _LOOKED_AT = 5000
 _SAMPLES = 3
-_PARENT = re.compile(r"\[upload (\d{1,18})\]\s*$")
 
 
 class Question(StrEnum):
@@ -97,7 +92,7 @@ def _inspect_json(file: BinaryIO, layout: Layout, record_type: RecordType | None
     kind = record_type or guess
     rows = file_rows.rows(file, layout, kind or next(iter(RECORD_TYPES.values())))
     problems = [
-        str(row.raw.get(PROBLEM_COLUMN, ""))
+        str(row.raw.get(error_columns.PROBLEM_COLUMN, ""))
         for row in islice(rows, 20)
         if isinstance(row.raw, dict)
     ]
@@ -105,7 +100,7 @@ def _inspect_json(file: BinaryIO, layout: Layout, record_type: RecordType | None
         layout=layout,
         record_type=kind,
         questions=frozenset([Question.RECORD_TYPE] if asked else []),
-        parent=_parent(problems),
+        parent=error_columns.upload_of(problems),
     )
 
 
@@ -113,13 +108,14 @@ def _inspect_table(
     file: BinaryIO, layout: Layout, record_type: RecordType | None, sheets: tuple[str, ...]
 ) -> Inspection:
     header = file_rows.header(file, layout)
+    if error_columns.added(header):
+        layout = file_rows.told_apart(file, layout)
+        header = file_rows.header(file, layout)
     questions = set()
     best = _best_type(header)
     kind = record_type or best
     if kind is None or (best is not None and best is not kind):
         questions.add(Question.RECORD_TYPE)
-    names = [columns.field_name(cell) for cell in header]
-    corrected = LINE_COLUMN in names and PROBLEM_COLUMN in names
     shown = kind or next(iter(RECORD_TYPES.values()))
     rows = _head(file, layout, shown, len(header))
     found = _columns(header, rows, shown, layout.columns)
@@ -141,14 +137,14 @@ def _inspect_table(
             questions.add(Question.ENCODING)
         if len(sheets) > 1 and _several_fit(file, sheets, shown):
             questions.add(Question.SHEET)
-    problems = [row[names.index(PROBLEM_COLUMN)] for row in rows[:20]] if corrected else []
+    problems = error_columns.problems(header, rows[:20]) if layout.armed else []
     return Inspection(
-        layout=replace(layout, columns=fields, notation=notation, armed=corrected),
+        layout=replace(layout, columns=fields, notation=notation),
         record_type=kind,
         sheets=sheets,
         columns=found,
         questions=frozenset(questions),
-        parent=_parent(problems),
+        parent=error_columns.upload_of(problems),
     )
 
 
@@ -295,12 +291,6 @@ def _several_fit(file: BinaryIO, sheets: tuple[str, ...], kind: RecordType) -> b
         names = set(columns.by_name(file_rows.header(file, layout), kind))
         fitting += readers.required_fields(kind) <= names
     return fitting != 1
-
-
-def _parent(problems: Sequence[str]) -> int | None:
-    """The upload that the problems of an error file name; None where they do not agree."""
-    found = {int(match[1]) for text in problems if (match := _PARENT.search(text))}
-    return found.pop() if len(found) == 1 else None
 
 
 def _header_sha256(header: Sequence[str]) -> str:

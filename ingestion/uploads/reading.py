@@ -17,7 +17,6 @@ from ingestion import file_rows, validation
 from ingestion.cells import Notation, converter
 from ingestion.decoding import Row
 from ingestion.file_rows import FileRow, Layout
-from ingestion.formulas import rearmed
 from ingestion.models import Upload
 from ingestion.outcomes import Rejection
 from ingestion.records import RecordType
@@ -186,8 +185,4 @@ class _Reading:
             known = self._kind.serializer_class().fields
             return {name: text_of(item) for name, item in value.items() if name in known}
         cells = zip(self._layout.columns, one.raw, strict=False)
-        return {
-            name: rearmed(text) if self._layout.armed else text
-            for name, cell in cells
-            if name and (text := cell.strip())
-        }
+        return {name: text for name, cell in cells if name and (text := cell.strip())}
