@@ -82,7 +82,7 @@ class Model:
         done = [one for one in messages if one in self.held[name]]
         self.held[name] = [one for one in self.held[name] if one not in done]
         self.gone += done
-        for one in messages:
+        for one in done:
             del self.attempts[one]
         return len(done)
 

@@ -102,7 +102,7 @@ class HealthView(View):
 
     def get(self, request: ApiRequest) -> Response:
         """`degraded` while the store can not take records, or keeps them less safely."""
-        store = queues.health()
+        store = queues.health(one.queue for one in RECORD_TYPES.values())
         return Response(
             {
                 "status": "degraded" if store.reasons or store.breaches else "healthy",
@@ -130,7 +130,7 @@ class ReadyView(View):
 
     def get(self, request: ApiRequest) -> Response:
         """200, or 503 with the reasons: a word each, and a sentence where something is to do."""
-        store = queues.health()
+        store = queues.health(one.queue for one in RECORD_TYPES.values())
         reasons = [*store.reasons, *(f"{one.word}: {one.sentence}" for one in store.breaches)]
         return Response(
             {

@@ -46,6 +46,12 @@ _REFUSALS: tuple[tuple[type[redis_exceptions.RedisError], Code], ...] = (
     (redis_exceptions.AuthenticationError, Code.STORE_ERROR),
     (redis_exceptions.ResponseError, Code.STORE_ERROR),
 )
+# The first word of what it answers, if the client library has no class for it. All of these pass.
+_REFUSAL_WORDS = {
+    "NOREPLICAS": Code.STORE_READ_ONLY,  # fewer than min-replicas-to-write asks for
+    "MISCONF": Code.STORE_READ_ONLY,  # it could not write to its disk
+    "BUSY": Code.STORE_UNREACHABLE,  # a script that somebody else runs takes long
+}
 
 
 class Script:
@@ -71,10 +77,11 @@ class Script:
         by_name, by_text = ("EVALSHA", self._sha, *rest), ("EVAL", self._text, *rest)
         return _once(keys[0], by_name, by_text, replicated=replicated)
 
-    def ask(self, round_trip: RoundTrip, keys: Sequence[str]) -> None:
-        """Let it run with a round trip; it must be a script that only reads."""
-        # By its text: there is no asking again where the store has forgotten its scripts.
-        round_trip.add(_node(keys[0]), "EVAL", self._text, len(keys), *keys)
+    def ask(self, round_trip: RoundTrip, keys: Sequence[str], *, may_refuse: bool = False) -> None:
+        """Let it run with a round trip, without arguments; it must only read then."""
+        # By its text: there is no asking again if the store has forgotten its scripts.
+        command = ("EVAL", self._text, len(keys), *keys)
+        round_trip.add(_node(keys[0]), *command, may_refuse=may_refuse)
 
 
 class RoundTrip:
@@ -88,8 +95,10 @@ class RoundTrip:
         """Add a command for the store that holds its key. Raises `StoreError`."""
         self.add(_node(key), word, key, *rest)
 
-    def add(self, store: Redis, *command: Any) -> None:
-        """Add a command for this store."""
+    def add(self, store: Redis, *command: Any, may_refuse: bool = False) -> None:
+        """Add a command for this store; if it may refuse, its refusal is given as the reply."""
+        if may_refuse:
+            self._may_refuse.add(len(self._asked))
         self._asked.append((store, command))
 
     def ask_stores(self, *commands: Sequence[Any]) -> None:
@@ -99,8 +108,7 @@ class RoundTrip:
         """
         for store in _stores():
             for command in commands:
-                self.add(store, *command)
-            self._may_refuse.add(len(self._asked) - 1)
+                self.add(store, *command, may_refuse=command is commands[-1])
 
     def replies(
         self, *, forgive: Callable[[redis_exceptions.RedisError], bool] = lambda _: False
@@ -134,6 +142,11 @@ def is_wrong_type(reply: object) -> bool:
     return isinstance(reply, redis_exceptions.ResponseError) and str(reply).startswith("WRONGTYPE")
 
 
+def is_refusal(reply: object) -> bool:
+    """Whether the store answered with an error that does not pass by itself."""
+    return isinstance(reply, Exception) and _refusal_code(reply) is Code.STORE_ERROR
+
+
 def write(*command: Any) -> Any:
     """What one command that changes something gives, a word and a key first; run once, never twice.
 
@@ -155,7 +168,7 @@ def _tried(store: Redis, call: Callable[[], _T]) -> _T:
     _raise_if_left_alone(store)
     try:
         return call()
-    except redis_exceptions.RedisError as fault:
+    except (redis_exceptions.RedisError, OSError) as fault:
         _raise_store_error(fault, store, sent=False)
 
 
@@ -188,7 +201,12 @@ def _shared() -> Redis | RedisCluster:
             # Connections stay: another thread may be about to use one.
             shared.nodes_manager.initialize(disconnect_startup_nodes_pools=False)
             _cluster_has_changed = False
-    except (redis_exceptions.RedisError, redis_exceptions.RedisClusterException) as fault:
+    # A plain OSError: there are no descriptors left, or the certificates cannot be read.
+    except (
+        redis_exceptions.RedisError,
+        redis_exceptions.RedisClusterException,
+        OSError,
+    ) as fault:
         _raise_not_found(fault)
     return shared
 
@@ -235,7 +253,7 @@ def _once(
                     return reply
         finally:
             pool.release(connection)
-    except redis_exceptions.RedisError as fault:
+    except (redis_exceptions.RedisError, OSError) as fault:
         _raise_store_error(fault, store, sent=sent)
 
 
@@ -249,7 +267,7 @@ def _wait_for_replica(connection: Any, connection_pool: ConnectionPool) -> None:
             timeout=_REPLICA_SECONDS + 1, disconnect_on_error=True
         )
     # Whatever it is, the push has been made: no file, too old a store to wait, one that loads.
-    except redis_exceptions.RedisError as fault:
+    except (redis_exceptions.RedisError, OSError) as fault:
         logger.warning("store_not_replicated", fault=str(fault))
         disks = replicas = 0
     if not (disks and replicas):
@@ -262,17 +280,22 @@ def _raise_if_left_alone(store: Redis) -> None:
         raise StoreError(Code.STORE_UNREACHABLE, retry_after_seconds=1)
 
 
-def _raise_store_error(fault: redis_exceptions.RedisError, store: Redis, *, sent: bool) -> NoReturn:
+def _refusal_code(fault: BaseException | None) -> Code | None:
+    """What the store answered, if it is an answer of the store."""
+    word = str(fault).partition(" ")[0]
+    if isinstance(fault, redis_exceptions.ResponseError) and word in _REFUSAL_WORDS:
+        return _REFUSAL_WORDS[word]
+    return next((code for kind, code in _REFUSALS if isinstance(fault, kind)), None)
+
+
+def _raise_store_error(fault: Exception, store: Redis, *, sent: bool) -> NoReturn:
     global _cluster_has_changed
     if isinstance(fault, redis_exceptions.TimeoutError):
         _left_alone_until[store.connection_pool] = time.monotonic() + _PAUSE_AFTER_TIMEOUT_SECONDS
     # A primary that the Sentinels replaced refuses to write; the client library hides that, as a
     # connection that broke, so that it asks them anew.
     hidden = isinstance(fault.__context__, redis_exceptions.ReadOnlyError)
-    said = fault.__context__ if hidden else fault
-    code = next((code for kind, code in _REFUSALS if isinstance(said, kind)), None)
-    if str(fault).startswith("NOREPLICAS"):  # fewer of them than min-replicas-to-write asks for
-        code = Code.STORE_READ_ONLY
+    code = _refusal_code(fault.__context__ if hidden else fault)
     unknown = code is None and sent
     all_in_use = isinstance(fault.__context__, Empty)  # the pool's own fault, not a node's
     _cluster_has_changed |= code in (None, Code.STORE_UNREACHABLE) and not all_in_use

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -11,7 +12,8 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from ingestion.outcomes import Code, StoreError
-from ingestion.queues.connection import RoundTrip
+from ingestion.queues.connection import RoundTrip, is_refusal, is_wrong_type
+from ingestion.queues.push import ask_refusal
 
 
 class Durability(StrEnum):
@@ -56,14 +58,37 @@ class StoreHealth:
     max_memory_bytes: int | None = None
 
 
-def health() -> StoreHealth:
-    """Whether the store can take records now, and what it says of itself. Never raises."""
+def health(queues: Iterable[str] = ()) -> StoreHealth:
+    """Whether the store can take records now, and what it says of itself. Never raises.
+
+    Also tells which of these `queues` it would take nothing for.
+    """
+    names = list(queues)
     round_trip = RoundTrip()
     try:
+        for queue in names:
+            ask_refusal(round_trip, queue)
         ask_store(round_trip)
-        return read_store(round_trip.replies())
+        replies = round_trip.replies()
+        refusals = [(queue, next(replies)) for queue in names]
+        found = read_store(replies)
     except StoreError as fault:
         return StoreHealth(reasons=(fault.code.value,))
+    refused = tuple(_refusal(queue, reply) for queue, reply in refusals if is_refusal(reply))
+    return replace(found, breaches=(*refused, *found.breaches))
+
+
+def _refusal(queue: str, reply: RedisError) -> Breach:
+    # What the store says may name its account and its keys; the command is told, and no more.
+    command = re.search(r"may not use (\w+)|the '([\w|]+)' command", str(reply))
+    if command:
+        name = (command[1] or command[2]).upper()
+        why = f"its account may not use {name}. Allow what docs/durability.md lists"
+    elif is_wrong_type(reply):
+        why = "something else lies at one of the queue's keys. Look at them with TYPE"
+    else:
+        why = "it answers with an error, which the portal's log tells at the next push"
+    return Breach(word="push_refused", sentence=f"The store takes nothing for {queue}: {why}.")
 
 
 def ask_store(round_trip: RoundTrip) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from django.conf import settings
 
 from ingestion.outcomes import Code, IntakeError, QueuePausedError, StoreError
-from ingestion.queues.connection import Script, write
+from ingestion.queues.connection import RoundTrip, Script, write
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 
 _push = Script("push")
@@ -73,18 +73,9 @@ def push(
     `once` came before with another content. Only where the fault's `outcome_unknown` is set may
     the messages be on the queue all the same.
     """
-    keys = Keys(queue)
     hour, minute = this_minute()
     reply = _push(
-        (
-            queue,
-            keys.totals,
-            keys.counts(hour),
-            keys.causes(hour),
-            keys.rejections,
-            keys.pause,
-            keys.answer(once.request if once else ""),
-        ),
+        _keys(queue, hour, once.request if once else ""),
         (
             settings.QUEUE_LIMIT,
             minute,
@@ -113,6 +104,25 @@ def push(
             raise _paused(read_pause(pause))
         case _:
             raise StoreError(Code.QUEUE_FULL, retry_after_seconds=5)
+
+
+def ask_refusal(round_trip: RoundTrip, queue: str) -> None:
+    """Ask whether a push on the queue would be refused; the reply is the refusal, if it would."""
+    hour, _ = this_minute()
+    _push.ask(round_trip, _keys(queue, hour, ""), may_refuse=True)
+
+
+def _keys(queue: str, hour: int, request: str) -> tuple[str, ...]:
+    keys = Keys(queue)
+    return (
+        queue,
+        keys.totals,
+        keys.counts(hour),
+        keys.causes(hour),
+        keys.rejections,
+        keys.pause,
+        keys.answer(request),
+    )
 
 
 def _was_pushed(reply: list[Any]) -> bool:

@@ -23,30 +23,36 @@ end
 
 local any_failed = redis.call('HLEN', KEYS[4]) > 0
 local function failures(message)
-  if not message or not any_failed then
-    return 0
-  end
-  return tonumber(redis.call('HGET', KEYS[4], redis.sha1hex(message)) or 0)
+  return any_failed and tonumber(redis.call('HGET', KEYS[4], redis.sha1hex(message)) or 0) or 0
 end
 
 local count = tonumber(ARGV[2])
-local held = redis.call('LLEN', KEYS[2])
-local alone = failures(redis.call('LINDEX', KEYS[2], 0)) > 0
-while held < count and not alone do
-  local message = redis.call('LINDEX', KEYS[1], -1)
-  alone = failures(message) > 0
-  if not message or (alone and held > 0) then
-    break
-  end
-  redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT')
-  held = held + 1
-end
-
 local messages = {}
 local attempts = {}
-local newest_first = redis.call('LRANGE', KEYS[2], -count, -1)
-for at = #newest_first, 1, -1 do
-  table.insert(messages, newest_first[at])
-  table.insert(attempts, failures(newest_first[at]))
+local function give(message, failed)
+  table.insert(messages, message)
+  table.insert(attempts, failed)
+end
+
+local held = redis.call('LRANGE', KEYS[2], -count, -1)
+for at = #held, 1, -1 do
+  give(held[at], failures(held[at]))
+end
+local waiting = {}
+if #held < count then
+  waiting = redis.call('LRANGE', KEYS[1], #held - count, -1)
+end
+for at = #waiting, 1, -1 do
+  local failed = failures(waiting[at])
+  if #messages > 0 and (failed > 0 or attempts[#attempts] > 0) then
+    break
+  end
+  give(waiting[at], failed)
+end
+
+-- All that is read is read by now, and these are the only writes: if the account may not make them,
+-- the first one is refused, and nothing was done.
+for _ = #held + 1, #messages do
+  redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT')
 end
 return {'claimed', messages, attempts}

@@ -6,13 +6,30 @@
 --       7 their reasons (a hash)
 -- ARGV  1 the consumer's name
 --       2 'stay'; 'leave': the consumer ends; 'reap': it is taken for dead, if its lease ran out
---       3 why the attempt failed, or '' where it was none and is not counted
+--       3 why the attempt failed, or '' if it was none and is not counted
 --       4 how many failed attempts make a dead letter
 --       5 seconds after the last failed attempt at any message after which they may be forgotten
 -- Gives {how many are on the queue again, how many became dead letters}.
 --
--- A script that fails half-way keeps what it wrote, so everything that can fail (a key of another
--- type) is read first; and no step leaves a message in no list.
+-- Nothing is done if a command is refused: see push.lua. And no step leaves a message in no list.
+
+local function must(...)
+  if not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this account may not use ' .. ...))
+  end
+end
+must('LINDEX', KEYS[2], -1)
+must('LMOVE', KEYS[2], KEYS[1], 'LEFT', 'RIGHT')
+must('LMOVE', KEYS[2], KEYS[2], 'RIGHT', 'LEFT')
+must('LMOVE', KEYS[2], KEYS[6], 'RIGHT', 'LEFT')
+must('ZADD', KEYS[3], 0, '')
+must('ZREM', KEYS[3], '')
+must('HDEL', KEYS[4], '')
+must('HGET', KEYS[5], '')
+must('HSET', KEYS[5], '', '')
+must('HDEL', KEYS[5], '')
+must('EXPIRE', KEYS[5], 1)
+must('HSET', KEYS[7], '', '')
 
 for _, key in ipairs({KEYS[1], KEYS[2], KEYS[6]}) do
   redis.call('LLEN', key)

@@ -14,23 +14,55 @@
 --       9 how many rejections follow    10 how many rejections are kept   11 seconds to keep them
 --       12… the rejections, then the messages, in order
 -- Gives {'pushed', place}, where place is how many messages had ever been pushed here before;
---       {'replayed', answer, place} or {'conflict'} where the request came before, the same or not;
---       {'paused', the pause} or {'full'}, and then nothing was done.
+--       {'replayed', answer, place} or {'conflict'} if the request came before, the same or not;
+--       {'paused', the pause} or {'full'}, and then nothing was done. With no ARGV at all it gives
+--       {'allowed'} if a push would not be refused, and changes nothing.
 --
--- A script that fails half-way keeps what it wrote, so everything that can fail (a key of another
--- type) is read first, and the messages are pushed last: a count that is no number must not leave
--- messages behind that the sender was told are not there. Memory needs no care: the store refuses
--- the whole script before its first write.
+-- All or nothing: Redis takes no write of a script back, so a command that is refused half-way
+-- would leave what the ones before it wrote. Undoing that would take commands that may be refused
+-- as well. So all that can be refused is asked or read before the first write: whether the account
+-- may use each command on its key, whether each key is of its type, and whether what is counted up
+-- is a number. Nothing can change in between, since a script runs alone, and for memory, disk and
+-- replicas the store looks at the first write only. Should a write be refused all the same, then
+-- the messages come first: they may be there twice in the end, but an answer is never remembered
+-- for what is not there.
 
+local function must(...)
+  if not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this account may not use ' .. ...))
+  end
+end
+must('LPUSH', KEYS[1], '')
+must('HINCRBY', KEYS[2], '', 1)
+must('HINCRBY', KEYS[3], '', 1)
+must('HSET', KEYS[3], '', '')
+must('EXPIRE', KEYS[3], 1)
+
+local minute = ARGV[2] or ''
 local depth = redis.call('LLEN', KEYS[1])
-local pushed = tonumber(redis.call('HGET', KEYS[2], 'accepted') or 0)
-redis.call('HLEN', KEYS[3])
-redis.call('HLEN', KEYS[4])
-redis.call('LLEN', KEYS[5])
+local totals = redis.call('HMGET', KEYS[2], 'accepted', 'rejected')
+local counts = redis.call('HMGET', KEYS[3], 'accepted:' .. minute, 'rejected:' .. minute)
 local pause = redis.call('GET', KEYS[6])
-
+if ARGV[5] ~= '0' then
+  must('HINCRBY', KEYS[4], '', 1)
+  must('EXPIRE', KEYS[4], 1)
+  must('LPUSH', KEYS[5], '')
+  must('LTRIM', KEYS[5], 0, 1)
+  must('EXPIRE', KEYS[5], 1)
+  redis.call('HLEN', KEYS[4])
+  redis.call('LLEN', KEYS[5])
+end
+local before
 if ARGV[6] ~= '' then
-  local before = redis.call('HMGET', KEYS[7], 'fingerprint', 'answer', 'place')
+  must('HSET', KEYS[7], '', '')
+  must('EXPIRE', KEYS[7], 1)
+  before = redis.call('HMGET', KEYS[7], 'fingerprint', 'answer', 'place')
+end
+if #ARGV == 0 then
+  return {'allowed'}
+end
+
+if before then
   if before[1] == ARGV[6] then
     -- A write, so that who must wait for a replica waits for what lies before it: the push of the
     -- first time. The store waits for the writes of the same connection alone.
@@ -54,15 +86,39 @@ if accepted > 0 then
   end
 end
 
-if accepted > 0 then
-  redis.call('HINCRBY', KEYS[2], 'accepted', accepted)
-  redis.call('HINCRBY', KEYS[3], 'accepted:' .. ARGV[2], accepted)
+-- As Redis reads them: digits, no zero before others, and room to count on.
+local function must_be_a_count(text)
+  if text and not (text:find('^%d+$') and #text < 16 and (text == '0' or text:byte() ~= 48)) then
+    error(redis.error_reply('ERR a count is no number'))
+  end
+end
+must_be_a_count(totals[1])
+must_be_a_count(totals[2])
+must_be_a_count(counts[1])
+must_be_a_count(counts[2])
+local causes = rejected > 0 and cjson.decode(ARGV[4]) or {}
+for cause in pairs(causes) do
+  must_be_a_count(redis.call('HGET', KEYS[4], cause))
+end
+local pushed = tonumber(totals[1] or 0)
+
+-- In slices, since Lua can unpack only some thousand values at a time.
+for from = first, #ARGV, 1000 do
+  redis.call('LPUSH', KEYS[1], unpack(ARGV, from, math.min(from + 999, #ARGV)))
+end
+if before then
+  redis.call('HSET', KEYS[7], 'fingerprint', ARGV[6], 'answer', ARGV[7], 'place', pushed)
+  redis.call('EXPIRE', KEYS[7], ARGV[8])
 end
 
+if accepted > 0 then
+  redis.call('HINCRBY', KEYS[2], 'accepted', accepted)
+  redis.call('HINCRBY', KEYS[3], 'accepted:' .. minute, accepted)
+end
 if rejected > 0 then
   redis.call('HINCRBY', KEYS[2], 'rejected', rejected)
-  redis.call('HINCRBY', KEYS[3], 'rejected:' .. ARGV[2], rejected)
-  for cause, count in pairs(cjson.decode(ARGV[4])) do
+  redis.call('HINCRBY', KEYS[3], 'rejected:' .. minute, rejected)
+  for cause, count in pairs(causes) do
     redis.call('HINCRBY', KEYS[4], cause, count)
   end
   redis.call('EXPIRE', KEYS[4], ARGV[3])
@@ -72,18 +128,7 @@ if rejections > 0 then
   redis.call('LTRIM', KEYS[5], 0, ARGV[10] - 1)
   redis.call('EXPIRE', KEYS[5], ARGV[11])
 end
-
-redis.call('HSET', KEYS[3], 'depth:' .. ARGV[2], depth + accepted)
+redis.call('HSET', KEYS[3], 'depth:' .. minute, depth + accepted)
 redis.call('EXPIRE', KEYS[3], ARGV[3])
-
-if ARGV[6] ~= '' then
-  redis.call('HSET', KEYS[7], 'fingerprint', ARGV[6], 'answer', ARGV[7], 'place', pushed)
-  redis.call('EXPIRE', KEYS[7], ARGV[8])
-end
-
--- In slices, since Lua can unpack only some thousand values at a time.
-for from = first, #ARGV, 1000 do
-  redis.call('LPUSH', KEYS[1], unpack(ARGV, from, math.min(from + 999, #ARGV)))
-end
 
 return {'pushed', pushed}

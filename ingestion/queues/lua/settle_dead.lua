@@ -5,6 +5,17 @@
 --       2 -1 to look from the oldest dead letter on, 1 from the newest
 --       3… the messages, the oldest first
 -- Gives how many were still there.
+--
+-- Nothing is done if a command is refused: see push.lua.
+
+local function must(...)
+  if not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this account may not use ' .. ...))
+  end
+end
+must('LREM', KEYS[1], 0, '')
+must('HDEL', KEYS[2], '')
+must('RPUSH', KEYS[3], '')
 
 redis.call('LLEN', KEYS[1])
 redis.call('HLEN', KEYS[2])

@@ -11,14 +11,34 @@
 -- A list can not lose what stands at a place, only what has a value, and that takes a walk through
 -- it. So what is found is first overwritten with ARGV[6], and all of that goes in one walk.
 --
--- What can fail is done first: a script that fails half-way keeps what it wrote.
+-- Nothing is done if a command is refused: see push.lua.
+
+local function must(...)
+  if not redis.acl_check_cmd(...) then
+    error(redis.error_reply('NOPERM this account may not use ' .. ...))
+  end
+end
+must('LSET', KEYS[1], 0, '')
+must('LREM', KEYS[1], 0, '')
+must('LPUSH', KEYS[2], '')
+must('RPUSH', KEYS[2], '')
+must('EXPIRE', KEYS[2], 1)
+must('HINCRBY', KEYS[3], '', 1)
+must('HINCRBY', KEYS[4], '', 1)
+must('HSET', KEYS[4], '', '')
+must('EXPIRE', KEYS[4], 1)
+local function must_be_a_count(text)
+  if text and not (text:find('^%d+$') and #text < 16 and (text == '0' or text:byte() ~= 48)) then
+    error(redis.error_reply('ERR a count is no number'))
+  end
+end
+must_be_a_count(redis.call('HGET', KEYS[3], 'taken_off'))
+must_be_a_count(redis.call('HGET', KEYS[4], 'taken_off:' .. ARGV[1]))
 
 redis.call('LLEN', KEYS[2])
-redis.call('HLEN', KEYS[3])
-redis.call('HLEN', KEYS[4])
-
 local from_newest = ARGV[4] == 'newest'
-local within = math.min(redis.call('LLEN', KEYS[1]), tonumber(ARGV[5]))
+local depth = redis.call('LLEN', KEYS[1])
+local within = math.min(depth, tonumber(ARGV[5]))
 
 local wanted = {}
 for at = 7, #ARGV do
@@ -48,16 +68,16 @@ if #found == 0 then
   return 0
 end
 
-redis.call('HINCRBY', KEYS[3], 'taken_off', #found)
-redis.call('HINCRBY', KEYS[4], 'taken_off:' .. ARGV[1], #found)
 for _, one in ipairs(found) do
-  -- The newest copy stands left, also where several calls take off under the same name, each
-  -- further from the end that they look from.
+  -- The newest copy stands left, also if several calls take off under the same name, each further
+  -- from the end that they look from.
   redis.call(from_newest and 'RPUSH' or 'LPUSH', KEYS[2], one[2])
   redis.call('LSET', KEYS[1], one[1], ARGV[6])
 end
 redis.call('LREM', KEYS[1], from_newest and #found or -#found, ARGV[6])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
-redis.call('HSET', KEYS[4], 'depth:' .. ARGV[1], redis.call('LLEN', KEYS[1]))
+redis.call('HINCRBY', KEYS[3], 'taken_off', #found)
+redis.call('HINCRBY', KEYS[4], 'taken_off:' .. ARGV[1], #found)
+redis.call('HSET', KEYS[4], 'depth:' .. ARGV[1], depth - #found)
 redis.call('EXPIRE', KEYS[4], ARGV[2])
 return #found
