@@ -22,12 +22,12 @@ pytestmark = pytest.mark.django_db
 
 
 @contextmanager
-def before_write(act: Callable[[], Any], table: str = "ingestion_upload") -> Iterator[None]:
-    """Somebody else's act comes just before the first write of the block to this table."""
+def before(words: str, act: Callable[[], Any]) -> Iterator[None]:
+    """Somebody else's act comes just before the first statement that begins so."""
     done = []
 
     def watch(execute: Any, sql: str, *rest: Any) -> Any:
-        if not done and sql.startswith(f'UPDATE "{table}"'):
+        if not done and sql.startswith(words):
             done.append(sql)
             act()
         return execute(sql, *rest)
@@ -76,7 +76,7 @@ def age(upload: Upload) -> None:
 def test_an_upload_that_is_confirmed_while_it_expires_is_queued(store: Redis) -> None:
     upload = read(as_csv([session(1)]))
     age(upload)
-    with before_write(lambda: actions.confirm(Upload.objects.get(pk=upload.pk))):
+    with before("SAVEPOINT", lambda: actions.confirm(Upload.objects.get(pk=upload.pk))):
         assert actions.expire() == 0
     assert advance(upload).state == State.DONE
     assert (upload.rows_queued, upload.expired_at, len(queued(store))) == (1, None, 1)
@@ -90,18 +90,9 @@ def test_an_upload_that_is_cancelled_while_a_worker_takes_it_up_queues_nothing(
 ) -> None:
     upload = read(as_csv([session(1)]))
     Upload.objects.filter(pk=upload.pk).update(state=State.READING)
-    cancelled = []
-
-    def cancel_after_the_claim(execute: Any, sql: str, *rest: Any) -> Any:
-        if sql.startswith("SELECT") and not cancelled:
-            cancelled.append(sql)
-            actions.cancel(Upload.objects.get(pk=upload.pk))
-        return execute(sql, *rest)
-
-    with connection.execute_wrapper(cancel_after_the_claim):
+    with before("SELECT", lambda: actions.cancel(Upload.objects.get(pk=upload.pk))):
         tasks.advance.call(upload.pk)
     upload.refresh_from_db()
-    assert cancelled
     assert (upload.state, queued(store)) == (State.CANCELLED, [])
 
 

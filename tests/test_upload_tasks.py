@@ -30,10 +30,10 @@ _WORKER = """
 import django; django.setup()
 from django.core import management
 from ingestion.management.commands import worker
-from ingestion.uploads import work
-work.STALE_SECONDS = work._BEAT_SECONDS = 0.3
-work._BEAT_SECONDS = 0.1
-worker._KEEP_HOUSE_EVERY_SECONDS = 0.2
+from ingestion.uploads import tasks, work
+tasks._TRIES = 1000  # a busy machine may look like a killed worker
+work._BEAT_SECONDS = work._TELL_EVERY_SECONDS = 0.1
+worker._KEEP_HOUSE_EVERY_SECONDS = 1
 management.execute_from_command_line(["manage.py", "worker"])
 """
 
@@ -43,12 +43,12 @@ _DYING_WORKER = _WORKER.replace(
     """
 import itertools, os, signal
 from ingestion.uploads import queueing
-note, pushes = queueing._note, itertools.count(1)
+noted, pushes = queueing._noted, itertools.count(1)
 def die_or_note(*arguments):
     if next(pushes) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    note(*arguments)
-queueing._note = die_or_note
+    return noted(*arguments)
+queueing._noted = die_or_note
 management.execute_from_command_line""".strip(),
     1,
 )
@@ -131,7 +131,7 @@ class Site:
     def wait_for(self, number: int, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         deadline = time.monotonic() + _BOUND_SECONDS
         while not condition(found := self.row(number)):
-            assert found["state"] != "failed", (found, self.log)
+            assert found["state"] != "failed", (found["failure"], self.log)
             assert time.monotonic() < deadline, (found, self.log)
             time.sleep(0.02)
         return found
@@ -200,13 +200,13 @@ def test_workers_killed_at_random_points_queue_every_good_row_exactly_once(site:
             ),
         )
         time.sleep(at.uniform(0, 0.4))
-        if kills[state] < 4 and site.row(number)["state"] == state:
+        if kills[state] < 2 and site.row(number)["state"] == state:
             worker.send_signal(signal.SIGKILL)
             worker.wait(_BOUND_SECONDS)
             kills[state] += 1
             worker = site.start_worker()
     row = site.row(number)
-    assert kills["reading"] + kills["queueing"] >= 4, kills
+    assert kills == {"reading": 2, "queueing": 2}
     assert site.queued_ids() == good
     assert (row["rows_read"], row["rows_ready"], row["rows_queued"]) == (20_000, 19_600, 19_600)
     assert sum(count for _, count in json.loads(row["places"])) == 19_600

@@ -21,7 +21,7 @@ from ingestion.file_rows import Layout
 from ingestion.models import Upload
 from ingestion.outcomes import FieldError, Rejection
 from ingestion.records import RecordType
-from ingestion.uploads import layouts
+from ingestion.uploads import layouts, stored_files
 from ingestion.uploads.layouts import Inspection
 from ingestion.uploads.reading import CHUNK_ROWS, fixed
 from ingestion.uploads.tasks import advance
@@ -69,8 +69,8 @@ def create(
         **_inspected(found),
     )
     # The sender's name never becomes a name on the disk.
-    upload.file.save(uuid.uuid4().hex, file, save=False)
-    with transaction.atomic():
+    upload.file.name = stored_files.keep(file)
+    with stored_files.exchange(new=upload.file.name):
         upload.save()
         if not found.questions:
             _begin_reading(upload, only=Q())
@@ -226,18 +226,23 @@ def expire() -> int:
             "findings": {"causes": upload.findings.get("causes", [])},
             "fixes": {},
             "verdicts": b"",
+            "file": "",
+            "error_file": "",
             "expired_at": now(),
         }
-        waits = Q(state__in=(State.CHECK, State.REVIEW))
-        ended = Q(state__in=(State.DONE, State.CANCELLED, State.FAILED), expired_at=None)
-        files = [upload.file, upload.error_file]
-        if move(upload, State.CANCELLED, only=waits, **gone) or Upload.objects.filter(
-            ended, pk=upload.pk
-        ).update(**gone):
-            for file in files:
-                if file.name:
-                    file.storage.delete(file.name)
-            count += 1
+        files = (upload.file.name or "", upload.error_file.name or "")
+        as_seen = Q(file=files[0], error_file=files[1], expired_at=None)
+        waits = as_seen & Q(state__in=(State.CHECK, State.REVIEW))
+        ended = as_seen & Q(state__in=(State.DONE, State.CANCELLED, State.FAILED))
+        try:
+            with stored_files.exchange(old=files):
+                if not move(upload, State.CANCELLED, only=waits, **gone) and not (
+                    Upload.objects.filter(ended, pk=upload.pk).update(**gone)
+                ):
+                    raise NotNowError
+        except NotNowError:
+            continue
+        count += 1
     return count
 
 

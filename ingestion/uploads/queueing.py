@@ -66,7 +66,7 @@ def queue(work: Work) -> None:
     _wait_for_queue(kind)
     if upload.step_at is None:
         work.save(step_at=now())
-    with work.file(lambda _: work.beat()) as file:
+    with work.file(lambda _: work.tell()) as file:
         rows = _ready_rows(
             upload, fixed_rows(file_rows.rows(file, layout, kind), upload, layout, kind)
         )
@@ -80,7 +80,7 @@ def queue(work: Work) -> None:
             if work.is_cancelled():
                 end(work, Upload.State.CANCELLED)
                 return
-            work.beat()
+            work.tell()
     work.finish(Upload.State.DONE)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from ingestion.file_rows import FileRow, Layout
 from ingestion.models import Upload
 from ingestion.outcomes import Rejection
 from ingestion.records import RecordType
-from ingestion.uploads import error_files, layouts
+from ingestion.uploads import error_files, layouts, stored_files
 from ingestion.uploads.findings import BadRow, Findings, text_of
 from ingestion.uploads.work import LostError, Work
 
@@ -36,7 +35,7 @@ class TooManyRowsError(Exception):
 
 @dataclass(kw_only=True, slots=True)
 class Progress:
-    """How far a step is; the text is written with every beat."""
+    """How far a step is; it is written about once a second."""
 
     bytes: int = 0
     rows: int = 0
@@ -55,40 +54,36 @@ def read(work: Work) -> None:
     layout = layouts.from_json(upload.layout)
     progress = Progress()
 
-    def beat(read_bytes: int) -> None:
+    def tell(read_bytes: int) -> None:
         progress.bytes = min(read_bytes, upload.size_bytes)
-        work.beat(progress_bytes=progress.bytes, progress_rows=progress.rows)
+        work.tell(progress_bytes=progress.bytes, progress_rows=progress.rows)
 
     work.save(step_at=now(), progress_bytes=0, progress_rows=0, waiting="")
-    with work.file(beat) as file:
+    with work.file(tell) as file:
         header = file_rows.header(file, layout)
-    with work.file(beat) as file, error_files.writing(layout, header) as errors:
+    with work.file(tell) as file, error_files.writing(layout, header) as errors:
         reading = _Reading(upload, layout, kind, errors)
         rows = fixed_rows(file_rows.rows(file, layout, kind), upload, layout, kind)
         while chunk := list(islice(rows, min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS))):
             reading.judge(chunk)
             progress.rows = reading.read
-            beat(progress.bytes)
-        kept = None
-        if reading.invalid:
-            kept = upload.error_file.storage.save(uuid.uuid4().hex, File(errors.finish()))
-    before = upload.error_file.name
-    work.finish(
-        Upload.State.REVIEW,
-        read_at=now(),
-        rows_read=reading.read,
-        rows_ready=reading.ready,
-        rows_invalid=reading.invalid,
-        rows_duplicate=reading.duplicate,
-        rows_blank=reading.blank,
-        progress_bytes=upload.size_bytes,
-        progress_rows=reading.read,
-        findings={"header": header, **reading.findings.to_json()},
-        verdicts=zlib.compress(bytes(reading.verdicts)),
-        error_file=kept or "",
-    )
-    if before:
-        upload.error_file.storage.delete(before)
+            tell(progress.bytes)
+        kept = stored_files.keep(File(errors.finish())) if reading.invalid else ""
+    with stored_files.exchange(new=kept, old=(upload.error_file.name or "",)):
+        work.finish(
+            Upload.State.REVIEW,
+            read_at=now(),
+            rows_read=reading.read,
+            rows_ready=reading.ready,
+            rows_invalid=reading.invalid,
+            rows_duplicate=reading.duplicate,
+            rows_blank=reading.blank,
+            progress_bytes=upload.size_bytes,
+            progress_rows=reading.read,
+            findings={"header": header, **reading.findings.to_json()},
+            verdicts=zlib.compress(bytes(reading.verdicts)),
+            error_file=kept,
+        )
 
 
 def fixed_rows(

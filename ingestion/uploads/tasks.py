@@ -8,19 +8,20 @@ import structlog
 from django.db.models import Q
 from django.utils.timezone import now
 from django_tasks import TaskResultStatus, task
-from django_tasks_db.models import DBTaskResult
+from django_tasks_db.models import DBTaskResult, get_date_max
 
 from ingestion.models import Upload
 from ingestion.outcomes import Code, PayloadError
 from ingestion.uploads import queueing, reading
 from ingestion.uploads.reading import TooManyRowsError
 from ingestion.uploads.work import (
+    DATABASE_AWAY,
     LostError,
     StoppedError,
     WaitError,
+    Watch,
     Work,
     claim,
-    silent,
 )
 from ingestion.workbook import UnreadableFileError
 
@@ -29,6 +30,12 @@ logger = structlog.get_logger(__name__)
 
 _TRY_AGAIN_SECONDS = 5
 _KEEP_RESULTS_DAYS = 1
+# After so many tries that broke off without getting on, by whatever killed the worker.
+_TRIES = 3
+_BROKE_OFF = (
+    "It was tried three times, and each time the work broke off; it is not tried again by itself. "
+    "The file is kept: let somebody look at it, and at the log under upload {number}."
+)
 
 # Why a file can not be read to its end, for who sent it.
 _SENTENCES = {
@@ -48,23 +55,30 @@ def advance(upload: int) -> None:
     work = claim(upload)
     if work is None:
         return
-    try:
-        _do(work)
-    except LostError:
-        logger.info("upload_step_lost", upload=upload)
-    except StoppedError:
-        work.release()
-        advance.enqueue(upload)
-    except WaitError as wait:
-        work.release(waiting=str(wait))
-        later = now() + timedelta(seconds=_TRY_AGAIN_SECONDS)
-        advance.using(run_after=later).enqueue(upload)
+    with work.beating():
+        try:
+            _do(work)
+        except LostError:
+            logger.info("upload_step_lost", upload=upload)
+        except StoppedError:
+            work.release()
+            advance.enqueue(upload)
+        except WaitError as wait:
+            work.release(waiting=str(wait))
+            later = now() + timedelta(seconds=_TRY_AGAIN_SECONDS)
+            advance.using(run_after=later).enqueue(upload)
+        except DATABASE_AWAY:
+            logger.exception("upload_step_without_database", upload=upload)
+            work.release_when_possible()
 
 
 def _do(work: Work) -> None:
     upload = work.upload
     if upload.state == State.CANCELLING:
         queueing.end(work, State.CANCELLED)
+        return
+    if upload.tries >= _TRIES:
+        _fail(work, _BROKE_OFF.format(number=upload.pk))
         return
     try:
         if upload.state == State.READING:
@@ -77,29 +91,31 @@ def _do(work: Work) -> None:
         _fail(work, "The file has more rows than an upload may have: split it.")
     except FileNotFoundError:
         _fail(work, "The uploaded file is gone. Upload it again.")
-    except (LostError, StoppedError, WaitError):
+    except (LostError, StoppedError, WaitError, *DATABASE_AWAY):
         raise
     except Exception:
         logger.exception("upload_step_crashed", upload=upload.pk)
         _fail(work, f"The server made a mistake; its log tells of it under upload {upload.pk}.")
 
 
-def requeue_abandoned() -> int:
-    """Give uploads to a worker whose own was killed; gives how many.
+def requeue_abandoned(watch: Watch) -> None:
+    """Give uploads to a worker whose own was killed, or whose task was lost.
 
-    Their tasks stay marked as running for ever, so not these but the missing beats tell of it.
+    The task of a killed worker stays marked as running for ever: only its silence tells of it.
     """
-    count = 0
-    abandoned = Upload.objects.filter(silent(), state__in=Upload.RUNNING)
-    for number in abandoned.values_list("pk", flat=True):
+    watch.look()
+    unclaimed = Upload.objects.filter(claim="", state__in=Upload.RUNNING)
+    for number in unclaimed.values_list("pk", flat=True):
+        # A task that waits for longer than any was told to was made before the clock was set back.
+        latest = now() + timedelta(seconds=_TRY_AGAIN_SECONDS)
         waiting = DBTaskResult.objects.filter(
-            status=TaskResultStatus.READY, args_kwargs={"args": [number], "kwargs": {}}
+            Q(run_after__lte=latest) | Q(run_after=get_date_max()),
+            status=TaskResultStatus.READY,
+            args_kwargs={"args": [number], "kwargs": {}},
         )
         if not waiting.exists():
             advance.enqueue(number)
             logger.info("upload_requeued", upload=number)
-            count += 1
-    return count
 
 
 def forget_results() -> None:

@@ -8,21 +8,29 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 
-from django.db.models import Q
+import structlog
+from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
+from django.db.models import F, Q
 from django.utils.timezone import now
 
 from ingestion.models import Upload
 from ingestion.uploads.transitions import move
 
-STALE_SECONDS = 15.0
-"""After so long without a beat the work on an upload is taken over."""
+logger = structlog.get_logger(__name__)
 
-_BEAT_SECONDS = 1.0
+_BEAT_SECONDS = 2.0
+_TELL_EVERY_SECONDS = 1.0
+# So many looks at a beat that stands still, and the work is taken over.
+_SILENT_LOOKS = 2
 _BUFFER_BYTES = 2**16
 _stopping = threading.Event()
+
+
+DATABASE_AWAY = (OperationalError, InterfaceError)
+"""What the database driver raises if the database is gone, locked, full or frozen."""
 
 
 class StoppedError(Exception):
@@ -37,14 +45,14 @@ class WaitError(Exception):
     """Nothing can be done at present. The text is a sentence for people: what is waited for."""
 
 
+def rest(seconds: float) -> bool:
+    """Wait so long, or until all work is to end; gives whether it is."""
+    return _stopping.wait(seconds)
+
+
 def stop() -> None:
     """Let all work of this process end at the next chance."""
     _stopping.set()
-
-
-def silent() -> Q:
-    """Uploads on which nobody is seen to work."""
-    return Q(beat_at=None) | Q(beat_at__lt=now() - timedelta(seconds=STALE_SECONDS))
 
 
 class Work:
@@ -58,12 +66,35 @@ class Work:
         self.upload = upload
         self._claim = upload.claim
         self._mine = Upload.objects.filter(pk=upload.pk, claim=upload.claim)
-        self._beat_at = time.monotonic()
+        self._told_at = time.monotonic()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """While the block runs others see that the upload is worked on, whatever takes how long."""
+        ended = threading.Event()
+        heart = threading.Thread(target=self._beat_until, args=(ended,), daemon=True)
+        heart.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            heart.join()
+
+    def _beat_until(self, ended: threading.Event) -> None:
+        try:
+            while not ended.wait(_BEAT_SECONDS):
+                try:
+                    self._mine.update(beat_at=now())
+                except Error as fault:
+                    logger.warning("beat_failed", upload=self.upload.pk, fault=type(fault).__name__)
+                    connection.close()
+        finally:
+            connection.close()
 
     def save(self, **fields: Any) -> None:
-        """Write `fields` and beat. Raises `LostError`."""
-        self._beat_at = time.monotonic()
-        if not self._mine.update(**{"beat_at": now(), **fields}):
+        """Write `fields`. Raises `LostError`."""
+        self._told_at = time.monotonic()
+        if not self._mine.update(**fields):
             raise LostError
         for name, value in fields.items():
             setattr(self.upload, name, value)
@@ -81,60 +112,107 @@ class Work:
         self.upload.state = state
         return state == Upload.State.CANCELLING
 
-    def beat(self, **fields: Any) -> None:
-        """`save`, once a second. Raises `StoppedError` where this process is to end."""
+    def tell(self, **fields: Any) -> None:
+        """`save` how far the step is, once a second.
+
+        Raises `LostError`, and `StoppedError` if this process is to end.
+        """
         if _stopping.is_set():
             raise StoppedError
-        if time.monotonic() - self._beat_at >= _BEAT_SECONDS:
+        if time.monotonic() - self._told_at >= _TELL_EVERY_SECONDS:
             self.save(**fields)
 
     def pause(self, seconds: float, waiting: str) -> None:
         """Wait, and say what for."""
         self.save(waiting=waiting)
-        if _stopping.wait(seconds):
+        if rest(seconds):
             raise StoppedError
 
     @contextmanager
-    def file(self, beat: Callable[[int], None]) -> Iterator[io.BufferedReader]:
-        """The uploaded file; `beat` is called with the bytes read so far, each time it is read."""
-        with stored_file(self.upload, beat) as file:
+    def file(self, tell: Callable[[int], None]) -> Iterator[io.BufferedReader]:
+        """The uploaded file; `tell` is called with the bytes read so far, each time it is read."""
+        with stored_file(self.upload, tell) as file:
             yield file
 
     def release(self, *, waiting: str = "") -> None:
         """Let somebody else go on, at once or when what is waited for has come."""
         self._mine.update(claim="", waiting=waiting)
 
+    def release_when_possible(self) -> None:
+        """Let somebody else go on as soon as the database takes it.
+
+        If it does so at once, it was not away: then something of the upload is what it refuses,
+        and that was a try.
+        """
+        tries = 1
+        while True:
+            close_old_connections()
+            try:
+                self._mine.update(claim="", tries=F("tries") + tries)
+            except DATABASE_AWAY:
+                tries = 0
+                if rest(_TELL_EVERY_SECONDS):
+                    return
+            else:
+                return
+
 
 def claim(upload_id: int) -> Work | None:
-    """The work on an upload whose step is to be done; None where somebody else is at it."""
+    """The work on an upload whose step is to be done; None if somebody else is at it."""
     token = uuid.uuid4().hex
-    waiting = Upload.objects.filter(Q(claim="") | silent(), pk=upload_id, state__in=Upload.RUNNING)
+    waiting = Upload.objects.filter(pk=upload_id, claim="", state__in=Upload.RUNNING)
     waiting.update(claim=token, beat_at=now())
     # It may have been cancelled since.
     upload = Upload.objects.filter(pk=upload_id, claim=token).first()
     return Work(upload) if upload else None
 
 
+class Watch:
+    """Notices workers that have fallen silent: their beat stands still from look to look.
+
+    It reads no clock. Those of two machines differ, and each may be set back.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[str, datetime | None, int]] = {}
+
+    def look(self) -> None:
+        """Free the uploads of silent workers for others, and count that they were given up.
+
+        To be called at an even pace, slower than the beat.
+        """
+        claimed = Upload.objects.exclude(claim="").filter(state__in=Upload.RUNNING)
+        seen = {}
+        for number, claim, beat_at in claimed.values_list("pk", "claim", "beat_at"):
+            before = self._seen.get(number, ("", None, 0))
+            looks = before[2] + 1 if before[:2] == (claim, beat_at) else 0
+            seen[number] = claim, beat_at, looks
+            if looks >= _SILENT_LOOKS:
+                silent = Upload.objects.filter(pk=number, claim=claim, beat_at=beat_at)
+                silent.update(claim="", tries=F("tries") + 1)
+        self._seen = seen
+
+
 @contextmanager
 def stored_file(
-    upload: Upload, beat: Callable[[int], None] = lambda _: None
+    upload: Upload, tell: Callable[[int], None] = lambda _: None
 ) -> Iterator[io.BufferedReader]:
     """The uploaded file, wherever it is stored, as the readers take it."""
     with upload.file.open("rb") as stored:
-        yield binary(stored, beat)
+        yield binary(stored, tell)
 
 
-def binary(file: Any, beat: Callable[[int], None] = lambda _: None) -> io.BufferedReader:
+def binary(file: Any, tell: Callable[[int], None] = lambda _: None) -> io.BufferedReader:
     """Whatever can be read and sought in, as a binary file."""
-    return io.BufferedReader(_Watched(file, beat), _BUFFER_BYTES)
+    return io.BufferedReader(_Watched(file, tell), _BUFFER_BYTES)
 
 
 class _Watched(io.RawIOBase):
     """A file that tells how much of it is read: no part of reading it goes unseen."""
 
-    def __init__(self, stored: Any, beat: Callable[[int], None]) -> None:
+    def __init__(self, stored: Any, tell: Callable[[int], None]) -> None:
         self._stored = stored
-        self._beat = beat
+        self._tell = tell
         self._read = 0
 
     def readable(self) -> bool:
@@ -150,5 +228,5 @@ class _Watched(io.RawIOBase):
         content = self._stored.read(len(buffer))
         buffer[: len(content)] = content
         self._read += len(content)
-        self._beat(self._read)
+        self._tell(self._read)
         return len(content)

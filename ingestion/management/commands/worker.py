@@ -10,14 +10,14 @@ from typing import Any
 
 import structlog
 from django.core.management.base import BaseCommand
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import close_old_connections, connection
 from django.utils.crypto import get_random_string
 from django_tasks_db.management.commands.db_worker import Worker
 
 from ingestion import queues
 from ingestion.outcomes import StoreError
 from ingestion.records import RECORD_TYPES
-from ingestion.uploads import actions, tasks, work
+from ingestion.uploads import actions, stored_files, tasks, work
 
 logger = structlog.get_logger(__name__)
 
@@ -63,6 +63,15 @@ class Command(BaseCommand):
 class _Worker(Worker):
     """The package's worker, whose running task ends early when the worker is told to."""
 
+    def run(self) -> None:
+        """Go on when the database is back: a worker that ends would only be started anew."""
+        while self.running:
+            try:
+                super().run()
+            except work.DATABASE_AWAY as fault:
+                logger.warning("worker_without_database", fault=type(fault).__name__)
+                work.rest(_LOOK_EVERY_SECONDS)
+
     def shutdown(self, signum: int, frame: FrameType | None) -> None:
         work.stop()
         super().shutdown(signum, frame)
@@ -75,15 +84,17 @@ class _Worker(Worker):
 
 def _keep_house(leaving: threading.Event) -> None:
     expired_at = 0.0
+    watch = work.Watch()
     while True:
         close_old_connections()
         try:
-            tasks.requeue_abandoned()
+            tasks.requeue_abandoned(watch)
             if time.monotonic() - expired_at > _EXPIRE_EVERY_SECONDS or not expired_at:
                 actions.expire()
+                stored_files.delete_left_behind()
                 tasks.forget_results()
                 expired_at = time.monotonic()
-        except DatabaseError:
+        except Exception:  # whatever it is, the next time must come
             logger.exception("housekeeping_failed")
         finally:
             connection.close()

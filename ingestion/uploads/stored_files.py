@@ -1,0 +1,60 @@
+"""The stored files of uploads: none is left behind, whoever is killed when.
+
+A file that no upload names, not yet or not any more, stands in a table of its own. It comes into
+that table before it is written and leaves it after it is deleted, or with the row that names it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from django.core.files.base import File
+from django.db import transaction
+from django.utils.timezone import now
+
+from ingestion.models import LooseFile, upload_storage
+
+# Far more than it takes to write one and to name it.
+_LEFT_BEHIND_AFTER = timedelta(hours=1)
+
+
+def keep(content: File[Any]) -> str:
+    """Store a file; gives its name, which is random. Nothing names it yet: see `exchange`."""
+    name = uuid.uuid4().hex
+    LooseFile.objects.create(name=name)
+    return upload_storage().save(name, content)
+
+
+@contextmanager
+def exchange(*, new: str = "", old: tuple[str, ...] = ()) -> Iterator[None]:
+    """The block names `new` in the row of an upload, and no more names `old`: all or nothing.
+
+    Then `old` is deleted; or `new`, if the block raises. An empty name stands for no file.
+    """
+    gone = [name for name in old if name]
+    try:
+        with transaction.atomic():
+            yield
+            if new and not LooseFile.objects.filter(name=new).delete()[0]:
+                raise FileNotFoundError(new)
+            LooseFile.objects.bulk_create(LooseFile(name=name) for name in gone)
+    except Exception:
+        _delete([new] if new else [])
+        raise
+    _delete(gone)
+
+
+def delete_left_behind() -> None:
+    """Delete what was written or let go long ago by a process that was killed before its end."""
+    before = now() - _LEFT_BEHIND_AFTER
+    _delete(LooseFile.objects.filter(since__lt=before).values_list("name", flat=True))
+
+
+def _delete(names: Iterable[str]) -> None:
+    for name in names:
+        upload_storage().delete(name)
+        LooseFile.objects.filter(name=name).delete()
