@@ -1,21 +1,25 @@
-"""Bytes in, JSON values out: strict, whatever was sent.
+"""Payloads in, rows out: how records are framed, and how much of them is read.
 
-RFC 8259 in UTF-8, with what Python's parser takes beyond it (NaN, Infinity, a byte order mark)
-refused. Of keys that come twice, the last one counts.
+No decoded row is kept longer than it takes to judge it, however the payload is framed.
 """
 
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NoReturn
+from functools import partial
+from itertools import islice
+from typing import Any
 
 from django.conf import settings
 
+from ingestion import strict_json
 from ingestion.outcomes import Code, FieldCode, FieldError, PayloadError
+
+BYTES_CHARGED_AS_A_RECORD = 8192
 
 
 class Framing(StrEnum):
@@ -46,45 +50,62 @@ class Row:
     problem: FieldError | None = None
 
 
-def decode(content: bytes) -> Any:
-    """The JSON value that `content` holds; raises `PayloadError` where it holds none."""
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        raise PayloadError(Code.MALFORMED_ENCODING) from None
-    if text.startswith("\ufeff"):
-        raise PayloadError(Code.MALFORMED_ENCODING)
-    if not text.strip(" \t\r\n"):
-        raise PayloadError(Code.EMPTY_BODY)
-    if _may_hold_too_many_values(content):
-        raise PayloadError(Code.TOO_MANY_VALUES)
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise PayloadError(Code.TOO_DEEP) from None
-    except ValueError:  # not JSON, or a number of more digits than Python converts
-        raise PayloadError(Code.MALFORMED_JSON) from None
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """The rows of a payload, in order: how many there are, and each decoded when its turn comes.
 
-
-def rows(payload: Payload) -> Iterator[Row]:
-    """The rows of a payload, in order.
-
-    Raises `PayloadError` where the payload as a whole can not be read or has the wrong shape.
-    A line of NDJSON that can not be read is a row with a problem and spoils no other line.
+    `charged` is for how many records the payload counts in its sender's quota.
     """
+
+    count: int
+    charged: int
+    decoded: Callable[[], Iterator[Row]]
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.decoded()
+
+
+def rows(payload: Payload, *, most: int) -> Rows:
+    """The rows of a payload. Beyond `most` no further one is looked for: `count` is then larger.
+
+    Raises `PayloadError` where the payload as a whole can not be read or has the wrong shape, in
+    the worst case while the rows are gone through. A line of NDJSON that can not be read is a row
+    with a problem and spoils no other line.
+    """
+    content = payload.content
+    # However it is framed, so that a million small lines cost no more than one long array.
+    signs = strict_json.signs(content) + _line_feeds(payload)
+    if signs > max(1_000_000, 100 * settings.MAX_BATCH_RECORDS):
+        raise PayloadError(Code.TOO_MANY_VALUES)
+    decoded: Callable[[], Iterator[Row]]
     if payload.framing is Framing.LINES:
-        yield from _lines(payload.content)
-        return
-    value = decode(payload.content)
-    if payload.framing is Framing.RECORD:
-        if not isinstance(value, dict):
-            raise PayloadError(Code.NOT_AN_OBJECT)
-        yield Row(value=value)
-        return
-    if not isinstance(value, list):
-        raise PayloadError(Code.NOT_AN_ARRAY)
-    for item in value:
-        yield Row(value=item)
+        count = sum(1 for _ in islice(_lines(content), most + 1))
+        decoded = partial(_decoded_lines, content)
+    elif payload.framing is Framing.RECORD:
+        record = _record(strict_json.text_of(content))
+        count, decoded = 1, lambda: iter((Row(value=record),))
+    else:
+        text = strict_json.text_of(content)
+        if not strict_json.is_array(text):
+            strict_json.value(text)
+            raise PayloadError(Code.NOT_AN_ARRAY)
+        places = list(islice(strict_json.entries(text), most + 1))
+        count, decoded = len(places), partial(_decoded_entries, text, places)
+    return Rows(count=count, charged=max(count, size_in_records(payload)), decoded=decoded)
+
+
+def size_in_records(payload: Payload) -> int:
+    """For how many records a payload counts by its size alone, one at the least.
+
+    Work that is no record (blank lines, white space, fields that are dropped) is paid for too.
+    """
+    size_bytes = len(payload.content)
+    return max(1, _line_feeds(payload), -(-size_bytes // BYTES_CHARGED_AS_A_RECORD))
+
+
+def decode(content: bytes) -> Any:
+    """The one JSON value that `content` holds, of the size of a record; raises `PayloadError`."""
+    return strict_json.value(strict_json.text_of(content))
 
 
 def decode_line(content: bytes, line: int) -> Row:
@@ -97,26 +118,35 @@ def decode_line(content: bytes, line: int) -> Row:
         return Row(line=line, problem=_MALFORMED_LINE)
 
 
-def _lines(content: bytes) -> Iterator[Row]:
+def _record(text: str) -> dict[str, Any]:
+    if strict_json.is_array(text):
+        # Many records at the address for one: it may be long, and must be told all the same.
+        deque(strict_json.entries(text), maxlen=0)
+        raise PayloadError(Code.NOT_AN_OBJECT)
+    value = strict_json.value(text)
+    if not isinstance(value, dict):
+        raise PayloadError(Code.NOT_AN_OBJECT)
+    return value
+
+
+def _decoded_entries(text: str, places: list[int]) -> Iterator[Row]:
+    return (Row(value=strict_json.entry(text, at)) for at in places)
+
+
+def _decoded_lines(content: bytes) -> Iterator[Row]:
+    return (decode_line(text, line) for line, text in _lines(content))
+
+
+def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, each with its number from 1."""
     # Only a line feed ends a line of NDJSON; JSON texts may hold the other line separators.
-    # One after the other: millions of lines are not cut up before the limit stops them.
     for line, text in enumerate(io.BytesIO(content), start=1):
         if text.strip(b" \t\r\n"):
-            yield decode_line(text, line)
+            yield line, text
 
 
-def _may_hold_too_many_values(content: bytes) -> bool:
-    """Whether there are more signs before a value than a hundred for each record of a batch.
-
-    An empty list is two bytes to send and some fifty in memory: the limit on bytes is none there.
-    Signs in texts count as well: to tell them apart would take longer than to decode it all.
-    """
-    signs = content.count(b",") + content.count(b"[") + content.count(b"{")
-    return signs > max(1_000_000, 100 * settings.MAX_BATCH_RECORDS)
-
-
-def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are not JSON")
+def _line_feeds(payload: Payload) -> int:
+    return payload.content.count(b"\n") if payload.framing is Framing.LINES else 0
 
 
 _MALFORMED_LINE = FieldError(

@@ -6,6 +6,7 @@ nothing is promised, and no record is ever held in memory alone.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -26,16 +27,15 @@ logger = structlog.get_logger(__name__)
 
 _encoder = msgspec.json.Encoder()
 
-# Of one request so many refused records are kept at most for staff to look at and fix.
-_REFUSALS_KEPT_PER_REQUEST = 20
 _FIXABLE_BYTES = 2**15
+_IGNORED_NAMES_TOLD = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Idempotency:
     """What makes a request safe to repeat.
 
-    `request` names it (by client, address and key, or by upload and line), `fingerprint` stands
+    `request` names it (by client, record type and key, or by upload and line), `fingerprint` stands
     for its content. `answer` makes from the receipt what the same request is answered for the next
     `ttl_seconds`; it is remembered in the same step in which the records are queued.
     """
@@ -58,8 +58,9 @@ def accept(
     """Judge every record of `payload` and queue the valid ones in one atomic push, in order.
 
     With `strict`, one rejection keeps everything off the queue. `source` says where the records
-    came in (contract, section 3); an upload's gets the line of each record. `admit` is told how
-    many records there are before any is judged, and may refuse them all by an `IntakeError`. Gives
+    came in (contract, section 3); an upload's gets the line of each record. `admit` is told
+    for how many records the payload counts before any is judged, and may refuse them all by an
+    `IntakeError`. Gives
     a receipt in which every record is accepted or rejected. Raises `PayloadError` where there is
     nothing to judge and `IntakeError` (mostly a `StoreError`) where the push was refused; then
     nothing was queued, unless the fault says that its outcome is unknown.
@@ -69,7 +70,11 @@ def accept(
     records = [verdict for verdict in verdicts if isinstance(verdict, Valid)]
     if strict and rejections:
         records = []
-    receipt = Receipt(ids=tuple(record.id for record in records), rejections=rejections)
+    receipt = Receipt(
+        ids=tuple(record.id for record in records),
+        rejections=rejections,
+        ignored_fields=_ignored_fields(records),
+    )
     causes = Counter(error.code.value for one in rejections for error in one.errors)
     once = _once(idempotency, receipt) if idempotency else None
     queued_at = utc_timestamp()
@@ -100,6 +105,15 @@ def accept(
         replayed=receipt.replayed,
     )
     return receipt
+
+
+def _ignored_fields(records: Iterable[Valid]) -> Mapping[str, int]:
+    """How many records had each field that was dropped; beyond some names, they count together."""
+    names = Counter(name for record in records for name in record.ignored)
+    told = dict(names.most_common(_IGNORED_NAMES_TOLD))
+    if more := names.total() - sum(told.values()):
+        told["(more)"] = more
+    return told
 
 
 def _once(idempotency: Idempotency, receipt: Receipt) -> Once:
@@ -140,7 +154,7 @@ def _refusals(rejections: tuple[Rejection, ...], source: str, at: str) -> list[b
                 "record": _fixable(one.record),
             }
         )
-        for one in rejections[:_REFUSALS_KEPT_PER_REQUEST]
+        for one in rejections[: validation.RECORDS_KEPT]
     ]
 
 
@@ -150,4 +164,15 @@ def _fixable(record: Mapping[str, Any] | None) -> msgspec.Raw | None:
         content = _encoder.encode(record)
     except (UnicodeEncodeError, OverflowError, RecursionError):
         return None
-    return msgspec.Raw(content) if len(content) <= _FIXABLE_BYTES else None
+    # 1e999 is JSON, and infinity to Python: it would come back as null.
+    if len(content) > _FIXABLE_BYTES or _holds_infinity(record):
+        return None
+    return msgspec.Raw(content)
+
+
+def _holds_infinity(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return any(map(_holds_infinity, value))
+    return isinstance(value, float) and math.isinf(value)

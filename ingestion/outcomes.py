@@ -292,7 +292,7 @@ class Rejection:
 
     `index` counts records from 0; `line` counts lines of the payload from 1, where it has lines;
     `id` is the record's id where it was given and is itself valid. `record` is what was sent,
-    where that was an object: for staff who may fix it, never for answers or logs.
+    where that was an object and is kept: for staff who may fix it, never for answers or logs.
     """
 
     index: int
@@ -308,12 +308,14 @@ class Receipt:
 
     `ids` are the record ids of what lies on the queue, in the order given; `place` is how many
     messages had ever been pushed on that queue before them, None where the store was not needed.
+    `ignored_fields` are the names of fields that were dropped, with the number of records each.
     `answer` is set where the request may be repeated: what it is answered every time; `replayed`
     says that it came before, and that nothing was queued now.
     """
 
     ids: tuple[str, ...]
     rejections: tuple[Rejection, ...] = field(default=())
+    ignored_fields: Mapping[str, int] = field(default_factory=dict)
     place: int | None = None
     answer: bytes | None = None
     replayed: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -25,14 +25,25 @@ from ingestion.serializers import RecordSerializer
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Valid:
-    """A record that passed: its id, what goes on the queue, and its line where it has one."""
+    """A record that passed: its id, what goes on the queue, and its line where it has one.
+
+    `ignored` are the names of fields that its type does not know: they were dropped. A name that is
+    long or can not be printed is `ODD_NAME`.
+    """
 
     id: str
     data: Mapping[str, Any]
     line: int | None = None
+    ignored: tuple[str, ...] = ()
 
 
 Verdict = Valid | Rejection
+
+RECORDS_KEPT = 20
+"""Of one request so many refused records are kept at most, for staff to look at and fix."""
+
+ODD_NAME = "(a name that can not be shown)"
+_LONGEST_NAME = 64
 
 _NOT_AN_OBJECT = FieldError(
     field=None, code=FieldCode.NOT_AN_OBJECT, message="Must be a JSON object with named fields."
@@ -45,61 +56,120 @@ def judge(
     *,
     admit: Callable[[int], None] | None = None,
 ) -> list[Verdict]:
-    """One verdict per record, in the order given.
+    """One verdict per record, in the order given; the first rejections hold what was sent.
 
-    `admit` is told how many records there are before any is judged, and may raise. Raises
-    `PayloadError` where there is no record, where there are more than `settings.MAX_BATCH_RECORDS`,
-    or where the payload as a whole can not be read.
+    `admit` is told for how many records the payload counts before any is judged, or that it can not
+    be read, and may raise. Raises `PayloadError` where there is no record, where there are more
+    than `settings.MAX_BATCH_RECORDS`, or where the payload as a whole can not be read.
     """
     # Counted first: a batch over the limit is refused before its records are judged, and no row
     # beyond the limit is even made.
-    found = decoding.rows(payload) if isinstance(payload, Payload) else payload
-    rows = list(islice(found, settings.MAX_BATCH_RECORDS + 1))
-    if len(rows) > settings.MAX_BATCH_RECORDS:
+    if isinstance(payload, Payload):
+        try:
+            found = decoding.rows(payload, most=settings.MAX_BATCH_RECORDS)
+            _check_count(found.count)
+        except PayloadError:
+            if admit:
+                admit(decoding.size_in_records(payload))
+            raise
+        if admit:
+            admit(found.charged)
+        rows: Iterable[Row] = found
+    else:
+        given = list(islice(payload, settings.MAX_BATCH_RECORDS + 1))
+        _check_count(len(given))
+        rows = given
+    judge_record = _judge_of(record_type.serializer_class, record_type.id_field)
+    verdicts: list[Verdict] = []
+    refused = 0
+    for index, row in enumerate(rows):
+        verdict = judge_record(row, index, keep=refused < RECORDS_KEPT)
+        refused += isinstance(verdict, Rejection)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _check_count(count: int) -> None:
+    if count > settings.MAX_BATCH_RECORDS:
         raise PayloadError(Code.BATCH_TOO_LARGE)
-    if not rows:
+    if not count:
         raise PayloadError(Code.EMPTY_BATCH)
-    if admit:
-        admit(len(rows))
-    serializer = _serializer(record_type.serializer_class)
-    return [_judge_row(record_type, serializer, row, index) for index, row in enumerate(rows)]
-
-
-def _judge_row(
-    record_type: RecordType, serializer: RecordSerializer, row: Row, index: int
-) -> Verdict:
-    if row.problem is not None:
-        return Rejection(index=index, line=row.line, errors=(row.problem,))
-    if not isinstance(row.value, dict):
-        return Rejection(index=index, line=row.line, errors=(_NOT_AN_OBJECT,))
-    try:
-        data = serializer.run_validation(row.value)
-    except ValidationError as refusal:
-        return Rejection(
-            index=index,
-            line=row.line,
-            id=_valid_id(record_type, serializer, row.value),
-            errors=tuple(_field_errors(refusal.detail)),
-            record=row.value,
-        )
-    return Valid(id=data[record_type.id_field], data=data, line=row.line)
 
 
 @cache
-def _serializer(serializer_class: type[RecordSerializer]) -> RecordSerializer:
-    return serializer_class()
+def _judge_of(serializer_class: type[RecordSerializer], id_field: str) -> _Judge:
+    return _Judge(serializer_class(), id_field)
 
 
-def _valid_id(
-    record_type: RecordType, serializer: RecordSerializer, value: Mapping[str, Any]
-) -> str | None:
-    # Only an id that is one by our rules may be repeated to the sender.
-    id_field = record_type.id_field
-    try:
-        record_id: str = serializer.fields[id_field].run_validation(value.get(id_field))
-    except ValidationError:
-        return None
-    return record_id
+class _Judge:
+    """What judges the records of one type. Shared by all threads: nothing is kept on it."""
+
+    def __init__(self, serializer: RecordSerializer, id_field: str) -> None:
+        self._serializer = serializer
+        self._id_field = id_field
+        self._fields = dict(serializer.fields)
+        self._missing = {
+            name: FieldError(
+                field=name, code=FieldCode.REQUIRED, message=str(field.error_messages["required"])
+            )
+            for name, field in self._fields.items()
+            if field.required
+        }
+
+    def __call__(self, row: Row, index: int, *, keep: bool) -> Verdict:
+        """The verdict on a row, the one with this index; `keep` what was sent if it is refused."""
+        value = row.value
+        if row.problem is not None:
+            return Rejection(index=index, line=row.line, errors=(row.problem,))
+        if not isinstance(value, dict):
+            return Rejection(index=index, line=row.line, errors=(_NOT_AN_OBJECT,))
+        if self._missing.keys() <= value.keys():
+            try:
+                data = self._serializer.run_validation(value)
+            except ValidationError as refusal:
+                errors = tuple(_field_errors(refusal.detail))
+            else:
+                ignored = tuple(_shown(one) for one in value if one not in self._fields)
+                return Valid(id=data[self._id_field], data=data, line=row.line, ignored=ignored)
+        else:
+            errors = tuple(self._errors_of_fields(value))
+        return Rejection(
+            index=index,
+            line=row.line,
+            id=self._valid_id(value),
+            errors=errors,
+            record=value if keep else None,
+        )
+
+    def _errors_of_fields(self, value: Mapping[str, Any]) -> Iterator[FieldError]:
+        """As the serializer tells them of a record that lacks a field, at a tenth of the cost.
+
+        A record of nothing at all is two bytes to send. The rules between fields are not asked
+        then, so that each field can be asked by itself.
+        """
+        for name, field in self._fields.items():
+            if name in value:
+                try:
+                    field.run_validation(value[name])
+                except ValidationError as refusal:
+                    yield from _field_errors(refusal.detail, name)
+            elif name in self._missing:
+                yield self._missing[name]
+
+    def _valid_id(self, value: Mapping[str, Any]) -> str | None:
+        # Only an id that is one by our rules may be repeated to the sender.
+        given = value.get(self._id_field)
+        if not isinstance(given, str):
+            return None
+        try:
+            record_id: str = self._fields[self._id_field].run_validation(given)
+        except ValidationError:
+            return None
+        return record_id
+
+
+def _shown(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME and name.isprintable() else ODD_NAME
 
 
 def _field_errors(detail: Any, field: str = "") -> Iterator[FieldError]:
@@ -111,4 +181,10 @@ def _field_errors(detail: Any, field: str = "") -> Iterator[FieldError]:
         for inner in detail:
             yield from _field_errors(inner, field)
     else:
-        yield FieldError(field=field, code=FieldCode(detail.code), message=str(detail))
+        yield _field_error(field, detail.code, str(detail))
+
+
+@lru_cache(maxsize=2000)  # fields, entries of short lists, and words: a closed set
+def _field_error(field: str, code: str, message: str) -> FieldError:
+    """One object for all records that were refused for the same reason."""
+    return FieldError(field=field, code=FieldCode(code), message=message)

@@ -228,11 +228,60 @@ def test_strict_is_never_guessed_at(post, store, query):
     assert not store.exists(SESSIONS.queue)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "STRICT=true",
+        "stict=true",
+        "strict=true&strict=true",
+        "strict=true&x",
+        "strict=true&STRICT=1",
+    ],
+)
+def test_a_misspelled_or_doubled_parameter_never_passes_for_none(post, store, query):
+    answer = post(f"{BATCH}?{query}", [session(0)])
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+    assert answer.json()["error"].endswith("this address knows strict, once.")
+    assert not store.exists(SESSIONS.queue)
+
+
+@pytest.mark.parametrize("query", ["", "&", "strict=false&", "%73trict=true"])
+def test_a_parameter_may_be_written_in_any_way_that_means_it(post, query):
+    assert post(f"{BATCH}?{query}", [session(0)]).status_code == 201
+
+
 def test_a_query_of_a_thousand_parameters_is_a_malformed_request(post, store):
     query = "&".join(f"p{number}=x" for number in range(1001))
     answer = post(f"{BATCH}?{query}", [session(0)])
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
     assert not store.exists(SESSIONS.queue)
+
+
+# --- Fields that are dropped -------------------------------------------------------------------
+
+
+@both_framings
+def test_fields_that_are_dropped_are_named_with_their_records(post, store, framed):
+    records = [
+        session(0, sesion_type="group", note=1),
+        session(1, sesion_type="group"),
+        session(2),
+        session(3, no_show=True, only_in_a_refused_one=1),
+    ]
+    body = post(BATCH, *framed(records)).json()
+    assert body["ignored_fields"] == {"sesion_type": 2, "note": 1}
+    assert "ignored_fields" not in post(BATCH, *framed([session(0)])).json()
+
+
+def test_of_names_that_are_dropped_some_are_told_and_the_others_counted(post):
+    odd = {"x" * 65: 1, "line\nfeed": 1, "\ud800": 1, "": 1}
+    many = {f"field_{number}": 1 for number in range(100)}
+    answer = post(BATCH, [session(0, **odd), session(1, **many)])
+    told = answer.json()["ignored_fields"]
+    assert len(told) == 21
+    assert told["(a name that can not be shown)"] == 3
+    assert sum(told.values()) == 104
+    assert "x" * 65 not in answer.text
 
 
 # --- What is refused as a whole ----------------------------------------------------------------

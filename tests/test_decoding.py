@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from ingestion import strict_json
 from ingestion.decoding import Framing, Payload, Row, decode, decode_line, rows
 from ingestion.outcomes import PayloadError
 
@@ -27,7 +28,7 @@ def refusal(content: bytes) -> str:
 
 def lines(content: bytes) -> list[tuple[int | None, Any]]:
     """Line and value of each row; where a line could not be read, the code of its problem."""
-    found = rows(Payload(content=content, framing=Framing.LINES))
+    found = rows(Payload(content=content, framing=Framing.LINES), most=1000)
     return [(row.line, row.problem.code.value if row.problem else row.value) for row in found]
 
 
@@ -118,10 +119,147 @@ def test_a_line_with_too_many_values_stops_the_whole_payload():
 
 
 def test_as_many_values_as_the_largest_batch_can_have_are_decoded(settings):
-    content = b"[" + b"1," * 999_999 + b"1]"
-    assert len(decode(content)) == 1_000_000
+    content = b"[" + b"[1,1,1]," * 249_999 + b"[1,1]]"
+    payload = Payload(content=content, framing=Framing.ARRAY)
+    assert rows(payload, most=10_000).count == 10_001
+    more = Payload(content=content.replace(b"[1,1]]", b"[1,1,1],1]"), framing=Framing.ARRAY)
+    with pytest.raises(PayloadError):
+        rows(more, most=10_000)
     settings.MAX_BATCH_RECORDS = 10_001
-    assert decode(content[:-1] + b",1]")
+    assert rows(more, most=10_000).count == 10_001
+
+
+MANY_VALUES = [b"[]", b"1", b"1.5", b'{"a":1}', b'""']
+
+
+@pytest.mark.parametrize("value", MANY_VALUES)
+@pytest.mark.parametrize("inner", [b"[%s]", b'{"a":[%s]}'])
+@pytest.mark.parametrize("framing", Framing)
+def test_a_record_of_more_values_than_any_can_have_is_refused_however_it_is_framed(
+    framing, inner, value
+):
+    record = inner % b",".join([value] * 25_000)
+    content = b"[{}, %s]" % record if framing is Framing.ARRAY else record
+    if framing is Framing.RECORD and inner.startswith(b"["):
+        expected = "not_an_object"
+    else:
+        expected = "too_many_values"
+    with pytest.raises(PayloadError) as caught:
+        list(rows(Payload(content=content, framing=framing), most=10))
+    assert caught.value.code.value == expected
+
+
+@pytest.mark.parametrize("framing", [Framing.ARRAY, Framing.LINES])
+def test_a_long_text_is_no_many_values(framing):
+    texts = ["x" * length for length in (4000, 5000, 70_000, 300_000, 3_000_000)]
+    content = json.dumps(texts)
+    if framing is Framing.LINES:
+        content = content[1:-1].replace(", ", "\n")
+    found = rows(Payload(content=content.encode(), framing=framing), most=10)
+    assert [row.value for row in found] == texts
+
+
+@pytest.mark.parametrize("framing", [Framing.ARRAY, Framing.LINES])
+def test_however_a_payload_is_framed_its_decoded_rows_are_never_in_memory_at_once(framing):
+    """A gzip of 15 KB unpacks to this."""
+    record = b'{"a":[' + b"[]," * 4_500 + b"[]]}"
+    between = b"," if framing is Framing.ARRAY else b"\n"
+    content = between.join([record] * 100)
+    if framing is Framing.ARRAY:
+        content = b"[" + content + b"]"
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in rows(Payload(content=content, framing=framing), most=1000)) == 100
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(content)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("framing", [Framing.ARRAY, Framing.LINES])
+def test_a_payload_has_its_limit_of_values_however_it_is_framed(framing):
+    record = b"[" + b"1," * 9_999 + b"1]"
+    between = b"," if framing is Framing.ARRAY else b"\n"
+    content = between.join([record] * 101)
+    if framing is Framing.ARRAY:
+        content = b"[" + content + b"]"
+    with pytest.raises(PayloadError) as caught:
+        rows(Payload(content=content, framing=framing), most=1000)
+    assert caught.value.code.value == "too_many_values"
+
+
+def test_a_million_blank_lines_are_too_many():
+    with pytest.raises(PayloadError) as caught:
+        rows(Payload(content=b"\n" * MANY, framing=Framing.LINES), most=1000)
+    assert caught.value.code.value == "too_many_values"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "column"),
+    [
+        (b"{", 1, 2),
+        (b'{"a": 1,\n "b": x}', 2, 7),
+        (b'{"a": "secret\n"}', 1, 14),
+        (b"[]x", 1, 3),
+    ],
+)
+def test_where_the_json_goes_wrong_is_told_by_line_and_column(content, line, column):
+    for framing in (Framing.RECORD, Framing.ARRAY):
+        with pytest.raises(PayloadError) as caught:
+            rows(Payload(content=content, framing=framing), most=10)
+        assert caught.value.detail == f"It goes wrong at line {line}, column {column}."
+
+
+def test_many_lines_that_are_announced_as_one_value_are_told_as_such():
+    content = b'{"a": [1, 2, 3]}\n' * 10_000
+    for framing in (Framing.RECORD, Framing.ARRAY):
+        with pytest.raises(PayloadError) as caught:
+            rows(Payload(content=content, framing=framing), most=10)
+        assert caught.value.detail == "It goes wrong at line 2, column 1."
+
+
+def test_where_an_entry_of_a_long_array_goes_wrong_is_told_too():
+    entries = [b'{"a": "%s"}' % (b"x" * 100)] * 3000
+    entries[1500] = b'{"a": tru}'
+    content = b"[\n" + b",\n".join(entries) + b"]"
+    with pytest.raises(PayloadError) as caught:
+        rows(Payload(content=content, framing=Framing.ARRAY), most=10_000)
+    assert caught.value.detail == "It goes wrong at line 1502, column 7."
+
+
+def by_the_standard_library(content):
+    """What Python's parser makes of the whole of it."""
+    try:
+        value = json.loads(content.decode(), parse_constant=lambda _: 1 / 0)
+    except (ValueError, ZeroDivisionError, RecursionError):
+        return "refused"
+    return repr(value) if isinstance(value, list) else "refused"
+
+
+pieces_of_json = [
+    *'[]{},:" \n\\-\u00e9',
+    *('"a"', '"a":', "1", "-1.5e+10", "1e5", "0.1", "true", "null", "NaN", "Infinity", "tru"),
+    *("[[1]]", "9" * 30, '"' + "x" * 40 + '"', '"\\ud800"'),
+]
+array_pieces = st.lists(st.sampled_from(pieces_of_json), max_size=14).map(
+    lambda pieces: ("[" + "".join(pieces) + "]").encode()
+)
+
+
+@pytest.mark.parametrize("piece", [17, 23, 4096])
+@hypothesis_settings(max_examples=150, deadline=None)
+@given(content=array_pieces)
+def test_an_array_in_pieces_is_read_as_python_reads_the_whole(piece, content):
+    strict_json._PIECE, before = piece, strict_json._PIECE
+    try:
+        found = [
+            row.value for row in rows(Payload(content=content, framing=Framing.ARRAY), most=99)
+        ]
+    except PayloadError:
+        assert by_the_standard_library(content) == "refused"
+    else:
+        assert repr(found) == by_the_standard_library(content)
+    finally:
+        strict_json._PIECE = before
 
 
 @pytest.mark.parametrize(
@@ -174,21 +312,21 @@ def test_any_bytes_are_read_or_refused_and_nothing_else(content):
 @pytest.mark.parametrize("content", [b"[{}]", b'"a"', b"1", b"null", b"true"])
 def test_a_single_record_is_an_object_and_nothing_else(content):
     with pytest.raises(PayloadError) as caught:
-        list(rows(Payload(content=content, framing=Framing.RECORD)))
+        list(rows(Payload(content=content, framing=Framing.RECORD), most=1))
     assert caught.value.code.value == "not_an_object"
 
 
 @pytest.mark.parametrize("content", [b"{}", b'"[]"', b"1", b"null"])
 def test_an_array_is_an_array_and_nothing_else(content):
     with pytest.raises(PayloadError) as caught:
-        list(rows(Payload(content=content, framing=Framing.ARRAY)))
+        list(rows(Payload(content=content, framing=Framing.ARRAY), most=9))
     assert caught.value.code.value == "not_an_array"
 
 
 def test_the_entries_of_an_array_are_rows_without_a_line_whatever_they_are():
-    found = list(rows(Payload(content=b'[{"a": 1}, 2, null, []]', framing=Framing.ARRAY)))
+    found = list(rows(Payload(content=b'[{"a": 1}, 2, null, []]', framing=Framing.ARRAY), most=9))
     assert found == [Row(value={"a": 1}), Row(value=2), Row(value=None), Row(value=[])]
-    assert list(rows(Payload(content=b"[]", framing=Framing.ARRAY))) == []
+    assert list(rows(Payload(content=b"[]", framing=Framing.ARRAY), most=9)) == []
 
 
 # --- Lines -------------------------------------------------------------------------------------
@@ -221,7 +359,7 @@ def test_a_lone_carriage_return_ends_no_line():
 BAD_LINES = {
     **NO_JSON,
     **NO_UTF_8,
-    "too deep": b"[" * DEEP,
+    "too deep": b"[" * 100_000,
     "cut": b'{"a": "b',
     "vertical tab": b"\x0b",
     "form feed": b" \x0c",

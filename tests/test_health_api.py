@@ -18,7 +18,7 @@ from ingestion.queues import Durability
 from ingestion.queues.health import read_store
 from ingestion.records import RECORD_TYPES
 
-HEALTH = ["status", "timestamp", "redis_connected", "version"]
+HEALTH = ["status", "timestamp", "redis_connected", "version", "reasons"]
 
 
 @pytest.fixture
@@ -37,7 +37,12 @@ def test_it_works(client, store, settings):
     body = answer.json()
     assert list(body) == HEALTH
     assert body.pop("timestamp").endswith("Z")
-    assert body == {"status": "healthy", "redis_connected": True, "version": settings.VERSION}
+    assert body == {
+        "status": "healthy",
+        "redis_connected": True,
+        "version": settings.VERSION,
+        "reasons": [],
+    }
 
 
 def test_it_is_ready_with_a_store_that_takes_records(client, store):

@@ -7,8 +7,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from django.test import Client
+from django.test import Client, RequestFactory
 
+from ingestion.api.intake_views import RecordView
 from ingestion.records import RECORD_TYPES
 
 TUTORS = RECORD_TYPES["tutors"]
@@ -78,6 +79,21 @@ def test_strict_makes_another_request_of_the_same_body(post, store):
     assert post("/api/tutors/batch?strict=true", [EXAMPLE], **keyed()).json()["code"] == (
         "key_reused"
     )
+
+
+def test_the_address_may_move_between_two_tries(store):
+    """API_PREFIX was changed, and the sender tries again at the new address."""
+    view = RecordView.as_view(record_type=TUTORS)
+    answers = []
+    for prefix in ("/api", "/v1/records"):
+        request = RequestFactory(headers=keyed()).post(
+            f"{prefix}/tutors", EXAMPLE, content_type="application/json"
+        )
+        request.request_id, request.log_facts = "x", {}
+        answers.append(view(request))
+    assert answers[1]["Idempotent-Replayed"] == "true"
+    assert answers[0].content == answers[1].content
+    assert store.llen(TUTORS.queue) == 1
 
 
 def test_a_key_counts_for_one_address(post, store):

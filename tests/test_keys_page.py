@@ -86,7 +86,7 @@ def test_sending_the_form_again_makes_no_second_key(admin):
     [
         ({"name": ""}, "Name the program"),
         ({"name": "Two words"}, "lower-case"),
-        ({"name": "local"}, "in use"),
+        ({"name": "local"}, "reserved"),
         ({"scopes": []}, "Choose at least one"),
         ({"scopes": ["everything"]}, "not one of the available choices"),
         ({"days": "9999"}, "not one of the available choices"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -90,11 +91,23 @@ def test_a_batch_counts_by_its_records_refused_ones_too(post, quota):
     assert (answer.status_code, answer["RateLimit"].partition(";t")[0]) == (201, '"records";r=0')
 
 
-def test_lines_count_like_an_array_and_blank_ones_do_not(post, quota):
+def test_lines_count_like_an_array_and_blank_ones_too(post, quota):
     line = json.dumps(TUTOR).encode()
-    for records, status in ((3, 201), (2, 201), (1, 429)):
-        lines = b"\n\n".join([line] * records)
+    for lines, status in ((line, 201), (b"\n\n" + line, 201), (line + b"\n\n\n", 429)):
         assert post("/api/tutors/batch", lines, "application/x-ndjson").status_code == status
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_body_counts_by_its_size_where_that_is_more(post, quota, packed):
+    """White space, long texts and fields that are dropped are work too."""
+    body = json.dumps(TUTOR).encode().ljust(3 * 8192)
+    headers = {"Content-Encoding": "gzip"} if packed else {}
+    if packed:
+        body = gzip.compress(body)
+    for left in (2, 2):
+        answer = post("/api/tutors", body, **headers)
+        assert answer["RateLimit"].startswith(f'"records";r={left}')
+    assert answer.status_code == 429
 
 
 def test_what_is_over_the_quota_is_not_judged(post, store, quota):
@@ -105,10 +118,21 @@ def test_what_is_over_the_quota_is_not_judged(post, store, quota):
     assert not store.keys("*causes*")
 
 
-def test_what_can_not_be_read_costs_nothing(post, store, quota):
-    assert post("/api/tutors", b"{").status_code == 400
-    assert post("/api/tutors/batch", []).status_code == 400
-    assert not store.exists(quota_key("local"))
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        (b"{", 4),
+        (b"[]", 4),
+        (b"[" + b" " * 8192 * 2, 2),
+        (b"[{}, {}, {}, {}, {}, {}]", 4),
+    ],
+    ids=["no JSON", "no record", "long", "too many"],
+)
+def test_what_can_not_be_read_costs_by_its_size(post, settings, quota, body, left):
+    settings.MAX_BATCH_RECORDS = 5
+    answer = post("/api/tutors/batch", body)
+    assert answer.status_code in (400, 413)
+    assert answer["RateLimit"].startswith(f'"records";r={left}')
 
 
 def test_reading_numbers_costs_nothing(client, post, store, quota):

@@ -16,6 +16,7 @@ TUTOR = dict(RECORD_TYPES["tutors"].serializer_class.example)
 SESSION = dict(RECORD_TYPES["sessions"].serializer_class.example)
 TUTOR_JSON = json.dumps(TUTOR).encode()
 QUEUE = RECORD_TYPES["tutors"].queue
+KEYED = {"Idempotency-Key": "k"}
 
 
 def test_it_works(post, store, record_type):
@@ -106,6 +107,24 @@ def test_fields_that_the_type_does_not_know_are_dropped(post, store):
     assert json.loads(store.lindex(QUEUE, 0))["data"] == TUTOR
 
 
+def test_fields_that_are_dropped_are_named(post):
+    answer = post("/api/tutors", TUTOR | {"shoe_size": 44, "staus": "inactive"}, **KEYED)
+    assert answer.json()["ignored_fields"] == ["shoe_size", "staus"]
+    again = post("/api/tutors", TUTOR | {"shoe_size": 44, "staus": "inactive"}, **KEYED)
+    assert again.content == answer.content
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/tutors", "/api/queue/stats", "/metrics", "/health", "/health/ready", "/"]
+)
+def test_no_address_takes_a_parameter_that_it_does_not_know(post, client, path):
+    answer = (
+        post(f"{path}?strict=true", TUTOR) if path == "/api/tutors" else client.get(f"{path}?a=b")
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+    assert answer.json()["error"].endswith("Of query parameters this address knows none.")
+
+
 def test_the_same_record_sent_twice_is_queued_twice(post, store):
     assert [post("/api/tutors", TUTOR).status_code for _ in range(2)] == [201, 201]
     assert store.llen(QUEUE) == 2
@@ -186,7 +205,7 @@ def test_an_infinite_score_is_no_number(post):
     ],
 )
 def test_json_in_utf_8_is_taken_however_it_is_announced(store, content_type):
-    answer = send("POST", "/api/tutors", TUTOR_JSON, query="a=b", CONTENT_TYPE=content_type)
+    answer = send("POST", "/api/tutors", TUTOR_JSON, CONTENT_TYPE=content_type)
     assert answer.status == 201
 
 
@@ -212,9 +231,22 @@ def test_json_in_utf_8_is_taken_however_it_is_announced(store, content_type):
     ],
 )
 def test_another_media_type_or_charset_is_refused(store, content_type):
-    answer = send("POST", "/api/tutors", TUTOR_JSON, query="a=b", CONTENT_TYPE=content_type)
+    answer = send("POST", "/api/tutors", TUTOR_JSON, CONTENT_TYPE=content_type)
     assert (answer.status, answer.json()["code"]) == (415, "unsupported_media_type")
     assert not store.exists(QUEUE)
+
+
+@pytest.mark.parametrize("charset", ["hex", "rot13", "utf-16", "utf-8"])
+def test_a_query_is_read_the_same_whatever_the_charset_of_the_body(store, charset):
+    content_type = f"application/json; charset={charset}"
+    answer = send(
+        "POST",
+        "/api/tutors/batch",
+        b"[%s]" % TUTOR_JSON,
+        query="strict=true",
+        CONTENT_TYPE=content_type,
+    )
+    assert answer.status == (201 if charset == "utf-8" else 415)
 
 
 # --- Compression -------------------------------------------------------------------------------
@@ -252,6 +284,34 @@ def test_damaged_gzip_is_refused_although_its_beginning_may_be_a_record(post, st
     answer = _gzip(post, content)
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_compression")
     assert not store.exists(QUEUE)
+
+
+@pytest.mark.parametrize("members", [10_000, 10_001, 700_000])
+def test_a_gzip_stream_of_many_members_is_bounded_by_them(post, members):
+    """Each member that holds nothing is twenty bytes, and costs as much as one with a record."""
+    answer = _gzip(post, gzip.compress(b"") * (members - 1) + gzip.compress(TUTOR_JSON))
+    if members <= 10_000:
+        assert answer.status_code == 201
+    else:
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed_compression")
+        assert answer.json()["error"].endswith("It has more than 10,000 members.")
+
+
+def test_gzip_may_be_filled_up_with_zeros(post):
+    assert _gzip(post, gzip.compress(TUTOR_JSON) + bytes(100)).status_code == 201
+    assert _gzip(post, gzip.compress(TUTOR_JSON) + bytes(100) + b"x").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/api/tutors", "/api/tutors/batch"])
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-ndjson"])
+def test_gzip_that_is_not_announced_is_told_what_it_looks_like(post, path, content_type):
+    if path == "/api/tutors":
+        content_type = "application/json"
+    answer = post(path, gzip.compress(TUTOR_JSON), content_type)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_encoding")
+    assert "Content-Encoding: gzip" in answer.json()["error"]
+    twice = gzip.compress(gzip.compress(TUTOR_JSON))
+    assert "pack it once" in _gzip(post, twice).json()["error"]
 
 
 def test_packed_nothing_is_an_empty_body(post):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from ingestion import intake, queues
-from ingestion.decoding import Row
+from ingestion.decoding import Framing, Payload, Row
 from ingestion.models import Activity
 from ingestion.records import RECORD_TYPES
 from tests.staff import member, signed_in
@@ -56,6 +57,15 @@ def test_they_are_filtered_by_type_and_code(browser, store):
     none = browser.get(PAGE, {"type": "sessions", "code": "<b>"})
     assert "None fits" in words(none)
     assert "<b>" not in none.text
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999"])
+def test_a_number_beyond_all_others_is_never_shown_as_if_nothing_was_sent(browser, store, number):
+    bad = json.dumps(BAD).replace('"age": 7', f'"age": {number}')
+    intake.accept(TUTORS, Payload(content=bad.encode(), framing=Framing.RECORD), source="api:crm")
+    (refusal,) = queues.refusals([TUTORS.queue])
+    assert refusal.record is None
+    assert "no record that could be kept" in words(browser.get(f"{PAGE}tutors/{refusal.id}/"))
 
 
 def test_they_come_in_pages(browser, store):

@@ -23,6 +23,7 @@ class _Page(View):
     """What the two pages share."""
 
     url_name = "openapi-json"
+    parameters = None
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """The page with its policy."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -47,6 +47,7 @@ class IntakeView(View, ABC):
     """What the two ways to send records share. `record_type` comes with the route."""
 
     record_type: RecordType = RECORD_TYPES["sessions"]
+    asks_who = True
     batch = False
     _quota: Quota | None = None  # after the charge for this request
 
@@ -57,7 +58,7 @@ class IntakeView(View, ABC):
         the same bytes again.
         """
         client = client_name(request, self.record_type.path)
-        strict = self.batch and _strict(request)
+        strict = _strict(self.query(request))
         payload = read_payload(request, batch=self.batch)
 
         def answer(receipt: Receipt) -> bytes:
@@ -69,7 +70,9 @@ class IntakeView(View, ABC):
             payload,
             source=f"api:{client}",
             strict=strict,
-            idempotency=_idempotency(request, client, payload, answer, strict=strict),
+            idempotency=_idempotency(
+                request, client, payload, answer, route=self._route, strict=strict
+            ),
             admit=self._charger(client),
         )
         status, _, body = (receipt.answer or answer(receipt)).partition(b" ")
@@ -80,6 +83,11 @@ class IntakeView(View, ABC):
             content_type="application/json",
             headers={"Idempotent-Replayed": "true"} if receipt.replayed else None,
         )
+
+    @property
+    def _route(self) -> str:
+        # As the addresses were when answers were first remembered.
+        return f"/api/{self.record_type.path}{'/batch' if self.batch else ''}"
 
     def _charger(self, client: str) -> Callable[[int], None] | None:
         """What charges the client's quota, where the site sets one."""
@@ -120,13 +128,16 @@ class RecordView(IntakeView):
         if receipt.rejections:
             (rejection,) = receipt.rejections
             return _refused(Code.INVALID_RECORD, request, errors=rejection.errors)
-        return HTTPStatus.CREATED, {
+        document = {
             "success": True,
             "message": f"The {self.record_type.title} is queued.",
             "id": receipt.ids[0],
             "queued": True,
             "timestamp": utc_timestamp(),
         }
+        if receipt.ignored_fields:
+            document["ignored_fields"] = list(receipt.ignored_fields)
+        return HTTPStatus.CREATED, document
 
 
 class BatchView(IntakeView):
@@ -137,6 +148,7 @@ class BatchView(IntakeView):
 
     schema = Described(intake_schema.batch)
     batch = True
+    parameters = ("strict",)
 
     def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, dict[str, Any]]:
         """Counts, and the first rejections."""
@@ -149,6 +161,8 @@ class BatchView(IntakeView):
             "timestamp": utc_timestamp(),
             "errors": [_rejection_document(one) for one in receipt.rejections[:MOST_ERRORS]],
         }
+        if receipt.ignored_fields:
+            document["ignored_fields"] = receipt.ignored_fields
         if receipt.rejected > MOST_ERRORS:
             document["errors_truncated"] = True
         if receipt.accepted:
@@ -169,15 +183,19 @@ def _idempotency(
     payload: Payload,
     answer: Callable[[Receipt], bytes],
     *,
+    route: str,
     strict: bool,
 ) -> Idempotency | None:
-    """By the Idempotency-Key header, where there is one; a key counts per client and address."""
+    """By the Idempotency-Key header, where there is one; a key counts per client and route.
+
+    The route is named by what it is: its address may change between two tries (`API_PREFIX`).
+    """
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     if not _KEY.fullmatch(key):
         raise PayloadError(Code.INVALID_KEY)
-    name = "\n".join((client, request.path, key))
+    name = "\n".join((client, route, key))
     content = hashlib.sha256(payload.content)
     content.update(f"{payload.framing} {strict}".encode())
     return Idempotency(
@@ -188,11 +206,13 @@ def _idempotency(
     )
 
 
-def _strict(request: ApiRequest) -> bool:
+def _strict(query: Mapping[str, str]) -> bool:
     """Whether `?strict=true` was asked for; a word that says neither is not guessed at."""
-    word = request.GET.get("strict", "false").lower()
+    word = query.get("strict", "false").lower()
     if word not in ("true", "false"):
-        raise PayloadError(Code.MALFORMED_REQUEST)
+        raise PayloadError(
+            Code.MALFORMED_REQUEST, detail="Its query parameter strict must be true or false."
+        )
     return word == "true"
 
 

@@ -69,6 +69,11 @@ class ReceiptSerializer(serializers.Serializer[Any]):
     id = serializers.CharField(help_text="The record's id.")
     queued = serializers.BooleanField()
     timestamp = serializers.DateTimeField()
+    ignored_fields = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="Fields that the type does not know, and that were dropped: perhaps misspelled.",
+    )
 
 
 class BatchReceiptSerializer(serializers.Serializer[Any]):
@@ -85,6 +90,12 @@ class BatchReceiptSerializer(serializers.Serializer[Any]):
     )
     errors_truncated = serializers.BooleanField(
         required=False, help_text="True when there are more rejections than listed."
+    )
+    ignored_fields = serializers.DictField(
+        child=serializers.IntegerField(min_value=1),
+        required=False,
+        help_text="How many queued records had each field that the type does not know, and that "
+        "was dropped: perhaps misspelled.",
     )
 
 
@@ -126,6 +137,14 @@ class QueueDetailSerializer(serializers.Serializer[Any]):
     rejected = serializers.IntegerField(help_text="Since the store's data began.")
 
 
+def _reasons() -> serializers.ListField:
+    return serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Why not, or empty. Each begins with a word of a closed list; where the operator "
+        "has something to do, a colon and a sentence follow.",
+    )
+
+
 class HealthSerializer(serializers.Serializer[Any]):
     """How the portal is."""
 
@@ -133,6 +152,7 @@ class HealthSerializer(serializers.Serializer[Any]):
     timestamp = serializers.DateTimeField()
     redis_connected = serializers.BooleanField()
     version = serializers.CharField()
+    reasons = _reasons()
 
 
 class LiveSerializer(serializers.Serializer[Any]):
@@ -146,11 +166,7 @@ class ReadySerializer(serializers.Serializer[Any]):
     """Whether a request could be accepted safely, and if not, why."""
 
     ready = serializers.BooleanField()
-    reasons = serializers.ListField(
-        child=serializers.CharField(),
-        help_text="Each begins with a word of a closed list; where the operator has something to "
-        "do, a colon and a sentence follow.",
-    )
+    reasons = _reasons()
     durability = serializers.ChoiceField(
         choices=[one.value for one in Durability],
         help_text="What the store says that an acknowledgement is worth in a power cut.",

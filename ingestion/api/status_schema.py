@@ -105,12 +105,12 @@ root = _simple(
 health = _simple(
     "get_health",
     "How the portal is",
-    "Always 200: `status` says how it is.",
+    "Always 200: `status` says how it is, and `reasons` why.",
     {
         200: OpenApiResponse(
             HealthSerializer,
             "Healthy, or degraded while the store can not take records or keeps "
-            "them less safely than promised (`/health/ready` says why).",
+            "them less safely than promised; `reasons` says why.",
         )
     },
 )

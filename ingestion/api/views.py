@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl
 
 from django.conf import settings
 from django.http import HttpResponse, HttpResponseBase
@@ -23,7 +24,8 @@ from ingestion.api.metrics import REGISTRY
 from ingestion.api.requests import ApiRequest
 from ingestion.api.schema import Described
 from ingestion.api_keys import NUMBERS
-from ingestion.outcomes import Code, utc_timestamp
+from ingestion.outcomes import Code, PayloadError, utc_timestamp
+from ingestion.queues import StoreHealth
 from ingestion.records import RECORD_TYPES
 from ingestion.stats import queue_stats_document
 
@@ -34,15 +36,51 @@ class View(APIView):
     # Preflights of browsers are answered before a view is reached.
     http_method_names = ["get", "head", "post"]
 
+    parameters: tuple[str, ...] | None = ()
+    """The query parameters that the address knows; None for a page, which leaves them alone."""
+
+    asks_who = False
+    """Whether the method itself looks at the query, once it knows who asks."""
+
+    def initial(self, request: ApiRequest, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        """Before the method runs."""
+        super().initial(request, *args, **kwargs)
+        if not self.asks_who and request.method in self.allowed_methods:
+            self.query(request)
+
+    def query(self, request: ApiRequest) -> dict[str, str]:
+        """The query parameters, each once. Raises `PayloadError` where there are others.
+
+        A misspelled `strict` must not pass for none. Django would read the query in the charset
+        that the body's media type names.
+        """
+        if self.parameters is None:
+            return {}
+        try:
+            given = parse_qsl(
+                request.META.get("QUERY_STRING", ""), keep_blank_values=True, max_num_fields=100
+            )
+        except ValueError:
+            given = [("", "")]
+        query = dict(given)
+        if len(query) < len(given) or not query.keys() <= set(self.parameters):
+            known = f"{' and '.join(self.parameters)}, once" if self.parameters else "none"
+            raise PayloadError(
+                Code.MALFORMED_REQUEST, detail=f"Of query parameters this address knows {known}."
+            )
+        return query
+
 
 class QueueStatsView(View):
     """GET the numbers of every queue."""
 
     schema = Described(status_schema.queue_stats)
+    asks_who = True
 
     def get(self, request: ApiRequest) -> Response:
         """Depth, oldest age and totals, from one round trip to the store."""
         client_name(request, NUMBERS)
+        self.query(request)
         return Response(queue_stats_document())
 
 
@@ -103,14 +141,21 @@ class HealthView(View):
     def get(self, request: ApiRequest) -> Response:
         """`degraded` while the store can not take records, or keeps them less safely."""
         store = queues.health(one.queue for one in RECORD_TYPES.values())
+        reasons = _reasons(store)
         return Response(
             {
-                "status": "degraded" if store.reasons or store.breaches else "healthy",
+                "status": "degraded" if reasons else "healthy",
                 "timestamp": utc_timestamp(),
                 "redis_connected": Code.STORE_UNREACHABLE not in store.reasons,
                 "version": settings.VERSION,
+                "reasons": reasons,
             }
         )
+
+
+def _reasons(store: StoreHealth) -> list[str]:
+    """Why it is not well: a word each, and a sentence where something is to do."""
+    return [*store.reasons, *(f"{one.word}: {one.sentence}" for one in store.breaches)]
 
 
 class LiveView(View):
@@ -129,9 +174,9 @@ class ReadyView(View):
     schema = Described(status_schema.ready)
 
     def get(self, request: ApiRequest) -> Response:
-        """200, or 503 with the reasons: a word each, and a sentence where something is to do."""
+        """200, or 503 with the reasons."""
         store = queues.health(one.queue for one in RECORD_TYPES.values())
-        reasons = [*store.reasons, *(f"{one.word}: {one.sentence}" for one in store.breaches)]
+        reasons = _reasons(store)
         return Response(
             {
                 "ready": not reasons,
@@ -148,10 +193,12 @@ class MetricsView(View):
     """GET /metrics: the queues' numbers as Prometheus text."""
 
     schema = Described(status_schema.metrics)
+    asks_who = True
 
     def get(self, request: ApiRequest) -> HttpResponse:
         """Prometheus text, whatever the store's state."""
         client_name(request, NUMBERS)
+        self.query(request)
         return HttpResponse(
             exposition.generate_latest(REGISTRY), content_type=exposition.CONTENT_TYPE_PLAIN_0_0_4
         )

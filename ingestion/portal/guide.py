@@ -58,7 +58,7 @@ def guide(request: HttpRequest, kind: RecordType) -> HttpResponse:
 def _try_json(kind: RecordType, text: str) -> _Trial:
     payload = Payload(content=text.encode(errors="replace"), framing=Framing.RECORD)
     try:
-        (row,) = decoding.rows(payload)
+        (row,) = decoding.rows(payload, most=1)
     except PayloadError as fault:
         return _Trial(unreadable=ANSWERS[fault.code].sentence)
     return _judge(kind, row.value)

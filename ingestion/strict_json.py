@@ -1,0 +1,177 @@
+"""JSON text in, values out, as strictly as RFC 8259: Python's parser, and nothing that it adds.
+
+NaN, Infinity and a byte order mark are refused; of keys that come twice, the last one counts.
+
+While Python's parser runs, all other threads wait. So it never sees more than one record at a time,
+and never more values than a record can have.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from ingestion.outcomes import Code, PayloadError
+
+MOST_VALUES = 20_000
+"""More signs before a value than this are no record: the largest valid one has some fifty."""
+
+_SPACE = " \t\r\n"
+# So far a value is looked at in search of its end, at first.
+_PIECE = 4096
+# Cut in the midst of a word or a number, a text seems to be wrong so shortly before its end.
+_LONGEST_WORD = 16
+# No record is so deep, and the parser gives up within it.
+_DEEP = 2**16
+
+
+def text_of(content: bytes) -> str:
+    """The text that `content` holds. Raises `PayloadError` where it is none, or blank."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise PayloadError(Code.MALFORMED_ENCODING) from None
+    if text.startswith("\ufeff"):
+        raise PayloadError(Code.MALFORMED_ENCODING)
+    if not text.strip(_SPACE):
+        raise PayloadError(Code.EMPTY_BODY)
+    return text
+
+
+def value(text: str) -> Any:
+    """The only value in a text, of the size of a record. Raises `PayloadError`."""
+    if _has_too_many(text):
+        raise _too_many(text)
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise PayloadError(Code.TOO_DEEP) from None
+    except json.JSONDecodeError as fault:
+        raise _malformed(text, fault.pos) from None
+    except ValueError:  # NaN, or a number of more digits than Python converts
+        raise PayloadError(Code.MALFORMED_JSON) from None
+
+
+def is_array(text: str) -> bool:
+    """Whether an array begins here."""
+    return text.lstrip(_SPACE).startswith("[")
+
+
+def entries(text: str) -> Iterator[int]:
+    """Where each entry of an array begins. Raises `PayloadError`, maybe after the first ones.
+
+    Whoever has gone through all of them knows that the text is one array of JSON values.
+    """
+    at = _after_space(text, _after_space(text, 0) + 1)
+    separator = text[at : at + 1]
+    if separator != "]":
+        separator = ","
+        at -= 1
+    while separator == ",":
+        at = _after_space(text, at + 1)
+        yield at
+        at = _after_space(text, _end(text, at))
+        separator = text[at : at + 1]
+    if separator != "]":
+        raise _malformed(text, at)
+    behind = _after_space(text, at + 1)
+    if behind < len(text):
+        raise _malformed(text, behind)
+
+
+def entry(text: str, at: int) -> Any:
+    """The entry that `entries` found here."""
+    try:
+        return _decoder.raw_decode(text, at)[0]
+    except RecursionError:  # the stack may be deeper here than it was there
+        raise PayloadError(Code.TOO_DEEP) from None
+
+
+def signs(content: bytes | str, start: int = 0, end: int = sys.maxsize) -> int:
+    """How many signs stand before a value, those in texts included.
+
+    An empty list is two bytes to send and some fifty in memory: a limit on bytes is none there. To
+    tell the signs in texts apart would take longer than to decode it all.
+    """
+    if isinstance(content, str):
+        return sum(content.count(sign, start, end) for sign in ",[{")
+    return sum(content.count(sign, start, end) for sign in b",[{")
+
+
+def _end(text: str, at: int) -> int:
+    """Where the value ends that begins at `at`.
+
+    The parser can not be told to stop, so it gets a piece of the text, and a longer one where the
+    value may go on: each of few enough values to be through with it soon.
+    """
+    length = _PIECE
+    while True:
+        piece = text[at : at + length]
+        is_last = at + length >= len(text)
+        try:
+            _, end = _decoder.raw_decode(piece)
+        except RecursionError:
+            raise PayloadError(Code.TOO_DEEP) from None
+        except json.JSONDecodeError as fault:
+            cut = len(piece) - fault.pos < _LONGEST_WORD or fault.msg.startswith("Unterminated")
+            if is_last or not cut:
+                raise _malformed(text, at + fault.pos) from None
+        except ValueError:
+            raise PayloadError(Code.MALFORMED_JSON) from None
+        else:
+            # A number at the end of a piece may go on behind it.
+            if is_last or len(piece) - end >= _LONGEST_WORD:
+                piece = piece[:end]
+                break
+        if _has_too_many(piece):
+            break
+        more = 3 * length
+        while more > _PIECE and signs(text, at + length, at + length + more) > MOST_VALUES:
+            more //= 2
+        length += more
+    if _has_too_many(piece):
+        raise _too_many(piece)
+    return at + len(piece)
+
+
+def _after_space(text: str, at: int) -> int:
+    while match := _space.match(text, at):
+        at = match.end()
+    return at
+
+
+def _has_too_many(text: str) -> bool:
+    return len(text) > MOST_VALUES and signs(text) > MOST_VALUES
+
+
+def _too_many(text: str) -> PayloadError:
+    at = _after_space(text, 0)
+    try:
+        _, end = _decoder.raw_decode(text[at : at + _DEEP])
+    except RecursionError:
+        return PayloadError(Code.TOO_DEEP)
+    except ValueError:
+        return PayloadError(Code.TOO_MANY_VALUES)
+    behind = _after_space(text, at + end)
+    if behind < len(text):  # a second value, such as the next line
+        return _malformed(text, behind)
+    return PayloadError(Code.TOO_MANY_VALUES)
+
+
+def _malformed(text: str, at: int) -> PayloadError:
+    """Where, and never what: it may be student data."""
+    line = text.count("\n", 0, at) + 1
+    column = at - text.rfind("\n", 0, at)
+    detail = f"It goes wrong at line {line}, column {column}."
+    return PayloadError(Code.MALFORMED_JSON, detail=detail)
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_space = re.compile(rf"[{_SPACE}]{{1,65536}}")
