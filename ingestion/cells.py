@@ -6,6 +6,7 @@ alone: text that can not be converted stays text, and they refuse it with their 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -72,6 +73,20 @@ def converter(field: Field[Any, Any, Any, Any], notation: Notation = ISO_NOTATIO
     return next((convert for kind, convert in _CONVERTERS if isinstance(field, kind)), str)
 
 
+def cell_text(value: Any) -> str:
+    """A value of a record as a cell of a file; the `converter` of its field reads it back.
+
+    An empty list is an empty cell, which is read as an absent field.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(map(_stands_for_itself, value)):
+        return "; ".join(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
 def possible_orders(text: str) -> frozenset[DateOrder] | None:
     """In which orders `text` is a date like 03/04/2026; None where it is written otherwise."""
     if not _DAY_MONTH_YEAR.fullmatch(text):
@@ -102,6 +117,16 @@ def _text_list(text: str) -> list[Any]:
             array: list[Any] = decoding.decode(text.encode())
             return array
     return [entry.strip() for entry in re.split("[;|]", text) if entry.strip()]
+
+
+def _stands_for_itself(entry: Any) -> bool:
+    """Whether it is an entry of a list that is read as it is between two semicolons."""
+    return (
+        isinstance(entry, str)
+        and entry == entry.strip() != ""
+        and not entry.startswith("[")
+        and not re.search("[;|]", entry)
+    )
 
 
 def _datetime(text: str) -> str:

@@ -149,7 +149,7 @@ class Upload(models.Model):
 
     # How the file is read, as `ingestion.uploads.layouts` writes it.
     layout = models.JSONField(default=dict)
-    # Corrections made in place: line → field → text.
+    # Corrections made in place, as `ingestion.uploads.fixes` writes them.
     fixes = models.JSONField(default=dict)
 
     # Rows read = ready + invalid + duplicate + blank.

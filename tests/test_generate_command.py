@@ -303,7 +303,7 @@ def test_csv_files_hold_a_cell_for_every_field(tmp_path: Path) -> None:
                     case None:
                         assert cell == ""
                     case list() as items:
-                        assert cell.split(";") == (items or [""])
+                        assert cell.split("; ") == (items or [""])
                     case value:
                         assert type(value)(cell) == value
 

@@ -202,24 +202,6 @@ def test_no_two_columns_are_one_field(uploader: Client) -> None:
     assert "“x” is this field already." in words(answer)
 
 
-def test_rows_are_fixed_in_place(uploader: Client, store: Redis) -> None:
-    content = as_csv(session(1, duration_minutes="ninety"), session(2, tutor_id=""))
-    one = upload(uploader, content)
-    page = uploader.get(at("upload-fix", one))
-    assert 'name="fix-2-duration_minutes" value="ninety"' in page.content.decode()
-    fixes = {"fix-2-duration_minutes": "90", "fix-3-tutor_id": "has space"}
-    answer = uploader.post(at("upload-fix", one), fixes)
-    assert answer.status_code == 422
-    assert "Must have no spaces" in words(answer)
-    assert "has space" in answer.content.decode()
-    work(one)
-    assert (one.rows_ready, one.rows_invalid) == (1, 1)
-    assert uploader.post(at("upload-fix", one), {"fix-3-tutor_id": "t_1"}).status_code == 302
-    work(one)
-    assert (one.rows_ready, one.rows_invalid) == (2, 0)
-    assert Activity.objects.filter(action="fixed").count() == 2
-
-
 def test_the_receipt_says_how_many_were_fixed_since(uploader: Client, store: Redis) -> None:
     parent = upload(uploader, as_csv(*(session(n, duration_minutes=999) for n in range(3))))
     answer = uploader.get(at("upload-to-fix", parent))

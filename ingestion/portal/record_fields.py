@@ -14,6 +14,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
+from ingestion.cells import cell_text
 from ingestion.fields import (
     LARGEST_INTEGER,
     Boolean,
@@ -108,7 +109,7 @@ class RecordField:
     @property
     def example_text(self) -> str:
         """The example as a cell of a file."""
-        return cell(self.example)
+        return cell_text(self.example)
 
 
 def record_fields(record_type: RecordType) -> list[RecordField]:
@@ -130,17 +131,6 @@ def sample_records(record_type: RecordType) -> list[Mapping[str, Any]]:
     # Another id of the same make.
     required[record_type.id_field] = first_id[:-1] + ("2" if first_id[-1] != "2" else "3")
     return [example, required]
-
-
-def cell(value: Any) -> str:
-    """A value of a record as a cell of a file; `ingestion.cells` reads it back."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "; ".join(value)
-    return str(value)
 
 
 # Special kinds before what they derive from.

@@ -16,8 +16,9 @@ from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.datavalidation import DataValidation
 
+from ingestion.cells import cell_text
 from ingestion.portal.pages import portal_view
-from ingestion.portal.record_fields import Kind, cell, record_fields, sample_records
+from ingestion.portal.record_fields import Kind, record_fields, sample_records
 from ingestion.records import RecordType
 
 # So many rows below the header offer their allowed words to choose from.
@@ -43,7 +44,7 @@ def _csv(kind: RecordType) -> bytes:
     writer = csv.writer(text)
     writer.writerow(names)
     for record in sample_records(kind):
-        writer.writerow([cell(record.get(name)) for name in names])
+        writer.writerow([cell_text(record.get(name)) for name in names])
     # With the mark, Excel takes the file for UTF-8 and keeps it so when it saves.
     return text.getvalue().encode("utf-8-sig")
 
@@ -79,7 +80,7 @@ def _xlsx(kind: RecordType) -> bytes:
             elif isinstance(value, bool | int | float):
                 sheet.cell(row, column, value)
             else:
-                sheet.cell(row, column, cell(value) or None)
+                sheet.cell(row, column, cell_text(value) or None)
     content = io.BytesIO()
     book.save(content)
     return content.getvalue()

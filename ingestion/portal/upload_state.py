@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from ingestion.models import Activity, Upload
 from ingestion.outcomes import StoreError
 from ingestion.templatetags.portal import duration
 from ingestion.uploads import actions
+from ingestion.uploads.findings import field_root
 
 State = Upload.State
 # Before that an estimate would only jump about.
@@ -170,7 +170,7 @@ def bad_rows(upload: Upload) -> list[BadRow]:
             faults=tuple(
                 Fault(
                     field=field,
-                    cell=(row["fields"] or {}).get(field_root(field), ""),
+                    cell=row.get("found", {}).get(field_root(field), ""),
                     message=message,
                 )
                 for field, _, message in row["errors"]
@@ -178,8 +178,3 @@ def bad_rows(upload: Upload) -> list[BadRow]:
         )
         for row in upload.findings.get("bad", [])
     ]
-
-
-def field_root(field: str) -> str:
-    """The field of an error at an entry of a list: `subjects[2]` is subjects."""
-    return re.sub(r"\[.*", "", field)

@@ -17,6 +17,7 @@ from ingestion.portal import (
     rejections,
     sample_files,
     upload_actions,
+    upload_fix,
     upload_pages,
 )
 from ingestion.portal.accounts import GroupAdmin, UserAdmin
@@ -69,7 +70,7 @@ uploads = [
         {"which": "to-fix"},
         name="upload-to-fix",
     ),
-    path("uploads/<int:number>/fix/", upload_actions.fix, name="upload-fix"),
+    path("uploads/<int:number>/fix/", upload_fix.fix, name="upload-fix"),
     path("uploads/<int:number>/queue/", upload_actions.queue, name="upload-queue"),
     path("uploads/<int:number>/cancel/", upload_actions.cancel, name="upload-cancel"),
     path("uploads/<int:number>/retry/", upload_actions.retry, name="upload-retry"),

@@ -22,8 +22,9 @@ from ingestion.models import Upload
 from ingestion.outcomes import FieldError, Rejection
 from ingestion.records import RecordType
 from ingestion.uploads import layouts, stored_files
+from ingestion.uploads.fixes import fixed, merged, unpacked
 from ingestion.uploads.layouts import Inspection
-from ingestion.uploads.reading import CHUNK_ROWS, fixed
+from ingestion.uploads.reading import CHUNK_ROWS
 from ingestion.uploads.tasks import advance
 from ingestion.uploads.transitions import move
 from ingestion.uploads.work import binary, stored_file
@@ -148,34 +149,30 @@ def retry(upload: Upload) -> None:
 
 
 def fix(
-    upload: Upload, corrections: Mapping[int, Mapping[str, str]]
+    upload: Upload, corrections: Mapping[int, Mapping[str, Any]]
 ) -> dict[int, tuple[FieldError, ...]]:
-    """Take corrections (line → field → text) and read the file again with those that are valid.
+    """Take corrections (line → field → value, None to empty it) and read the file again with them.
 
-    Gives, for each line that is still not valid, why. Raises `NotNowError`.
+    Gives, for each line that would still not be valid, why; then nothing is taken. Raises
+    `NotNowError`, also if the lines are no longer those that need fixing.
     """
     kind = upload.kind
     if kind is None:
         raise NotNowError
+    rows = {row["line"]: unpacked(row["fields"]) for row in upload.findings.get("bad", [])}
     refused: dict[int, tuple[FieldError, ...]] = {}
-    valid: dict[str, dict[str, str]] = {}
-    shown = {row["line"]: row["fields"] for row in upload.findings.get("bad", [])}
-    fields = kind.serializer_class().fields
-    notation = layouts.from_json(upload.layout).notation
-    for line, texts in corrections.items():
-        if not isinstance(shown.get(line), dict):
-            continue
-        record = fixed({}, {**shown[line], **texts}, fields, notation)
-        (verdict,) = validation.judge(kind, [Row(value=record, line=line)])
+    for line, correction in corrections.items():
+        record = rows.get(line)
+        if record is None:
+            raise NotNowError
+        (verdict,) = validation.judge(kind, [Row(value=fixed(record, correction), line=line)])
         if isinstance(verdict, Rejection):
             refused[line] = verdict.errors
-        else:
-            valid[str(line)] = dict(texts)
     # What is corrected is what this reading found: another one may have come in between.
     seen = Q(state=State.REVIEW, read_at=upload.read_at)
-    if valid:
+    if corrections and not refused:
         with transaction.atomic():
-            _begin_reading(upload, only=seen, fixes={**upload.fixes, **valid})
+            _begin_reading(upload, only=seen, fixes=merged(upload.fixes, corrections))
     elif not Upload.objects.filter(seen, pk=upload.pk, expired_at=None).exists():
         raise NotNowError
     return refused

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from ingestion.cells import cell_text
 from ingestion.file_rows import FileRow
 from ingestion.outcomes import FieldCode, FieldError
 
@@ -54,12 +55,12 @@ ADVICE: Mapping[FieldCode, str] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadRow:
-    """A row that needs fixing. `fields` are the values of the fields as text, None where the row
-    could not be told apart into fields."""
+    """A row that needs fixing: what is `found` in its fields, and its fields as they are packed
+    (`ingestion.uploads.fixes`)."""
 
     line: int
-    raw: Any
-    fields: Mapping[str, str] | None
+    fields: str | None
+    found: Mapping[str, Any]
     errors: Sequence[FieldError]
 
 
@@ -90,7 +91,7 @@ class Findings:
         """A row that needs fixing."""
         for error in row.errors:
             # Entries of a list are one field: subjects[0] and subjects[7] are the same cause.
-            name = re.sub(r"\[\d+\]", "", error.field or "")
+            name = field_root(error.field or "")
             cause = (name, error.code.value, error.message)
             if cause not in self._counts and len(self._counts) >= _MOST_CAUSES:
                 self._left_out += 1
@@ -103,8 +104,11 @@ class Findings:
             self.bad.append(
                 {
                     "line": row.line,
-                    "cells": shown(row.raw),
-                    "fields": row.fields and {k: v[:2000] for k, v in row.fields.items()},
+                    "fields": row.fields,
+                    "found": {
+                        name: _cut(cell_text(row.found.get(name)))
+                        for name in {field_root(one.field or "") for one in row.errors}
+                    },
                     "errors": [[one.field or "", one.code, one.message] for one in row.errors],
                 }
             )
@@ -131,24 +135,18 @@ class Findings:
         }
 
 
+def field_root(field: str) -> str:
+    """The field of an error at an entry of a list: `subjects[2]` is subjects."""
+    return re.sub(r"\[.*", "", field)
+
+
 def shown(raw: Any) -> Any:
     """Cells of a table, or a JSON record's values by name, as short texts."""
     if isinstance(raw, list):
         return [_cut(cell) for cell in raw]
     if isinstance(raw, dict):
-        return {_cut(name): _cut(text_of(value)) for name, value in list(raw.items())[:60]}
-    return [_cut(text_of(raw))]
-
-
-def text_of(value: Any) -> str:
-    """A JSON value as people write it in a cell; `ingestion.cells` reads it back."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return "; ".join(value)
-    return str(value)
+        return {_cut(name): _cut(cell_text(value)) for name, value in list(raw.items())[:60]}
+    return [_cut(cell_text(raw))]
 
 
 def _cut(text: Any) -> str:

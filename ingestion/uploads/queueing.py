@@ -21,7 +21,8 @@ from ingestion.outcomes import Receipt, StoreError, trouble
 from ingestion.queues import Once
 from ingestion.records import RecordType
 from ingestion.uploads import layouts
-from ingestion.uploads.reading import READY, fixed_rows
+from ingestion.uploads.fixes import fixed_rows
+from ingestion.uploads.reading import READY
 from ingestion.uploads.work import LostError, WaitError, Work
 
 logger = structlog.get_logger(__name__)
@@ -67,9 +68,7 @@ def queue(work: Work) -> None:
     if upload.step_at is None:
         work.save(step_at=now())
     with work.file(lambda _: work.tell()) as file:
-        rows = _ready_rows(
-            upload, fixed_rows(file_rows.rows(file, layout, kind), upload, layout, kind)
-        )
+        rows = _ready_rows(upload, fixed_rows(file_rows.rows(file, layout, kind), upload.fixes))
         while chunk := list(islice(rows, upload.chunk_rows)):
             receipt = _push(work, kind, chunk)
             if receipt.answer == _NEVER_PUSHED:

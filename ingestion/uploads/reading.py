@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from django.conf import settings
 from django.core.files.base import File
 from django.utils.timezone import now
 
 from ingestion import file_rows, validation
-from ingestion.cells import Notation, converter
 from ingestion.decoding import Row
-from ingestion.file_rows import FileRow, Layout
+from ingestion.file_rows import FileRow
 from ingestion.models import Upload
 from ingestion.outcomes import Rejection
 from ingestion.records import RecordType
 from ingestion.uploads import error_files, layouts, stored_files
-from ingestion.uploads.findings import BadRow, Findings, text_of
+from ingestion.uploads.findings import BadRow, Findings
+from ingestion.uploads.fixes import fixed_rows, packed
 from ingestion.uploads.work import LostError, Work
 
 CHUNK_ROWS = 1000
@@ -62,8 +60,8 @@ def read(work: Work) -> None:
     with work.file(tell) as file:
         header = file_rows.header(file, layout)
     with work.file(tell) as file, error_files.writing(layout, header) as errors:
-        reading = _Reading(upload, layout, kind, errors)
-        rows = fixed_rows(file_rows.rows(file, layout, kind), upload, layout, kind)
+        reading = _Reading(upload, kind, errors)
+        rows = fixed_rows(file_rows.rows(file, layout, kind), upload.fixes)
         while chunk := list(islice(rows, min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS))):
             reading.judge(chunk)
             progress.rows = reading.read
@@ -86,48 +84,14 @@ def read(work: Work) -> None:
         )
 
 
-def fixed_rows(
-    rows: Iterator[FileRow], upload: Upload, layout: Layout, kind: RecordType
-) -> Iterator[FileRow]:
-    """The rows with the corrections made in place; their number is a line of the file."""
-    fields = kind.serializer_class().fields
-    for one in rows:
-        row = one.row
-        if row is not None and row.line is None:  # records of JSON are counted instead
-            row = replace(row, line=one.line)
-        fix = upload.fixes.get(str(one.line))
-        if fix and row is not None and isinstance(row.value, dict):
-            row = replace(row, value=fixed(row.value, fix, fields, layout.notation))
-        yield one if row is one.row else replace(one, row=row)
-
-
-def fixed(
-    record: Mapping[str, Any],
-    fix: Mapping[str, str],
-    fields: Mapping[str, Any],
-    notation: Notation,
-) -> dict[str, Any]:
-    """The record with the corrected fields, written as the file writes them; an emptied one is
-    absent."""
-    found = dict(record)
-    for name, text in fix.items():
-        found.pop(name, None)
-        if filled := text.strip():
-            found[name] = converter(fields[name], notation)(filled)
-    return found
-
-
 class _Reading:
     """Judges chunks of rows and adds up what is found."""
 
-    def __init__(
-        self, upload: Upload, layout: Layout, kind: RecordType, writer: error_files.ErrorFile
-    ) -> None:
+    def __init__(self, upload: Upload, kind: RecordType, writer: error_files.ErrorFile) -> None:
         self.findings = Findings()
         self.verdicts = bytearray()
         self.ready = self.invalid = self.duplicate = self.blank = 0
         self._upload = upload
-        self._layout = layout
         self._kind = kind
         self._writer = writer
         self._blank_since = 0
@@ -169,15 +133,11 @@ class _Reading:
         self.invalid += 1
         self.verdicts.append(INVALID)
         self._writer.add(one, error_files.problem_text(verdict.errors, self._upload.pk))
-        fields = self._texts(one, row.value) if isinstance(row.value, dict) else None
         self.findings.add_bad(
-            BadRow(line=one.line, raw=one.raw, fields=fields, errors=verdict.errors)
+            BadRow(
+                line=one.line,
+                fields=packed(row.value, self._kind),
+                found=row.value if isinstance(row.value, dict) else {},
+                errors=verdict.errors,
+            )
         )
-
-    def _texts(self, one: FileRow, value: Mapping[str, Any]) -> dict[str, str]:
-        """The fields as the file writes them."""
-        if self._layout.columns is None:
-            known = self._kind.serializer_class().fields
-            return {name: text_of(item) for name, item in value.items() if name in known}
-        cells = zip(self._layout.columns, one.raw, strict=False)
-        return {name: text for name, cell in cells if name and (text := cell.strip())}

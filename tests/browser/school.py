@@ -61,12 +61,12 @@ def fill(portal: Portal) -> School:
 
 def table(records: Sequence[Mapping[str, Any]], delimiter: str = ",") -> str:
     """Records as a CSV file."""
-    from ingestion.portal.record_fields import cell
+    from ingestion.cells import cell_text
 
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter)
     writer.writerow(records[0])
-    writer.writerows([cell(value) for value in record.values()] for record in records)
+    writer.writerows([cell_text(value) for value in record.values()] for record in records)
     return text.getvalue()
 
 

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from ingestion.addresses import http_url
 from ingestion.api_keys import is_well_formed
+from ingestion.cells import cell_text
 from ingestion.client import Delivery, Portal, PortalError, Record
 from ingestion.generator import generate
 from ingestion.records import RECORD_TYPES
@@ -287,16 +288,8 @@ def _encode(path: str, records: Sequence[Record], file_format: str) -> bytes:
         writer = csv.DictWriter(text, list(RECORD_TYPES[path].serializer_class().fields))
         writer.writeheader()
         for record in records:
-            writer.writerow({field: _cell(value) for field, value in record.items()})
+            writer.writerow({field: cell_text(value) for field, value in record.items()})
     return text.getvalue().encode()
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return ";".join(value) if isinstance(value, list) else str(value)
 
 
 def _date(text: str) -> date:

@@ -1,0 +1,66 @@
+"""Corrections made in place: field by field, in the values that a row is read as and judged by.
+
+An upload keeps them as line → field → value; null is a field that was emptied.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ingestion.file_rows import FileRow
+from ingestion.records import RecordType
+
+# Rows whose values take more characters are fixed in the error file: a valid record is shorter.
+_LONGEST_ROW = 16_000
+
+Fixes = Mapping[str, Mapping[str, Any]]
+
+
+def fixed(record: Mapping[str, Any], fix: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with the corrected fields; an emptied one is absent, all others are as before."""
+    emptied = {name for name, value in fix.items() if value is None}
+    return {name: value for name, value in {**record, **fix}.items() if name not in emptied}
+
+
+def fixed_rows(rows: Iterator[FileRow], fixes: Fixes) -> Iterator[FileRow]:
+    """The rows with their corrections; their number is a line of the file."""
+    for one in rows:
+        row = one.row
+        if row is not None and row.line is None:  # records of JSON are counted instead
+            row = replace(row, line=one.line)
+        fix = fixes.get(str(one.line))
+        if fix and row is not None and isinstance(row.value, dict):
+            row = replace(row, value=fixed(row.value, fix))
+        yield one if row is one.row else replace(one, row=row)
+
+
+def merged(fixes: Fixes, more: Mapping[int, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """All corrections: of a field that is corrected again the last one counts."""
+    found = {line: dict(fix) for line, fix in fixes.items()}
+    for line, fix in more.items():
+        found.setdefault(str(line), {}).update(fix)
+    return found
+
+
+def packed(record: Any, record_type: RecordType) -> str | None:
+    """The fields of a row in exactly the values that it has, to be kept until it is corrected.
+
+    None if it cannot be corrected in place: it is no record, or a very long one. The text is
+    ASCII, so that a database can keep what it could not keep as text, like half a surrogate pair.
+    """
+    if not isinstance(record, dict):
+        return None
+    known = record_type.serializer_class().fields
+    try:
+        text = json.dumps({name: value for name, value in record.items() if name in known})
+    except RecursionError:
+        return None
+    return text if len(text) <= _LONGEST_ROW else None
+
+
+def unpacked(kept: Any) -> dict[str, Any] | None:
+    """The fields that `packed` kept."""
+    return json.loads(kept) if isinstance(kept, str) else None
