@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import re
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+# With a port, as some proxies write it: 192.0.2.1:443, [2001:db8::1]:443; or in brackets alone.
+_WITH_PORT = re.compile(r"(?P<v4>[0-9.]+):\d{1,5}|\[(?P<v6>[^\]]+)\](:\d{1,5})?")
 
 
 def is_loopback(address: str) -> bool:
@@ -18,3 +22,29 @@ def is_loopback(address: str) -> bool:
 def http_url(host: str, port: int) -> str:
     """Where the server on this host and port is reached by HTTP."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def client_address(peer: str, forwarded: str, *, proxies: int) -> str | None:
+    """The address of the client behind so many trusted proxies; None if there is none.
+
+    `peer` is the other end of the connection, and `forwarded` the X-Forwarded-For header: each
+    proxy adds its own peer at the right, and what stands further left is the sender's own text. Of
+    an IPv6 address the /64 network counts: who has one address there has all of them.
+    """
+    address = _parsed(peer)
+    hops = forwarded.split(",")
+    if proxies and len(hops) >= proxies:
+        address = _parsed(hops[-proxies]) or address
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or IPv6Network((int(address), 64), strict=False)[0]
+    return None if address is None else str(address)
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    text = text.strip()
+    if found := _WITH_PORT.fullmatch(text):
+        text = found["v4"] or found["v6"]
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

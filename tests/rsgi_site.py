@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,19 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = None
 MAX_BODY_BYTES = int(os.environ.get("MAX_BODY_BYTES", 2**20))
 MAX_UPLOAD_BYTES = 4 * MAX_BODY_BYTES
 MAX_BUFFERED_BYTES = int(os.environ.get("MAX_BUFFERED_BYTES", 2**28))
+HOST = "127.0.0.1"
+PORT = int(os.environ.get("PORT", 0))
+API_PREFIX = "/api"
+TRUSTED_PROXIES = 0
+WEB_WORKERS = 1
+SHUTDOWN_SECONDS = 20
+WEB_SILENCE_SECONDS = int(os.environ.get("WEB_SILENCE_SECONDS", 60))
+READ_TIMEOUT_SECONDS = int(os.environ.get("READ_TIMEOUT_SECONDS", 60))
+MAX_CONNECTIONS_PER_PEER = int(os.environ.get("MAX_CONNECTIONS_PER_PEER", 0))
+# A session that exists is one that this site has signed: no database is needed.
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "ingestion"]
+STORAGES = {"uploads": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 BODY_TIMEOUT_SECONDS = int(os.environ.get("BODY_TIMEOUT_SECONDS", 20))
 WEB_THREADS = int(os.environ.get("WEB_THREADS", 4))
 MAX_WAITING_REQUESTS = int(os.environ.get("MAX_WAITING_REQUESTS", 256))
@@ -54,24 +68,31 @@ def echo(request: HttpRequest) -> HttpResponse:
 
 
 def gate(request: HttpRequest) -> HttpResponse:
-    """Write the file `entered`, then hold the thread until the file `open` is there."""
-    Path(request.GET["entered"]).touch()
+    """Write the time into the file `entered`, then hold the thread until `open` is there."""
+    Path(request.GET["entered"]).write_text(str(time.monotonic_ns()))
     _wait_for(request.GET["open"])
     return HttpResponse(b"through")
 
 
+def hang(request: HttpRequest) -> HttpResponse:
+    """Never come to an end, and never let go of the interpreter."""
+    Path(request.GET["entered"]).touch()
+    return HttpResponse(str(re.match(r"^(([0-9a-f])+)+x$", "0" * 64)))
+
+
+def large(request: HttpRequest) -> HttpResponse:
+    """As many bytes as asked for."""
+    return HttpResponse(b"x" * int(request.GET["bytes"]), content_type="text/plain")
+
+
 class _Chunks:
-    """Two chunks, the second once the file `open` is there, or chunks for ever."""
+    """Two chunks, the second once the file `open` is there."""
 
     def __init__(self, query: dict[str, str]) -> None:
         self._query = query
 
     def __iter__(self) -> Iterator[bytes]:
         yield b"first"
-        if "open" not in self._query:
-            while True:
-                yield b"x" * 1000
-                time.sleep(0.01)
         _wait_for(self._query["open"])
         if "break" in self._query:
             raise RuntimeError("a stream that breaks")
@@ -99,8 +120,11 @@ def crash(request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
-    path(view.__name__, view, name=view.__name__) for view in (echo, gate, stream, file, crash)
+    path(view.__name__, view, name=view.__name__)
+    for view in (echo, gate, hang, large, stream, file, crash)
 ] + [
+    path("api/echo", echo),
+    path("api/gate", gate),
     path("echo/<path:rest>", lambda request, rest: echo(request)),
     path("admin/upload/", echo),
 ]

@@ -17,6 +17,7 @@ from redis import Redis
 
 from ingestion import embedded
 from ingestion.records import RECORD_TYPES
+from tests.faults.sending import web_processes
 from tests.portal_process import ROOT, Portal, running_portal
 
 TUTORS = RECORD_TYPES["tutors"]
@@ -102,6 +103,20 @@ def test_a_killed_store_comes_back_by_itself_with_its_data(tmp_path):
         portal.wait_for(lambda: portal.get("/health/ready").status == 503)
         portal.wait_for(lambda: portal.get("/health/ready").status == 200)
         assert portal.get("/api/queue/stats").json()["queues"]["tutors"] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_web_server_that_died_is_started_again(tmp_path):
+    with running_portal(tmp_path / "var") as portal:
+        assert portal.post("/api/tutors", EXAMPLE).status == 201
+        killed = web_processes(portal)
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        portal.wait_for(lambda: (now := web_processes(portal)) and not {*killed} & {*now})
+        portal.wait_for(lambda: _listens(portal.port))
+        assert portal.post("/api/tutors", EXAMPLE).status == 201
+        assert portal.end() == 0
+    _wait_until_nothing_runs(tmp_path / "var")
 
 
 def test_with_redis_url_that_store_is_used_and_none_is_started(tmp_path):

@@ -3,137 +3,39 @@
 A WSGI server reads a body inside the thread that runs the view, so a few clients that promise a
 body and stall stop it for everybody. Here such a client costs a socket and nothing else: the body
 is read first, within a cap, a deadline and a budget of memory, and only a whole request gets a
-thread. Django is called through WSGI, where it serves several times as many requests as under ASGI.
+thread, when it is its client's turn. Django is called through WSGI, where it serves several times
+as many requests as under ASGI.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import json
-import multiprocessing
-import os
-import signal
-import socket
 import sys
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from tempfile import SpooledTemporaryFile
-from typing import IO, Any, cast
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+from importlib import import_module
 
 import structlog
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.core.handlers.wsgi import WSGIHandler
+from django.db import Error as AnyDatabaseError
+from django.db import close_old_connections
 from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope  # type: ignore[attr-defined]
 
-from ingestion.api.errors import error_document
-from ingestion.outcomes import ANSWERS, Code
+from ingestion.api_keys import known_keys
+from ingestion.outcomes import Code
+from tutormax.edge.connections import Connections
+from tutormax.edge.process import end_with_parent, pass_on_one_stop
+from tutormax.edge.request import SMALL_BODY_BYTES, Request
+from tutormax.edge.sending import send
+from tutormax.edge.threads import FairThreads, Lane
+from tutormax.edge.watchdog import watchdog
 from tutormax.middleware import logged_path
-from tutormax.request_id import request_id
 from tutormax.wsgi import application as django_application
 
-# So much of a body always has room, whatever the other bodies hold: those who fill the budget
-# with large bodies do not keep single records out.
-SMALL_BODY_BYTES = 64 * 1024
-
-# Beyond this a body lies in a temporary file until the request ends.
-_IN_MEMORY_BYTES = 2**20
-_UPLOAD_PATH = "/admin/upload"
-
 logger = structlog.get_logger(__name__)
-
-
-@dataclass(kw_only=True, slots=True)
-class _Request:
-    """One request as far as the edge knows it; `body` holds what has arrived."""
-
-    scope: Scope
-    proto: HTTPProtocol
-    body: IO[bytes] = field(
-        default_factory=lambda: SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 (closed in _drop_body)
-    )
-    size_bytes: int = 0
-    began: float = field(default_factory=time.perf_counter)
-    refused: bool = False
-
-    @property
-    def most_bytes(self) -> int:
-        """The cap on the body. Files from staff may be larger, where they are signed in."""
-        headers = self.scope.headers
-        if (
-            self.scope.path.startswith(_UPLOAD_PATH)
-            and headers.get("content-type", "").startswith("multipart/form-data")
-            and settings.SESSION_COOKIE_NAME in headers.get("cookie", "")
-        ):
-            return settings.MAX_UPLOAD_BYTES + SMALL_BODY_BYTES  # and the form around the file
-        return settings.MAX_BODY_BYTES
-
-    def refuse(self, code: Code) -> None:
-        """Answer in the contract's error shape and log it; only the first refusal counts."""
-        if self.refused:
-            return
-        self.refused = True
-        scope, status = self.scope, ANSWERS[code].status
-        name = request_id(scope.headers.get("x-request-id"))
-        headers = [("content-type", "application/json"), ("x-request-id", name)]
-        if code is Code.SERVER_BUSY:
-            headers.append(("retry-after", "1"))
-        self.proto.response_bytes(
-            status, headers, json.dumps(error_document(code, request_id=name)).encode()
-        )
-        logger.info(
-            "request",
-            method=scope.method,
-            path=logged_path(scope.path),
-            status=int(status),
-            duration_ms=round((time.perf_counter() - self.began) * 1000, 2),
-            request_id=name,
-            code=code.value,
-        )
-
-    def environ(self) -> dict[str, Any]:
-        """The request as PEP 3333 wants it, the body whole and its length true."""
-        scope = self.scope
-        server, _, port = scope.server.rpartition(":")
-        environ: dict[str, Any] = {
-            "REQUEST_METHOD": scope.method,
-            "SCRIPT_NAME": "",
-            # Decoded by the server; PEP 3333 carries its bytes as Latin-1.
-            "PATH_INFO": scope.path.encode().decode("latin-1"),
-            "QUERY_STRING": scope.query_string,
-            "SERVER_NAME": server.strip("[]"),
-            "SERVER_PORT": port,
-            "SERVER_PROTOCOL": f"HTTP/{'1.0' if scope.http_version == '1' else scope.http_version}",
-            "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": scope.scheme,
-            "wsgi.input": self.body,
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": True,
-            "wsgi.run_once": False,
-        }
-        # `items` leaves out a value that is not ASCII; it must not look as if it was never sent.
-        values: dict[str, list[str]] = {name: [] for name in scope.headers.keys()}  # noqa: SIM118
-        for name, value in scope.headers.items():
-            values[name].append(value)
-        # HTTP/2 has no Host, and in HTTP/1.1 a full address overrules it (RFC 9112, 3.2.2).
-        if scope.authority:
-            values["host"] = [scope.authority]
-        for name, given in values.items():
-            if "_" not in name:  # it would pass for the same name with a dash
-                joined = ("; " if name == "cookie" else ",").join(given)
-                environ[f"HTTP_{name.upper().replace('-', '_')}"] = joined
-        environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
-        environ["CONTENT_LENGTH"] = str(self.size_bytes)
-        self.body.seek(0)
-        # Both spoke of the body as it was sent, and it is here now.
-        environ.pop("HTTP_CONTENT_LENGTH", None)
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
-        return environ
 
 
 class Edge:
@@ -148,35 +50,42 @@ class Edge:
 
     def __init__(self, django: WSGIHandler) -> None:
         self._django = django
-        self._admitted = 0  # requests in Django or in line for a thread
         self._buffered_bytes = 0
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called by Granian in each worker process, before the first request."""
-        _end_with_parent()
+        end_with_parent()
         if sys.platform != "win32":
-            self._signals = _pass_on_one_stop(loop)
+            self._signals = pass_on_one_stop(loop)
         self._loop = loop
-        self._threads = ThreadPoolExecutor(settings.WEB_THREADS, thread_name_prefix="web")
+        self._threads = FairThreads(
+            loop, threads=settings.WEB_THREADS, line=settings.MAX_WAITING_REQUESTS
+        )
+        Connections(
+            port=settings.PORT,
+            read_seconds=settings.READ_TIMEOUT_SECONDS,
+            most_of_peer=settings.MAX_CONNECTIONS_PER_PEER,
+        ).watch()
+        watchdog.beat(loop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called by Granian after the last request; a thread may still need the loop to send."""
-        loop.run_until_complete(asyncio.to_thread(self._threads.shutdown))
+        loop.run_until_complete(self._threads.finish())
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
         """Answer one request."""
-        request = _Request(scope=scope, proto=proto)
+        request = Request(scope=scope, proto=proto)
         try:
             await self._read_body(request)
             if not request.refused:
-                await self._run_django(request)
+                await self._in_turn(request, lambda: self._call_django(request))
         except Exception:
             logger.exception("request_failed", path=logged_path(scope.path))
             request.refuse(Code.INTERNAL_ERROR)
         finally:
             self._drop_body(request)
 
-    async def _read_body(self, request: _Request) -> None:
+    async def _read_body(self, request: Request) -> None:
         """Read the body within the deadline, or refuse the request.
 
         A refusal is sent at once. What still comes of the body is then read and thrown away until
@@ -186,6 +95,10 @@ class Edge:
             async with asyncio.timeout(settings.BODY_TIMEOUT_SECONDS):
                 headers = request.scope.headers
                 length = int(headers.get("content-length", -1))  # Granian refuses all but digits
+                if not 0 <= length <= request.most_bytes and request.may_be_a_file:
+                    await self._in_turn(request, lambda: _let_staff_send_a_file(request))
+                if request.refused:
+                    return
                 if length > request.most_bytes:
                     request.refuse(Code.BODY_TOO_LARGE)
                     if "expect" in headers:  # it has not begun to send
@@ -207,7 +120,7 @@ class Edge:
         except ProtocolClosed:
             request.refuse(Code.MALFORMED_REQUEST)
 
-    def _keep(self, request: _Request, chunk: bytes) -> None:
+    def _keep(self, request: Request, chunk: bytes) -> None:
         size_bytes = request.size_bytes + len(chunk)
         if size_bytes > request.most_bytes:
             code = Code.BODY_TOO_LARGE
@@ -224,94 +137,66 @@ class Edge:
         self._drop_body(request)
         request.refuse(code)
 
-    def _drop_body(self, request: _Request) -> None:
+    def _drop_body(self, request: Request) -> None:
         self._buffered_bytes -= request.size_bytes
         request.size_bytes = 0
         request.body.close()
 
-    async def _run_django(self, request: _Request) -> None:
-        if self._admitted >= settings.WEB_THREADS + settings.MAX_WAITING_REQUESTS:
+    async def _in_turn(self, request: Request, call: Callable[[], None]) -> None:
+        """Run the call in a thread when it is the client's turn, or refuse the request."""
+        is_intake = request.scope.path.startswith(f"{settings.API_PREFIX}/")
+        lane = Lane.INTAKE if is_intake else Lane.PAGES
+        if not await self._threads.run(lane, _client_of(request), call):
             request.refuse(Code.SERVER_BUSY)
-            return
-        self._admitted += 1
-        try:
-            await self._loop.run_in_executor(self._threads, self._call_django, request)
-        finally:
-            self._admitted -= 1
 
-    def _call_django(self, request: _Request) -> None:
-        """Run Django and send its response; called in a thread of the pool.
-
-        A stream goes out piece by piece. Granian puts no bound on what it has yet to send, so
-        what a slow reader has not taken waits in memory.
-        """
-        proto = request.proto
-        status, headers, parts = 0, list[tuple[str, str]](), list[bytes]()
+    def _call_django(self, request: Request) -> None:
+        """Run Django and send its response; called in a thread of the pool."""
+        status, headers = 0, list[tuple[str, str]]()
 
         def start_response(
             status_line: str, header_list: list[tuple[str, str]], exc_info: object = None, /
         ) -> Callable[[bytes], object]:
             nonlocal status, headers
             status, headers = int(status_line[:3]), header_list
-            return parts.append
+            return list[bytes]().append  # which Django has no use for
 
         with contextlib.closing(self._django(request.environ(), start_response)) as response:
-            chunks = cast(Iterable[bytes], response)
-            if not response.streaming:
-                parts.extend(chunks)
-                proto.response_bytes(status, headers, b"".join(parts))
-            else:
-                transport = proto.response_stream(status, headers)
-
-                async def send(chunk: bytes) -> None:
-                    await transport.send_bytes(chunk)
-
-                with contextlib.suppress(ProtocolClosed):  # the client left, or sent a HEAD
-                    for chunk in chunks:
-                        asyncio.run_coroutine_threadsafe(send(chunk), self._loop).result()
+            send(request.proto, self._loop, status, headers, response)
 
 
-def _pass_on_one_stop(loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, socket.socket]:
-    """Let the first SIGTERM or SIGINT reach Granian's handler for certain, and no other.
+def _client_of(request: Request) -> str:
+    """Whose share of the threads a request takes: a key's client, or who has this address.
 
-    asyncio reads signals from the socket that also wakes its loop; in a burst of requests that is
-    full, and a signal is lost. Granian's handler blocks the whole process when it runs a third
-    time, as when Ctrl-C is pressed twice. So signals arrive at sockets of their own, returned here
-    to be kept open, and one is handed to the loop.
+    A key that is not known decides nothing here: who makes keys up has one share all the same.
     """
-    receiver, sender = socket.socketpair()
-    receiver.setblocking(False)
-    sender.setblocking(False)
-    loop_fd = signal.set_wakeup_fd(sender.fileno())
-
-    def hand_on() -> None:
-        number = receiver.recv(1)
-        if number[0] not in (signal.SIGTERM, signal.SIGINT):
-            return
-        try:
-            os.write(loop_fd, number)
-        except BlockingIOError:
-            sender.send(number)  # full at this moment: again in the loop's next turn
-        else:
-            loop.remove_reader(receiver)
-
-    loop.add_reader(receiver, hand_on)
-    return receiver, sender
+    scheme, _, key = request.scope.headers.get("authorization", "").strip().partition(" ")
+    name = known_keys.client(key.strip()) if scheme.lower() == "api-key" else None
+    return f"key {name}" if name else f"address {request.address}"
 
 
-def _end_with_parent() -> None:
-    """Ask Linux to end this worker, gracefully, when Granian's main process dies.
+def _let_staff_send_a_file(request: Request) -> None:
+    """Raise the cap on the body if the session in its cookie is somebody's; called in a thread.
 
-    Without it a SIGKILL of the main process leaves workers behind that go on serving the port.
+    A cookie alone is no proof: anybody can send one.
     """
-    parent = multiprocessing.parent_process()
-    if sys.platform != "linux" or parent is None:
+    cookies = SimpleCookie()
+    with contextlib.suppress(CookieError):
+        cookies.load(request.scope.headers.get("cookie", ""))
+    session = cookies.get(settings.SESSION_COOKIE_NAME)
+    if session is None:
         return
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG, linux/prctl.h
-    if ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM):
-        raise OSError(ctypes.get_errno(), "prctl")
-    if os.getppid() != parent.pid:  # it died before the request was made
-        os.kill(os.getpid(), signal.SIGTERM)
+    try:
+        is_somebodys = SESSION_KEY in import_module(settings.SESSION_ENGINE).SessionStore(
+            session.value
+        )
+    except AnyDatabaseError:
+        request.refuse(Code.SERVER_BUSY)
+        return
+    finally:
+        close_old_connections()
+    if is_somebodys:
+        # And the form around the file.
+        request.most_bytes = settings.MAX_UPLOAD_BYTES + SMALL_BODY_BYTES
 
 
 application = Edge(django_application)

@@ -63,6 +63,8 @@ WEB_WORKERS = env.number("WEB_WORKERS", 1, least=1, most=64)
 WEB_THREADS = env.number("WEB_THREADS", 4, least=1, most=64)
 MAX_WAITING_REQUESTS = env.number("MAX_WAITING_REQUESTS", 256, least=1)
 MAX_BUFFERED_BYTES = env.number("MAX_BUFFERED_BYTES", 2**30, least=2**20)
+READ_TIMEOUT_SECONDS = env.number("READ_TIMEOUT_SECONDS", 30, least=1, most=3600)
+WEB_SILENCE_SECONDS = env.number("WEB_SILENCE_SECONDS", 20, least=2, most=3600)
 SHUTDOWN_SECONDS = env.number("SHUTDOWN_SECONDS", 30, least=1, most=3600)
 
 # --- Store -------------------------------------------------------------------------------------
@@ -149,6 +151,10 @@ LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 # Proxies in front that add their peer to X-Forwarded-For; HTTPS is spoken by one.
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", 1 if HTTPS else 0, most=10)
+# Of each web worker. Behind proxies everybody's connections are theirs.
+MAX_CONNECTIONS_PER_PEER = env.number(
+    "MAX_CONNECTIONS_PER_PEER", 0 if TRUSTED_PROXIES else 512, most=100_000
+)
 # After so many failed tries of an account, or from an address, nobody signs in there for a while.
 # They are counted in the portal's database: signing in works while the store is away.
 SIGN_IN_COOL_OFF_SECONDS = env.number("SIGN_IN_COOL_OFF_SECONDS", 900, least=1, most=86_400)

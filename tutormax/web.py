@@ -4,6 +4,7 @@
 has been called, it can be started by itself.
 """
 
+import multiprocessing
 import os
 import resource
 import signal
@@ -11,9 +12,11 @@ import signal
 import django
 from django.conf import settings
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
+
+from tutormax.edge.watchdog import watchdog
 
 _CONNECTIONS = 4096
 
@@ -27,12 +30,14 @@ def main() -> None:
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
-    Granian(
+    server = Granian(
         "tutormax.rsgi:application",
         address=settings.HOST,
         port=settings.PORT,
         interface=Interfaces.RSGI,
         workers=settings.WEB_WORKERS,
+        # Not uvloop when it happens to be installed: it passes on signals in a way of its own.
+        loop=Loops.asyncio,
         # A body without a length, which HTTP/2 allows, would pass for one that broke off.
         http=HTTPModes.http1,
         websockets=False,
@@ -45,7 +50,12 @@ def main() -> None:
         workers_kill_timeout=settings.SHUTDOWN_SECONDS,
         log_level=LogLevels.warning,
         log_dictconfig=settings.LOGGING,
-    ).serve()
+    )
+    if multiprocessing.get_start_method() == "fork":  # else workers do not inherit the pipe
+        watchdog.watch(
+            silent_seconds=settings.WEB_SILENCE_SECONDS, stopping=lambda: server.interrupt_signal
+        )
+    server.serve()
 
 
 if __name__ == "__main__":

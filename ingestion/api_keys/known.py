@@ -107,6 +107,13 @@ class KnownKeys:
         self._used[name] = now
         return known.grant
 
+    def client(self, key: str) -> str | None:
+        """Whose key this is as far as is known now, for sharing out time; it lets nobody in."""
+        known = self._copy.keys.get(name_of(key)) if is_well_formed(key) else None
+        if known is None or not hmac.compare_digest(known.digest, digest(key)):
+            return None
+        return known.grant.client
+
     def after_answer(self, **_: object) -> None:
         """Note which keys were used and keep the copy young; the answer is on its way already."""
         if not self._used or not self._reading.acquire(blocking=False):

@@ -118,15 +118,21 @@ def settle(store: str, acknowledged: Collection[str], *, trials: int, batch: int
     )
 
 
-def web_processes(portal: Portal) -> tuple[int, int]:
-    """The pids of the portal's web server: what keeps it up, and what serves."""
-    (keeper,) = (
-        pid
-        for pid in _children(portal.process.pid)
-        if b"tutormax.web" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
-    (worker,) = _children(keeper)
-    return keeper, worker
+def web_processes(portal: Portal) -> list[int]:
+    """The pids of the portal's web server: what keeps it up, then those that serve.
+
+    Empty while one of them is missing.
+    """
+    try:
+        (keeper,) = (
+            pid
+            for pid in _children(portal.process.pid)
+            if b"tutormax.web" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
+        workers = _children(keeper)
+    except (ValueError, OSError):  # none, or it died meanwhile
+        return []
+    return [keeper, *workers] if workers else []
 
 
 def _children(pid: int) -> list[int]:

@@ -36,14 +36,17 @@ def kill(portal: Portal, store: embedded.Store, number: int) -> None:
     if number % 2:
         kill_all(portal, store, number)
     else:
-        _, worker = web_processes(portal)
-        kill_between_push_and_answer(store, worker)
+        portal.wait_for(lambda: web_processes(portal))
+        _, *workers = web_processes(portal)
+        kill_between_push_and_answer(store, *workers)
 
 
 def kill_all(portal: Portal, store: embedded.Store, number: int) -> None:
-    """Kill what serves, and what would replace it: the portal then ends."""
-    kill_between_push_and_answer(store, *web_processes(portal))
-    assert portal.process.wait(60) == 1
+    """Kill what serves, and what would replace it: the portal then starts both anew."""
+    portal.wait_for(lambda: web_processes(portal))
+    killed = web_processes(portal)
+    kill_between_push_and_answer(store, *killed)
+    portal.wait_for(lambda: started_anew(portal, killed))
 
 
 def kill_between_push_and_answer(store: embedded.Store, *pids: int) -> None:
@@ -52,6 +55,12 @@ def kill_between_push_and_answer(store: embedded.Store, *pids: int) -> None:
         time.sleep(0.3)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
+
+
+def started_anew(portal: Portal, killed: list[int]) -> bool:
+    """Whether the whole web server is another one than that."""
+    running = web_processes(portal)
+    return bool(running) and not {*running} & {*killed}
 
 
 def restart(portal: Portal, store: embedded.Store, number: int) -> None:

@@ -84,17 +84,18 @@ class Command(BaseCommand):
         self._children[name] = start_bound(command, cwd=settings.BASE_DIR)
 
     def _look_after_children(self) -> None:
-        if self._children["web server"].poll() is not None:
-            raise CommandError("The web server has ended; its last lines say why.")
-        if self._children["worker"].poll() is not None:
-            logger.error("worker_ended", status=self._children["worker"].returncode)
-            self._start("worker")
+        for name, child in self._children.items():
+            if child.poll() is not None:
+                logger.error("child_ended", child=name, status=child.returncode)
+                self._start(name)
 
     def _wait_for_web(self) -> None:
         web = self._children["web server"]
         while web.poll() is None and not self._stopping.wait(0.05):
             with suppress(OSError), socket.create_connection((settings.HOST, settings.PORT), 1):
                 return
+        if not self._stopping.is_set():
+            raise CommandError("The web server does not start; its last lines say why.")
 
     def _stop_children(self) -> None:
         for child in self._children.values():

@@ -1,0 +1,130 @@
+"""One request as the edge knows it: its bounds, its refusal, and how Django is told of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+
+import structlog
+from django.conf import settings
+from granian.rsgi import HTTPProtocol, Scope  # type: ignore[attr-defined]
+
+from ingestion.addresses import client_address
+from ingestion.api.errors import error_document
+from ingestion.outcomes import ANSWERS, Code
+from tutormax.middleware import logged_path
+from tutormax.request_id import request_id
+
+# So much of a body always has room, whatever the other bodies hold: those who fill the budget
+# with large bodies do not keep single records out.
+SMALL_BODY_BYTES = 64 * 1024
+
+# Beyond this a body lies in a temporary file until the request ends.
+_IN_MEMORY_BYTES = 2**20
+_UPLOAD_PATH = "/admin/upload"
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(kw_only=True, slots=True)
+class Request:
+    """A request; `body` holds what has arrived, and `most_bytes` is the cap on it."""
+
+    scope: Scope
+    proto: HTTPProtocol
+    body: IO[bytes] = field(
+        default_factory=lambda: SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 (closed by the edge)
+    )
+    most_bytes: int = field(default_factory=lambda: settings.MAX_BODY_BYTES)
+    size_bytes: int = 0
+    began: float = field(default_factory=time.perf_counter)
+    refused: bool = False
+
+    @property
+    def peer(self) -> str:
+        """The address of the other end of the connection."""
+        return str(self.scope.client.rpartition(":")[0].strip("[]"))
+
+    @property
+    def address(self) -> str:
+        """The address that the request counts for: that of the client, also behind proxies."""
+        forwarded = self.scope.headers.get("x-forwarded-for", "")
+        return client_address(self.peer, forwarded, proxies=settings.TRUSTED_PROXIES) or ""
+
+    @property
+    def may_be_a_file(self) -> bool:
+        """Whether this is the form with which staff upload a file, if they are signed in."""
+        headers = self.scope.headers
+        return (
+            self.scope.path.startswith(_UPLOAD_PATH)
+            and headers.get("content-type", "").startswith("multipart/form-data")
+            and settings.SESSION_COOKIE_NAME in headers.get("cookie", "")
+        )
+
+    def refuse(self, code: Code) -> None:
+        """Answer in the contract's error shape and log it; only the first refusal counts."""
+        if self.refused:
+            return
+        self.refused = True
+        scope, status = self.scope, ANSWERS[code].status
+        name = request_id(scope.headers.get("x-request-id"))
+        headers = [("content-type", "application/json"), ("x-request-id", name)]
+        if code is Code.SERVER_BUSY:
+            headers.append(("retry-after", "1"))
+        self.proto.response_bytes(
+            status, headers, json.dumps(error_document(code, request_id=name)).encode()
+        )
+        logger.info(
+            "request",
+            method=scope.method,
+            path=logged_path(scope.path),
+            status=int(status),
+            duration_ms=round((time.perf_counter() - self.began) * 1000, 2),
+            request_id=name,
+            code=code.value,
+        )
+
+    def environ(self) -> dict[str, Any]:
+        """The request as PEP 3333 wants it, the body whole and its length true."""
+        scope = self.scope
+        server, _, port = scope.server.rpartition(":")
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": scope.method,
+            "SCRIPT_NAME": "",
+            # Decoded by the server; PEP 3333 carries its bytes as Latin-1.
+            "PATH_INFO": scope.path.encode().decode("latin-1"),
+            "QUERY_STRING": scope.query_string,
+            "SERVER_NAME": server.strip("[]"),
+            "SERVER_PORT": port,
+            "SERVER_PROTOCOL": f"HTTP/{'1.0' if scope.http_version == '1' else scope.http_version}",
+            "REMOTE_ADDR": self.peer,
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": scope.scheme,
+            "wsgi.input": self.body,
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+        }
+        # `items` leaves out a value that is not ASCII; it must not look as if it was never sent.
+        values: dict[str, list[str]] = {name: [] for name in scope.headers.keys()}  # noqa: SIM118
+        for name, value in scope.headers.items():
+            values[name].append(value)
+        # HTTP/2 has no Host, and in HTTP/1.1 a full address overrules it (RFC 9112, 3.2.2).
+        if scope.authority:
+            values["host"] = [scope.authority]
+        for name, given in values.items():
+            if "_" not in name:  # it would pass for the same name with a dash
+                joined = ("; " if name == "cookie" else ",").join(given)
+                environ[f"HTTP_{name.upper().replace('-', '_')}"] = joined
+        environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
+        environ["CONTENT_LENGTH"] = str(self.size_bytes)
+        self.body.seek(0)
+        # Both spoke of the body as it was sent, and it is here now.
+        environ.pop("HTTP_CONTENT_LENGTH", None)
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        return environ

@@ -1,0 +1,109 @@
+"""Which waiting request gets the next thread: every client in turn, none more than its share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Lane(Enum):
+    """What a request is for."""
+
+    INTAKE = "intake"
+    PAGES = "pages"  # the staff portal, the docs and the health of the server
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Turn:
+    """A request in line; `came` tells whether it is its turn (True) or it gave way (False)."""
+
+    lane: Lane
+    client: str
+    came: asyncio.Future[bool]
+
+
+class FairThreads:
+    """A pool of `threads`, and a line of at most `line` requests in front of it.
+
+    Clients take turns. One client has at most half of the threads, however many of them are idle:
+    so that whoever comes next need not wait for it. Each lane keeps a quarter of the threads, but
+    at least one, out of reach of the other. If the line is full, the client with the most requests
+    in it gives way. Belongs to one event loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, threads: int, line: int) -> None:
+        self._loop = loop
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="web")
+        self._threads = threads
+        self._most_in_lane = max(1, threads - max(1, threads // 4))
+        self._most_of_client = max(1, threads // 2)
+        self._line = line
+        self._in_lane: Counter[Lane] = Counter()
+        self._of_client: Counter[tuple[Lane, str]] = Counter()
+        # The clients in the order of their turns.
+        self._waiting: dict[tuple[Lane, str], deque[_Turn]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def run(self, lane: Lane, client: str, call: Callable[[], Any]) -> bool:
+        """Run `call` in a thread when it is the client's turn; False if it had to give way."""
+        self._idle.clear()
+        if self._may_run(lane, client):
+            self._take(lane, client)
+        elif not await self._stand_in_line(lane, client):
+            return False
+        try:
+            await self._loop.run_in_executor(self._pool, call)
+        finally:
+            self._in_lane[lane] -= 1
+            self._of_client[lane, client] -= 1
+            if not self._of_client[lane, client]:
+                del self._of_client[lane, client]
+            self._call_next()
+        return True
+
+    async def finish(self) -> None:
+        """Return when all that is in a thread or in line has run."""
+        await self._idle.wait()
+        self._pool.shutdown()
+
+    def _may_run(self, lane: Lane, client: str) -> bool:
+        return (
+            self._in_lane.total() < self._threads
+            and self._in_lane[lane] < self._most_in_lane
+            and self._of_client[lane, client] < self._most_of_client
+        )
+
+    def _take(self, lane: Lane, client: str) -> None:
+        self._in_lane[lane] += 1
+        self._of_client[lane, client] += 1
+
+    async def _stand_in_line(self, lane: Lane, client: str) -> bool:
+        turn = _Turn(lane=lane, client=client, came=self._loop.create_future())
+        self._waiting.setdefault((lane, client), deque()).append(turn)
+        if sum(map(len, self._waiting.values())) > self._line:
+            longest = max(self._waiting, key=lambda one: len(self._waiting[one]))
+            self._leave(longest, self._waiting[longest].pop(), came=False)
+        return await turn.came
+
+    def _leave(self, whose: tuple[Lane, str], turn: _Turn, *, came: bool) -> None:
+        if not self._waiting[whose]:
+            del self._waiting[whose]
+        turn.came.set_result(came)
+
+    def _call_next(self) -> None:
+        for whose in list(self._waiting):
+            while whose in self._waiting and self._may_run(*whose):
+                self._take(*whose)
+                turns = self._waiting.pop(whose)
+                turn = turns.popleft()
+                self._waiting[whose] = turns  # behind the others
+                self._leave(whose, turn, came=True)
+                break
+        if not self._waiting and not self._in_lane.total():
+            self._idle.set()
