@@ -100,6 +100,6 @@ def test_a_worker_that_holds_the_interpreter_is_replaced(tmp_path: Path) -> None
         wait_until(lambda: server.workers() not in ([], [str(server.worker)]))
         wait_until(lambda: not server.is_deaf())
         assert server.ask("GET /echo").status == 200
-        assert [e["pid"] for e in server.events() if e["event"] == "web_worker_silent"] == [
+        assert [e["worker"] for e in server.events() if e["event"] == "web_worker_silent"] == [
             server.worker
         ]

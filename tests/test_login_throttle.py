@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+import urllib3
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.test import Client
 
+from tests.portal_process import running_portal
 from tests.staff import member, signed_in
 from tests.test_settings import settings_of
 
@@ -87,6 +90,31 @@ def test_known_and_unknown_names_are_answered_the_same():
     assert told("viewer", "10.0.0.1") == told("nobody", "10.0.0.2")
 
 
+def test_tries_at_the_same_time_and_in_two_processes_all_count(tmp_path):
+    with running_portal(tmp_path / "var", WEB_WORKERS="2") as portal:
+
+        def answer() -> int:
+            with urllib3.PoolManager(retries=False, timeout=60) as browser:
+                page = browser.request("GET", portal.address + "/admin/login/")
+                token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', page.data.decode())[1]
+                cookie = page.headers["Set-Cookie"].partition(";")[0]
+                form = {"username": "admin", "password": WRONG, "csrfmiddlewaretoken": token}
+                return browser.request(
+                    "POST",
+                    portal.address + "/admin/login/",
+                    fields=form,
+                    headers={"Cookie": cookie},
+                    encode_multipart=False,
+                ).status
+
+        answers = []
+        while 429 not in answers[-1:]:
+            with ThreadPoolExecutor(8) as pool:
+                answers += pool.map(lambda _: answer(), range(16))
+        assert set(answers) <= {200, 429}
+        assert answers.count(200) < LIMIT
+
+
 def test_a_lock_is_a_page_of_the_portal_that_says_how_long(settings):
     settings.SIGN_IN_COOL_OFF_SECONDS = 900
     statuses(LIMIT)
@@ -148,6 +176,12 @@ def test_signing_in_works_while_the_store_is_away(no_store):
         (1, HERE, "198.51.100.9, 203.0.113.5", "203.0.113.5"),
         (2, HERE, "evil, 203.0.113.5,10.0.0.1", "203.0.113.5"),
         (2, HERE, "203.0.113.5", HERE),
+        (1, HERE, "203.0.113.5:41234", "203.0.113.5"),
+        (1, HERE, "[2001:db8:1:2:3:4:5:6]:443", "2001:db8:1:2::"),
+        (1, HERE, "[2001:db8:1:2:3:4:5:6]", "2001:db8:1:2::"),
+        (1, HERE, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        (1, HERE, "fe80::1%eth0", "fe80::"),
+        (1, HERE, "203.0.113.5:x", HERE),
         (1, HERE, "no address", HERE),
         (1, HERE, "", HERE),
         (0, "2001:db8:1:2:3:4:5:6", "", "2001:db8:1:2::"),

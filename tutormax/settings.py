@@ -161,6 +161,7 @@ SIGN_IN_COOL_OFF_SECONDS = env.number("SIGN_IN_COOL_OFF_SECONDS", 900, least=1, 
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(seconds=SIGN_IN_COOL_OFF_SECONDS)
 AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]
+AXES_HANDLER = "ingestion.portal.sign_in.Tries"
 AXES_CLIENT_IP_CALLABLE = "ingestion.portal.sign_in.counted_address"
 AXES_LOCKOUT_CALLABLE = "ingestion.portal.errors.too_many_tries"
 # Tries during a lock are not recorded: they neither prolong it nor fill the database.
@@ -168,7 +169,7 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
+    "ingestion.portal.sign_in.CountedTries",
     "django.contrib.auth.backends.ModelBackend",
 ]
 # A sign-in holds for a working day.

@@ -1,8 +1,18 @@
-"""Whose failed tries to sign in are counted together."""
+"""Tries to sign in: whose are counted together, and how they are counted."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from axes.backends import AxesStandaloneBackend
+from axes.handlers.database import AxesDatabaseHandler
+from axes.handlers.proxy import AxesProxyHandler
+from axes.helpers import get_failure_limit
+from axes.models import AccessAttempt
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import F
 from django.http import HttpRequest
 
 from ingestion.addresses import client_address
@@ -15,3 +25,81 @@ def counted_address(request: HttpRequest) -> str | None:
         request.headers.get("X-Forwarded-For", ""),
         proxies=settings.TRUSTED_PROXIES,
     )
+
+
+class CountedTries(AxesStandaloneBackend):  # type: ignore[misc]
+    """Counts a try before the password is looked at, so that tries at the same time all count.
+
+    The count stands in the database, for all processes and servers. Until it is known that the try
+    was a good one, it counts as a failure; who then finds more than the limit is turned away.
+    """
+
+    def authenticate(
+        self,
+        request: HttpRequest,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Raise `PermissionDenied` if this account, or who is at this address, may not try now."""
+        super().authenticate(request, username, password, **kwargs)
+        credentials = {"username": username}
+        request.counted_try = _count_try(request, username)  # type: ignore[attr-defined]
+        if AxesProxyHandler.get_failures(request, credentials) > get_failure_limit(
+            request, credentials
+        ):
+            _take_back(request)
+            request.axes_locked_out = True  # type: ignore[attr-defined]
+            raise PermissionDenied
+
+
+class Tries(AxesDatabaseHandler):  # type: ignore[misc]
+    """Records how a try ended that was counted when it began."""
+
+    def user_login_failed(
+        self,
+        sender: object,
+        credentials: dict[str, Any],
+        request: HttpRequest | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Record the failure in the place of the try: for others the count does not change."""
+        with transaction.atomic():
+            _take_back(request)
+            super().user_login_failed(sender, credentials, request, **kwargs)
+
+    def user_logged_in(
+        self, sender: object, request: HttpRequest, user: Any, **kwargs: Any
+    ) -> None:
+        """The try was a good one and counts no longer."""
+        _take_back(request)
+        super().user_logged_in(sender, request, user, **kwargs)
+
+
+def _count_try(request: Any, username: str | None) -> int:
+    """Count a failure; gives the row that holds it."""
+    with transaction.atomic():
+        # In a row that has expired it would not count.
+        AxesProxyHandler.get_implementation().clean_expired_user_attempts(request)
+        row, _ = AccessAttempt.objects.get_or_create(
+            username=username,
+            ip_address=request.axes_ip_address,
+            user_agent=request.axes_user_agent,
+            defaults={"failures_since_start": 0, "attempt_time": request.axes_attempt_time},
+        )
+        AccessAttempt.objects.filter(pk=row.pk).update(
+            failures_since_start=F("failures_since_start") + 1
+        )
+    return int(row.pk)
+
+
+def _take_back(request: Any) -> None:
+    counted = getattr(request, "counted_try", None)
+    if counted is None:
+        return
+    request.counted_try = None
+    with transaction.atomic():
+        AccessAttempt.objects.filter(pk=counted, failures_since_start__gt=0).update(
+            failures_since_start=F("failures_since_start") - 1
+        )
+        AccessAttempt.objects.filter(pk=counted, failures_since_start=0).delete()

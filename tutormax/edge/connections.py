@@ -99,8 +99,10 @@ class Connections:
         for fd, peer in (*not_reading, *too_many):
             with contextlib.suppress(OSError):
                 _cut(fd, peer)
-        if not_reading or too_many:
-            logger.warning("connections_cut", not_reading=len(not_reading), too_many=len(too_many))
+        if not_reading:
+            logger.warning("connections_not_reading_cut", count=len(not_reading))
+        if too_many:
+            logger.warning("connections_of_one_peer_cut", count=len(too_many))
 
     def _reads_too_slowly(self, sock: socket.socket, one: _Connection) -> bool:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)

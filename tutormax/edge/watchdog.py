@@ -59,7 +59,7 @@ class Watchdog:
             }
             for pid, looks in silence.items():
                 if looks > silent_seconds and not stopping():
-                    logger.error("web_worker_silent", pid=pid, seconds=looks)
+                    logger.error("web_worker_silent", worker=pid)
                     workers[pid].kill()
 
     def _heard(self) -> set[int]:
