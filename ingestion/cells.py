@@ -55,15 +55,17 @@ _DAY_MONTH_YEAR = re.compile(
     r"([0-9]{1,2})([./-])([0-9]{1,2})\2([0-9]{4})"
     r"(?:[ T,]+([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.0*)?)?(?: ?([AaPp])\.?[Mm]\.?)?)?"
 )
-_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+# Excel writes true and false in the language of who uses it.
+_WORDS = dict.fromkeys(("true", "yes", "1", "ja", "wahr"), True)
+_WORDS |= dict.fromkeys(("false", "no", "0", "nein", "falsch"), False)
 
 
 def converter(field: Field[Any, Any, Any, Any], notation: Notation = ISO_NOTATION) -> Converter:
     """How stripped, non-empty text becomes a value for `field`.
 
-    Whole numbers ("28", "28.0"), numbers, booleans (true, false, yes, no, 1, 0 in any case),
-    lists (parted by `;` or `|`, or a JSON array), date and time parted by a space. A date alone is
-    its midnight. All other kinds, ids above all, keep their text.
+    Whole numbers ("28", "28.0"), numbers, booleans (true, false, yes, no, 1, 0, ja, nein, wahr,
+    falsch, in any case), lists (parted by `;` or `|`, or a JSON array), date and time parted by a
+    space. A date alone is its midnight. All other kinds, ids above all, keep their text.
     """
     if isinstance(field, Number) and notation.decimal_comma:
         return _decimal_comma

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from rest_framework import serializers
@@ -112,13 +113,14 @@ class RecordField:
         return cell_text(self.example)
 
 
-def record_fields(record_type: RecordType) -> list[RecordField]:
+@cache
+def record_fields(record_type: RecordType) -> tuple[RecordField, ...]:
     """The fields of a record type, in their order."""
     example = record_type.serializer_class.example
-    return [
+    return tuple(
         _describe(name, field, example.get(name))
         for name, field in record_type.serializer_class().fields.items()
-    ]
+    )
 
 
 def sample_records(record_type: RecordType) -> list[Mapping[str, Any]]:
@@ -147,7 +149,7 @@ _KINDS: tuple[tuple[type[Field], Kind], ...] = (
 )
 
 _IN_FILES = {
-    Kind.BOOLEAN: "true or false; yes, no, 1 and 0 as well",
+    Kind.BOOLEAN: "true or false; yes, no, 1, 0, ja and nein as well",
     Kind.DATETIME: "a space may stand for the T; a date alone is its midnight",
     Kind.LIST: "entries parted by ; or |",
 }
