@@ -208,7 +208,7 @@ def test_every_cookie_is_sent_and_the_connection_stays_open(server: Server) -> N
     [
         "/gate?entered=/dev/null&open=/dev/null",
         "/stream?open=/dev/null&closed=/dev/null",
-        "/large?bytes=100000",
+        "/large?bytes=300000",
         f"/file?name={__file__}",
     ],
 )
@@ -255,7 +255,7 @@ def test_a_reader_that_leaves_does_not_hold_up_the_end(tmp_path: Path) -> None:
         assert server.process.wait(timeout=15) == 0
 
 
-@pytest.mark.parametrize("size", [0, 1, 64 * 1024, 64 * 1024 + 1, 3_000_000])
+@pytest.mark.parametrize("size", [0, 1, 256 * 1024, 256 * 1024 + 1, 3_000_000])
 def test_an_answer_of_any_size_arrives_whole(server: Server, size: int) -> None:
     answer = server.ask(f"GET /large?bytes={size}")
     assert (answer.status, len(answer.body)) == (200, size)

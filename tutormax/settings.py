@@ -248,6 +248,7 @@ USE_TZ = True
 STATIC_URL = "/static/"
 # Static files are served straight from the packages: nothing to collect, nothing to go stale.
 WHITENOISE_USE_FINDERS = True
+STATICFILES_FINDERS = ["tutormax.static_files.WithoutSourceMaps"]
 # The storage gives every file these rights; else it would open them to everybody.
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700

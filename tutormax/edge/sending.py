@@ -17,8 +17,8 @@ from typing import IO, Any, cast
 from django.http import FileResponse, HttpResponseBase
 from granian.rsgi import HTTPProtocol  # type: ignore[attr-defined]
 
-# What a client that does not read may leave in memory; a larger response lies on the disk.
-_IN_MEMORY_BYTES = 64 * 1024
+# A larger response lies on the disk. About as much is in memory until a client reads.
+_IN_MEMORY_BYTES = 256 * 1024
 # So long a temporary file is kept for the server to open it, which it does at once.
 _OPEN_SECONDS = 30
 
