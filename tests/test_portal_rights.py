@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.urls import reverse
 
-from ingestion.models import Right
+from ingestion.models import Right, Upload
+from ingestion.records import RECORD_TYPES
 from tests.staff import GROUPS, PAGES, address, member, right_of, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +65,27 @@ def test_the_stock_forms_want_the_token_as_well(client):
     browser = signed_in(root, enforce_csrf_checks=True)
     for url in ("login", "logout", "password_change", "auth_user_add"):
         assert browser.post(reverse(f"admin:{url}")).status_code == 403
+
+
+def test_corrections_are_sent_by_who_may_act_on_what_they_correct(store):
+    owner, other, admin = (
+        member("Uploader"),
+        User.objects.create_user("other", is_staff=True),
+        member("Admin"),
+    )
+    other.groups.add(Group.objects.get(name="Uploader"))
+    one = Upload.objects.create(file_name="a.csv", size_bytes=1, uploaded_by=owner)
+    form = {"rows": json.dumps(RECORD_TYPES["tutors"].serializer_class.example), "record_type": ""}
+    for fixes in (one.pk, 999):
+        assert signed_in(other).get(f"/admin/upload/?fixes={fixes}").status_code in (403, 404)
+        refused = signed_in(other).post("/admin/upload/", {**form, "fixes": fixes})
+        assert refused.status_code in (403, 404)
+    assert not one.children.exists()
+    for user in (owner, admin):
+        assert f'value="{one.pk}"' in signed_in(user).get(f"/admin/upload/?fixes={one.pk}").text
+        answer = signed_in(user).post("/admin/upload/", {**form, "fixes": one.pk})
+        assert answer.status_code == 302
+    assert [child.uploaded_by for child in one.children.order_by("pk")] == [owner, admin]
 
 
 # --- Accounts ----------------------------------------------------------------------------------

@@ -77,6 +77,23 @@ def test_signing_out_is_a_post_and_ends_the_session(client):
     assert client.get("/admin/guide/tutors/").status_code == 302
 
 
+def test_every_page_says_if_the_store_is_away(no_store):
+    browser = signed_in(User.objects.create_superuser("root"))
+    said = []
+    for url in [*map(address, PAGES.values()), *STOCK_PAGES, "/admin/nothing/"]:
+        answer = browser.get(url)
+        if answer["Content-Type"].startswith("text/html") and answer.status_code != 302:
+            assert "The store does not answer." in answer.text, url
+            said.append(url)
+    assert "/admin/upload/" in said
+    assert len(said) > 30
+
+
+def test_while_the_store_is_well_no_page_says_otherwise(store):
+    browser = signed_in(member("Uploader"))
+    assert "The store does not answer." not in browser.get("/admin/upload/").text
+
+
 def test_the_own_password_can_be_changed(client):
     user = member("Viewer")
     client.force_login(user)

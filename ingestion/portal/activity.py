@@ -85,11 +85,14 @@ class ActivityAdmin(ListOnly):
 
     @display(description="details")
     def details(self, entry: Activity) -> str:
-        """The facts, one after the other; of a long id its beginning."""
+        """The facts by their names, whose order no database keeps; of a long id its beginning."""
         return format_html_join(
             ", ",
             "{} {}",
-            ((name.replace("_", " "), _shown(str(value))) for name, value in entry.facts.items()),
+            (
+                (name.replace("_", " "), _shown(str(value)))
+                for name, value in sorted(entry.facts.items())
+            ),
         )
 
     @action(description="Export as CSV")
@@ -128,6 +131,6 @@ def _csv(entries: QuerySet[Activity]) -> Iterator[str]:
             entry.record_type,
             entry.upload.file_name if entry.upload else "",
             entry.reason,
-            json.dumps(entry.facts, ensure_ascii=False) if entry.facts else "",
+            json.dumps(entry.facts, ensure_ascii=False, sort_keys=True) if entry.facts else "",
         )
         yield write([guarded(cell) for cell in cells])

@@ -140,6 +140,12 @@ def why_away(code: str) -> str:
     }.get(code, "The store does not answer.")
 
 
+def store_trouble() -> str:
+    """Why the store can take nothing at present; nothing if it is well. One round trip."""
+    reasons = queues.health().reasons
+    return why_away(reasons[0]) if reasons else ""
+
+
 def of_queues(reading: Reading) -> list[Figures]:
     """The figures of every record type's queue."""
     known = {}

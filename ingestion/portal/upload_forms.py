@@ -39,7 +39,6 @@ class UploadForm(forms.Form):
         strip=False,
         widget=forms.Textarea({"rows": 6, "class": "code", "spellcheck": "false"}),
     )
-    fixes = forms.IntegerField(required=False, min_value=1, widget=forms.HiddenInput)
 
     def clean(self) -> dict[str, Any]:
         """One file, within its limit."""

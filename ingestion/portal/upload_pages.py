@@ -37,9 +37,11 @@ State = Upload.State
 def new_upload(request: HttpRequest) -> HttpResponse:
     """GET and POST /admin/upload/."""
     form = UploadForm(request.POST or None, request.FILES or None)
+    # Corrected rows are the business of who may act on the upload that they correct.
+    number = _number(request.POST.get("fixes") or request.GET.get("fixes"))
+    parent = own_upload(request, number) if number else None
     if request.method == "POST" and form.is_valid():
         content, name = form.content
-        parent = Upload.objects.filter(pk=form.cleaned_data["fixes"] or 0).first()
         try:
             upload = actions.create(
                 content, name, request.user.pk, record_type=form.kind, parent=parent
@@ -56,7 +58,6 @@ def new_upload(request: HttpRequest) -> HttpResponse:
             )
             return redirect("admin:upload", upload.pk)
     status = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
-    parent = Upload.objects.filter(pk=_number(request.GET.get("fixes"))).first()
     return page(
         request,
         "portal/upload_new.html",
