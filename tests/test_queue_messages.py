@@ -260,27 +260,78 @@ def test_what_staff_take_off_and_put_back_is_no_reading(store):
     assert (detail().summary.taken, detail().summary.depth) == (1, 4)
 
 
-def test_the_waiting_rows_of_an_upload_are_found_and_can_be_taken_off_slice_by_slice(store):
-    before = datetime.now(UTC)
-    others = push(*range(3))
-    rows = [message(n, source=f"upload:4#{n}") for n in range(1500)]
-    queues.push(QUEUE, rows)
-    more = push(1, source="upload:44#1") + push(*range(900))
+def recalled(most, *, number=4, meanwhile=lambda: None):
+    """What recalling an upload takes off; `meanwhile` something else happens, after each slice."""
     found = []
-    for some in queues.of_upload(QUEUE, 4, since=before):
-        assert queues.take_off(QUEUE, some, name="recall", newest=True) == len(some)
-        found += some
-    assert sorted(found) == sorted(rows)
+    for some in queues.of_upload(QUEUE, number, most=most):
+        assert queues.take_off(QUEUE, some[::-1], name="recall", newest=True) == len(some)
+        found = some[::-1] + found
+        meanwhile()
+    return found
+
+
+def rows_of(number, lines, **how):
+    """Messages of an upload, on the queue."""
+    rows = [message(line, source=f"upload:{number}#{line}", **how) for line in lines]
+    queues.push(QUEUE, rows)
+    return rows
+
+
+def test_the_waiting_rows_of_an_upload_are_found_and_can_be_taken_off_slice_by_slice(store):
+    others = push(*range(3))
+    rows = rows_of(4, range(1500))
+    more = push(1, source="upload:44#1") + push(*range(9000))
+    assert recalled(1500) == rows
     assert left(store) == others + more
     assert queues.put_back(QUEUE, "recall") == 1500
     assert left(store) == rows + others + more
 
 
-def test_the_look_for_an_uploads_rows_ends_at_what_was_queued_before_it(store):
-    long_ago = datetime.now(UTC) - timedelta(days=1)
-    push(*range(5000), at=long_ago)
-    slices = list(queues.of_upload(QUEUE, 4, since=datetime.now(UTC) - timedelta(hours=1)))
-    assert slices == [[]]
+def test_an_uploads_rows_are_found_whatever_the_clocks_that_queued_them_said(store):
+    now = datetime.now(UTC)
+    others, rows = [], []
+    for part, clock in enumerate([-86_400, 3, -2, 7200, 0, -30]):
+        rows += rows_of(4, range(part * 500, part * 500 + 500), at=now + timedelta(seconds=clock))
+        others += push(*range(50), at=now - timedelta(days=part))  # and one among them is old
+        others += rows_of(5, range(part * 100, part * 100 + 100), at=now)
+    assert recalled(3000) == rows
+    assert left(store) == others
+
+
+def test_none_is_overlooked_while_others_push_take_off_and_read(store, monkeypatch):
+    monkeypatch.setattr("ingestion.queues.messages._LOOK_THROUGH", 50)
+    others = push(*range(80))
+    rows = rows_of(4, range(40))
+    newer = push(*range(200, 280))
+    rows += rows_of(4, range(40, 120))
+    newest = push(*range(300, 360))
+    changes = iter(
+        [
+            lambda: push(*range(400, 470)),
+            lambda: queues.take_off(QUEUE, newest[1:59], name="other", newest=True),
+            lambda: queues.take_off(QUEUE, newer[20:], name="other", newest=True),
+            lambda: store.rpop(QUEUE, len(others) + 10),
+        ]
+    )
+    found = recalled(120, meanwhile=lambda: next(changes, lambda: None)())
+    assert found == rows[10:]
+    assert not {*left(store)} & {*rows}
+
+
+def test_the_look_for_an_uploads_rows_ends_when_all_are_found(store, proxy):
+    push(*range(30_000))
+    rows = rows_of(4, range(10))
+    proxy.heard.clear()
+    assert recalled(10) == rows
+    assert len(proxy.heard) < 10  # asked once, and taken off once
+    assert recalled(0) == []
+
+
+def test_a_text_that_only_looks_like_a_source_is_no_row_of_an_upload(store):
+    others = push(1, source='"upload:4#1') + push(2, source="api:upload:4#") + push(3)
+    queues.push(QUEUE, [b'["upload:4#1", "not a message"]'])
+    assert recalled(5) == []
+    assert left(store)[:3] == others
 
 
 # --- Numbers -----------------------------------------------------------------------------------

@@ -65,7 +65,6 @@ class Protocol(stateful.RuleBasedStateMachine):
         self.raws: dict[str, bytes] = {}  # the bytes of each message
         self.gave: dict[Consumer, list[str]] = {}  # what each consumer was given last
         self.numbers = count(1)
-        self.began = datetime.now(UTC)
         self.cut = None
         store.flushall()
         self.load_scripts()
@@ -277,7 +276,7 @@ class Protocol(stateful.RuleBasedStateMachine):
     def recall(self, name):
         """Take all rows of an upload off that nobody has taken."""
         rows = [one for one in self.model.queue if b'"upload:7#' in self.raws[one]]
-        for some in queues.of_upload(QUEUE, 7, since=self.began):
+        for some in queues.of_upload(QUEUE, 7, most=len(rows)):
             queues.take_off(QUEUE, some[::-1], name=name, newest=True)
         self.model.take_off(rows, name, newest=True, within=1000)
 

@@ -532,6 +532,13 @@ def test_recall_takes_what_nobody_has_read_and_nothing_else(store: Redis) -> Non
     assert actions.recall(upload) == 0
 
 
+def test_recall_takes_every_row_whatever_the_clock_of_who_confirmed_said(store: Redis) -> None:
+    upload = queue(read(as_csv([session(n) for n in range(1100)])))
+    Upload.objects.update(confirmed_at=now() + timedelta(seconds=30))
+    upload.refresh_from_db()
+    assert actions.recall(upload) == 1100
+
+
 def test_files_and_rows_are_deleted_when_their_time_is_over(settings: Any) -> None:
     upload = read(as_csv([session(1, duration_minutes=999), session(2)]))
     files = [upload.file.name, upload.error_file.name]

@@ -20,7 +20,7 @@ from ingestion.consumer.dead_letters import (
     put_back,
     put_back_all,
 )
-from ingestion.consumer.loop import DeliveryError, Tally, consume
+from ingestion.consumer.loop import DeliveryError, DownstreamError, Tally, consume
 
 __all__ = [
     "LEASE_SECONDS",
@@ -30,6 +30,7 @@ __all__ = [
     "Consumer",
     "DeadLetter",
     "DeliveryError",
+    "DownstreamError",
     "GivenBack",
     "Tally",
     "consume",

@@ -121,7 +121,7 @@ class Consumer:
         """
         claim = self._claim(count)
         if wait and not claim.messages and claim.pause is None:
-            read(
+            came = read(
                 self._keys.queue,
                 lambda store: store.blmove(
                     self._keys.queue,
@@ -132,6 +132,8 @@ class Consumer:
                 ),
             )
             claim = self._claim(count)
+            if came is not None and claim.pause is not None:  # the queue was paused meanwhile
+                self.give_back()
         return claim
 
     def acknowledge(self, messages: Sequence[bytes]) -> int:
@@ -171,7 +173,7 @@ class Consumer:
         returned, dead = _give_back(
             (
                 keys.queue,
-                keys.claimed(name),
+                _raw(keys.claimed(name)),
                 keys.leases,
                 keys.consumers,
                 keys.attempts,
@@ -179,7 +181,7 @@ class Consumer:
                 keys.reasons,
             ),
             (
-                name,
+                _raw(name),
                 mode,
                 # A text may hold half of a surrogate pair, which has no bytes.
                 (reason or "")[:_REASON_CHARACTERS].encode(errors="replace"),
@@ -195,12 +197,22 @@ class Consumer:
             (self._keys.leases, self._keys.consumers),
             (self.name, int(self._lease_seconds * 1000), self._says),
         )
-        return [name.decode(errors="replace") for name in lapsed]
+        return [name.decode(errors="surrogateescape") for name in lapsed]
 
     def _beat_on(self) -> None:
         # After a fault it tries sooner, since its lease runs on.
         while not self._leaving.wait(self._heartbeat_seconds / (1 if self._steady else 5)):
-            self._beat_and_reap()
+            try:
+                self._beat_and_reap()
+            except Exception as fault:
+                self._steady = False
+                logger.warning(
+                    "heartbeat_failed",
+                    queue=self._keys.queue,
+                    consumer=self.name,
+                    fault=type(fault).__name__,
+                    exc_info=True,
+                )
 
     def _beat_and_reap(self) -> None:
         try:
@@ -227,3 +239,8 @@ class Consumer:
             returned=found.returned,
             dead=found.dead,
         )
+
+
+def _raw(name: str) -> bytes:
+    """The bytes of a consumer's name, or of its key: another program's need not be UTF-8."""
+    return name.encode(errors="surrogateescape")

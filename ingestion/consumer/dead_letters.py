@@ -66,13 +66,16 @@ def put_back(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> 
 def put_back_all(queue: str) -> int:
     """Put all dead letters of this moment back. Gives how many. Raises `StoreError`."""
     keys = Keys(queue)
-    left = total = read(keys.dead, lambda store: store.llen(keys.dead))
-    # The newest first, so that slice after slice the older ones lie before the newer ones.
-    while left > 0 and (
-        newest := window(keys.dead, first=0, count=min(left, _SLICE), newest_first=True)
-    ):
-        left -= put_back(queue, [one.raw for one in reversed(newest)], newest=True)
-    return int(total - left)
+    left = read(keys.dead, lambda store: store.llen(keys.dead))
+    count = 0
+    # The newest first, so that slice after slice the older ones lie before the newer ones. Their
+    # places count from the oldest: what dies meanwhile comes to lie beyond them.
+    while left > 0:
+        first = max(0, left - _SLICE)
+        newest = window(keys.dead, first=first, count=left - first)
+        count += put_back(queue, [one.raw for one in newest], newest=True)
+        left = first
+    return count
 
 
 def discard(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> int:

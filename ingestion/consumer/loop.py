@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +11,7 @@ from threading import Event
 from typing import TypeVar
 
 import structlog
+from django.db import InterfaceError, OperationalError
 from tenacity import (
     Retrying,
     retry_if_exception,
@@ -27,11 +30,36 @@ _T = TypeVar("_T")
 
 # A failed message is held before it is tried again: 1 s, then twice as long each time.
 _FIRST_BACKOFF_SECONDS = 1.0
+_LONGEST_REST_SECONDS = 30.0
 _ASK_AGAIN_SECONDS = 1.0
 
 
 class DeliveryError(Exception):
-    """Messages can not be delivered at all, through no fault of theirs. The text is for people."""
+    """Messages cannot be delivered at all, through no fault of theirs. The text is for people."""
+
+
+class DownstreamError(Exception):
+    """What `deliver` hands messages on to takes none at present, through no fault of theirs.
+
+    They go back to the queue without an attempt counted, and are tried again after a while.
+    """
+
+
+# No way to another machine, no room on the disk, no descriptors left: never for a message's sake.
+_NO_WAY_OUT = frozenset(
+    {
+        *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE),
+    }
+)
+_OF_DOWNSTREAM = (
+    DownstreamError,
+    ConnectionError,
+    TimeoutError,
+    socket.gaierror,  # a name that cannot be looked up
+    OperationalError,  # of a database that Django speaks to
+    InterfaceError,
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -61,13 +89,15 @@ def consume(
 
     Ends sooner after `most` messages, or with `drain` where the queue is empty or paused. When
     `deliver` returns, its messages are acknowledged. What it raises counts as a failed attempt at
-    each of them: they go back to the queue after a while, or to the dead letters. `DeliveryError`
-    counts for nothing and ends the work, with the messages on the queue again.
+    each of them: they go back to the queue after a while, or to the dead letters. Two things count
+    for no message: `DownstreamError`, or a connection that fails, after which the work goes on in
+    a while, and `DeliveryError`, which ends it, with the messages on the queue again.
 
     Waits through outages of the store. Raises `StoreError` where it fails at the start, or in a way
     that does not pass, and `DeliveryError`.
     """
     tally = Tally()
+    rests = 0  # how often in a row the downstream took nothing
     with Consumer(queue, lease_seconds=lease_seconds) as consumer:
         logger.info("consumer_started", queue=queue, consumer=consumer.name)
         try:
@@ -84,8 +114,12 @@ def consume(
                 messages = [one.raw for one in claim.messages]
                 fault = _fault_of(deliver, messages)
                 if fault is None:
+                    rests = 0
                     _acknowledge(consumer, messages, stopping)
                     tally.done += len(messages)
+                elif _is_of_downstream(fault):
+                    _rest(consumer, fault, rests, stopping)
+                    rests += 1
                 else:
                     tally.dead += _give_back(consumer, claim.messages, fault, stopping).dead
                     tally.failed += len(messages)
@@ -113,6 +147,31 @@ def _fault_of(
     except (Exception, SystemExit) as fault:  # noqa: BLE001 (the reason goes with the message)
         return fault
     return None
+
+
+def _is_of_downstream(fault: BaseException) -> bool:
+    """Whether a connection failed, or the handler says that no message is at fault."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = fault
+    # Libraries raise errors of their own, and Python keeps what they came from.
+    while cause is not None and cause not in seen:
+        if isinstance(cause, _OF_DOWNSTREAM) or getattr(cause, "errno", None) in _NO_WAY_OUT:
+            return True
+        seen.append(cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return False
+
+
+def _rest(consumer: Consumer, fault: BaseException, rests: int, stopping: Event) -> None:
+    # At once, so that another consumer may have them whose downstream is there.
+    found = _insist(consumer.give_back, stopping)
+    logger.warning(
+        "downstream_away",
+        consumer=consumer.name,
+        fault=type(fault).__name__,
+        returned=found.returned,
+    )
+    stopping.wait(min(_FIRST_BACKOFF_SECONDS * 2 ** min(rests, 10), _LONGEST_REST_SECONDS))
 
 
 def _acknowledge(consumer: Consumer, messages: Sequence[bytes], stopping: Event) -> None:

@@ -63,7 +63,7 @@ class Script:
 
     def __call__(
         self,
-        keys: Sequence[str],
+        keys: Sequence[str | bytes],
         arguments: Sequence[Any],
         *,
         replicated: Callable[[Any], bool] | None = None,
@@ -75,7 +75,7 @@ class Script:
         """
         rest = (len(keys), *keys, *arguments)
         by_name, by_text = ("EVALSHA", self._sha, *rest), ("EVAL", self._text, *rest)
-        return _once(keys[0], by_name, by_text, replicated=replicated)
+        return _once(str(keys[0]), by_name, by_text, replicated=replicated)
 
     def ask(self, round_trip: RoundTrip, keys: Sequence[str], *, may_refuse: bool = False) -> None:
         """Let it run with a round trip, without arguments; it must only read then."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ingestion import sources
 from ingestion.queues.connection import RoundTrip, Script, is_wrong_type, read
 from ingestion.queues.consumption import Consumption, ask_consumption, read_consumption
 from ingestion.queues.health import StoreHealth, ask_store, read_store
@@ -26,12 +27,13 @@ from ingestion.queues.numbers import (
 
 _take_off = Script("take_off")
 _put_back = Script("put_back")
+_of_source = Script("of_source")
 
 COPIES_TTL_SECONDS = 7 * 24 * 3600
 # Staff look at, find in and take off so many messages from either end at most: what a page costs
 # never grows with the depth. What lies between comes within reach as consumers read on.
 REACH = 10_000
-_SLICE = 1000
+_LOOK_THROUGH = 5000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,28 +193,24 @@ def put_back(queue: str, name: str) -> int:
     return count
 
 
-def of_upload(queue: str, upload: int, *, since: datetime) -> Iterator[list[bytes]]:
+def of_upload(queue: str, upload: int, *, most: int) -> Iterator[list[bytes]]:
     """The messages of an upload that nobody has taken, in slices, the newest first.
 
-    The caller takes each slice off before it asks for the next: the places of the others count on
-    it. Looks from the newest message on and ends at the first that was queued before `since`, so
-    its cost is what came in since then, not the queue's depth. Raises `StoreError`.
+    The caller takes each slice off before it asks for the next. Each message is told by its source,
+    whenever it was queued by whose clock. Looks from the newest message on until `most` are found,
+    or to the end of the queue: the store looks through some thousand at a time, and only what is
+    found leaves it. Raises `StoreError`.
     """
-    source = f"upload:{upload}#"
-    needle = source.encode()
-    first = 0
-    while slice_ := _slice(queue, first, first + _SLICE - 1):
-        found = [
-            raw
-            for raw in slice_
-            if needle in raw and (_message(raw).source or "").startswith(source)
-        ]
-        yield found
-        # What the caller takes off moves the rest up.
-        first += len(slice_) - len(found)
-        oldest = _message(slice_[-1]).queued_at
-        if oldest is not None and oldest < since:
-            return
+    source = f"{sources.of_upload(upload)}#"
+    keys = (queue, Keys(queue).totals)
+    place, taken_off, looked_at = 0, -1, 1
+    while most > 0 and looked_at:
+        arguments = (place, taken_off, _LOOK_THROUGH, f'"{source}')
+        place, taken_off, looked_at, *raws = _of_source(keys, arguments)
+        found = [raw for raw in raws if (_message(raw).source or "").startswith(source)]
+        most -= len(found)
+        if found:
+            yield found
 
 
 def _slice(queue: str, first: int, last: int) -> list[bytes]:

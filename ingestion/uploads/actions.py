@@ -188,13 +188,12 @@ def recall(upload: Upload) -> int:
     if kind is None or upload.confirmed_at is None or upload.state in Upload.RUNNING:
         raise NotNowError
     count = 0
-    for raws in queues.of_upload(kind.queue, upload.pk, since=upload.confirmed_at):
-        if raws:
-            name = f"upload-{upload.pk}-{uuid.uuid4().hex[:8]}"
-            taken = queues.take_off(kind.queue, raws[::-1], name=name, newest=True)
-            count += taken
-            this = Upload.objects.filter(pk=upload.pk)
-            this.update(rows_recalled=F("rows_recalled") + taken)
+    for raws in queues.of_upload(kind.queue, upload.pk, most=upload.rows_queued):
+        name = f"upload-{upload.pk}-{uuid.uuid4().hex[:8]}"
+        taken = queues.take_off(kind.queue, raws[::-1], name=name, newest=True)
+        count += taken
+        this = Upload.objects.filter(pk=upload.pk)
+        this.update(rows_recalled=F("rows_recalled") + taken)
     return count
 
 
