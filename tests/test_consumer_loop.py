@@ -109,13 +109,14 @@ def test_the_loop_waits_through_an_outage_of_the_store(use_store, tmp_path):
         eventually(lambda: seen == [b"before"])
     time.sleep(1)
     with embedded.running(tmp_path):
-        eventually(lambda: _pushed(b"after"))
+        eventually(lambda: pushed(b"after"))
         eventually(lambda: seen == [b"before", b"after"])
         stopping.set()
         consuming.join()
 
 
-def _pushed(message: bytes) -> bool:
+def pushed(message: bytes) -> bool:
+    """Whether the store took it."""
     try:
         fill(message)
     except StoreError:

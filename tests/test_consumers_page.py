@@ -29,7 +29,7 @@ def test_the_page_names_the_keys_and_the_scripts_that_are_used():
 
 
 def test_the_python_consumer_of_the_page_takes_reaps_and_buries(store):
-    (example,) = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
+    (example,) = re.findall(r"### A consumer in.+?```python\n(.+?)```", PAGE, re.DOTALL)
     # Its pace is all that is changed: it beats five times a second, and fails without a rest.
     quick = example.replace("HEARTBEAT_SECONDS = 5", "HEARTBEAT_SECONDS = 0.2")
     quick = quick.replace("5000 * HEARTBEAT_SECONDS", "int(5000 * HEARTBEAT_SECONDS)")
