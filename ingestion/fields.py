@@ -154,6 +154,7 @@ class IsoDateTime(Text):
         FieldCode.INVALID_DATETIME: "Must be a date and time like 2024-05-14T15:00:00, "
         "with or without an offset (Z, +02:00).",
     }
+    format = "date-time"
     pattern = DATETIME_PATTERN
 
     def to_internal_value(self, data: Any) -> str:

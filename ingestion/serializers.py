@@ -93,7 +93,7 @@ class SessionSerializer(RecordSerializer):
     )
     is_first_session = Boolean(help_text="True exactly when session_number is 1.")
     scheduled_start = IsoDateTime(help_text="When it was to start; may lie ahead.")
-    actual_start = _optional_datetime("When it started; empty when nobody came (no_show).")
+    actual_start = _optional_datetime("When it started; left out when nobody came (no_show).")
     duration_minutes = Integer(min_value=0, max_value=300, help_text="Length in minutes.")
     subject = Text(max_length=100, help_text="What was taught.")
     session_type = Choice(
@@ -141,7 +141,8 @@ class SessionSerializer(RecordSerializer):
             )
         if attrs["no_show"] and attrs.get("actual_start") is not None:
             broken["actual_start"] = ErrorDetail(
-                "Must be empty when no_show is true: a session that nobody attended has no start.",
+                "Leave it out (null in JSON, an empty cell in a table) if no_show is true: a "
+                "session that nobody attended has no start.",
                 FieldCode.NO_SHOW_HAS_START,
             )
         if broken:
@@ -208,7 +209,8 @@ class FeedbackSerializer(RecordSerializer):
         if attrs["is_first_session"]:
             return attrs
         first_session_only = ErrorDetail(
-            "Must be empty unless is_first_session is true.", FieldCode.FIRST_SESSION_ONLY
+            "Leave it out (null in JSON, an empty cell in a table) if is_first_session is false.",
+            FieldCode.FIRST_SESSION_ONLY,
         )
         broken = {}
         if attrs.get("would_recommend") is not None:

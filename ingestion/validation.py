@@ -28,7 +28,7 @@ class Valid:
     """A record that passed: its id, what goes on the queue, and its line where it has one.
 
     `ignored` are the names of fields that its type does not know: they were dropped. A name that is
-    long or can not be printed is `ODD_NAME`.
+    empty, long or can not be printed is `ODD_NAME`.
     """
 
     id: str
@@ -169,7 +169,7 @@ class _Judge:
 
 
 def _shown(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME and name.isprintable() else ODD_NAME
+    return name if 0 < len(name) <= _LONGEST_NAME and name.isprintable() else ODD_NAME
 
 
 def _field_errors(detail: Any, field: str = "") -> Iterator[FieldError]:

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 from playwright.sync_api import Browser, Page, expect
 from redis import Redis
@@ -51,6 +52,29 @@ def test_the_schema_is_the_same_in_yaml(client, schema):
     assert answer["Content-Type"].startswith("application/yaml")
     assert yaml.safe_load(answer.content) == schema
     assert client.get("/openapi.json?lang=de").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/openapi.yaml"])
+def test_the_schema_is_made_once_and_sent_to_who_has_it_not(client, path, monkeypatch):
+    first = client.get(path)
+    monkeypatch.setattr(SchemaGenerator, "get_schema", None)
+    again = client.get(path)
+    assert (again.status_code, again.content) == (200, first.content)
+    assert "no-cache" in again["Cache-Control"]
+    known = client.get(path, headers={"If-None-Match": first["ETag"]})
+    assert (known.status_code, known.content) == (304, b"")
+
+
+def test_the_schema_says_what_tools_ask_for(schema):
+    assert schema["servers"] == [{"url": "/", "description": "The portal that serves this page."}]
+    assert {"contact", "license"} <= schema["info"].keys()
+    scheduled = schema["components"]["schemas"]["Session"]["properties"]["scheduled_start"]
+    assert scheduled["format"] == "date-time"
+    for name, operation in operations(schema):
+        if name.startswith("POST"):
+            for status, answer in operation["responses"].items():
+                (media,) = answer["content"].values()
+                assert media["examples"], (name, status)
 
 
 def test_every_address_of_the_api_is_in_the_schema_and_no_other(schema):
@@ -180,15 +204,18 @@ def queued(portal: Portal, kind: RecordType) -> list[Any]:
         return [json.loads(message)["data"] for message in store.rpop(kind.queue, 100) or []]
 
 
-def execute(page: Page, operation: str) -> str:
+def execute(page: Page, operation: str, media_type: str | None = None) -> str:
     """Press “Try it out” and “Execute” below an operation; gives the status that is shown."""
     page.goto("/docs")
     block = page.locator(f"#operations-{operation}")
     block.locator(".opblock-summary").click()
     block.get_by_role("button", name="Try it out").click()
+    if media_type:
+        block.get_by_label("Request content type").select_option(media_type)
     block.get_by_role("button", name="Execute").click()
     status = block.locator(".live-responses-table .response-col_status")
     expect(status.last).to_contain_text("20")
+    assert "csrf" not in block.locator(".curl").inner_text().lower()
     return status.last.inner_text().split()[0]
 
 
@@ -199,10 +226,11 @@ def test_the_example_of_a_record_can_be_sent_from_swagger_ui(page, portal, recor
     assert queued(portal, record_type) == [dict(record_type.serializer_class.example)]
 
 
-def test_the_example_of_a_batch_can_be_sent_from_swagger_ui(page, portal):
+@pytest.mark.parametrize("media_type", ["application/json", "application/x-ndjson"])
+def test_the_example_of_a_batch_can_be_sent_from_swagger_ui(page, portal, media_type):
     kind = RECORD_TYPES["tutors"]
     queued(portal, kind)
-    assert execute(page, "tutors-send_tutors_batch") == "201"
+    assert execute(page, "tutors-send_tutors_batch", media_type) == "201"
     example = dict(kind.serializer_class.example)
     assert queued(portal, kind) == [example, example | {"tutor_id": "another-id"}]
 

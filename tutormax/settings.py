@@ -287,8 +287,14 @@ SPECTACULAR_SETTINGS = {
         "Fields that a record type does not know are dropped. A value is never converted: a number "
         "sent as text is refused. Errors have one shape everywhere; `code` is one of a closed "
         "list, and no message repeats a value that was sent. Where an answer has `Retry-After`, "
-        "the same request may succeed later."
+        "the same request may succeed later.\n\n"
+        "A time without an offset stays without one: sender and reader agree on its zone, the "
+        "portal applies none. A record is queued as often as it is sent, whatever its id; only an "
+        "`Idempotency-Key` makes a request count once."
     ),
+    "SERVERS": [{"url": "/", "description": "The portal that serves this page."}],
+    "CONTACT": {"name": "Whoever operates this portal"},
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
@@ -302,8 +308,9 @@ SPECTACULAR_SETTINGS = {
                 "type": "apiKey",
                 "in": "header",
                 "name": "Authorization",
-                "description": "`Api-Key tmx_…`, with the word in front. Programs on the portal's "
-                "own machine may do without.",
+                # Not of the type `http`: Swagger UI and others know only basic and bearer there.
+                "description": "`Api-Key tmx_…`, with the word in front (the page /docs adds it "
+                "to a key alone). Programs on the portal's own machine may do without.",
             }
         }
     },

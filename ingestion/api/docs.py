@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any, cast
 
+from django.http import HttpResponse, HttpResponseBase
+from django.urls import reverse
+from django.utils.cache import get_conditional_response
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer2, OpenApiYamlRenderer2
 from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerSplitView
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from ingestion.api.views import View
 
@@ -17,6 +23,8 @@ _POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "worker-src 'self' blob:; frame-ancestors 'none'"
 )
+# The schema changes with a release, and each time the old one is asked for anew.
+_CACHED = "public, no-cache"
 
 
 class _Page(View):
@@ -24,6 +32,9 @@ class _Page(View):
 
     url_name = "openapi-json"
     parameters = None
+
+    def _get_schema_url(self, request: Request) -> str:
+        return reverse(self.url_name)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """The page with its policy."""
@@ -40,22 +51,37 @@ class RedocView(_Page, SpectacularRedocView):
 
 
 class SchemaView(View):
-    """GET /openapi.json and /openapi.yaml: there is one schema, whatever the query asks for."""
+    """GET /openapi.json and /openapi.yaml: one schema, made once in each process."""
 
     schema = None
+    renderer_class: type[BaseRenderer]
 
-    def get(self, request: Request) -> Response:
-        """The schema of all addresses."""
-        return Response(SchemaGenerator().get_schema(public=True))  # type: ignore[no-untyped-call]
+    def get(self, request: Request) -> HttpResponseBase | None:
+        """The schema of all addresses; 304 to whoever has it already."""
+        content, etag = _rendered(self.renderer_class)  # type: ignore[arg-type]  # classes can be hashed
+        response = HttpResponse(
+            content,
+            content_type=self.renderer_class.media_type,
+            headers={"ETag": etag, "Cache-Control": _CACHED},
+        )
+        return get_conditional_response(request._request, etag=etag, response=response)
 
 
 class SchemaJSONView(SchemaView):
     """GET /openapi.json."""
 
-    renderer_classes = [OpenApiJsonRenderer2]
+    renderer_class = OpenApiJsonRenderer2
 
 
 class SchemaYAMLView(SchemaView):
     """GET /openapi.yaml."""
 
-    renderer_classes = [OpenApiYamlRenderer2]
+    renderer_class = OpenApiYamlRenderer2
+
+
+@cache
+def _rendered(renderer_class: Callable[[], BaseRenderer]) -> tuple[bytes, str]:
+    """The schema's bytes, and the name of this version of them."""
+    document = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
+    content = cast(bytes, renderer_class().render(document))
+    return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

@@ -28,6 +28,7 @@ _INTAKE_CODES = (
     Code.TOO_DEEP,
     Code.EMPTY_BODY,
     Code.MALFORMED_REQUEST,
+    Code.INVALID_KEY,
     Code.UNAUTHENTICATED,
     Code.FORBIDDEN,
     Code.REQUEST_TIMEOUT,
@@ -118,7 +119,9 @@ def record(view: Any) -> Operation:
                     )
                 ],
             ),
-            **error_responses(*_INTAKE_CODES, Code.NOT_AN_OBJECT, Code.INVALID_RECORD),
+            **error_responses(
+                *_INTAKE_CODES, Code.NOT_AN_OBJECT, Code.INVALID_RECORD, Code.KEY_REUSED
+            ),
         },
     )
 
@@ -197,7 +200,8 @@ def batch(view: Any) -> Operation:
                 media_type="application/json",
             ),
             OpenApiExample(
-                "two lines",
+                # By the same name as in JSON: only then Swagger UI shows it once NDJSON is chosen.
+                "two records",
                 value="\n".join(json.dumps(one) for one in two_records) + "\n",
                 request_only=True,
                 media_type="application/x-ndjson",

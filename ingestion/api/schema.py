@@ -85,7 +85,8 @@ _REQUEST_ID_PARAMETER = OpenApiParameter(
     "X-Request-ID",
     str,
     OpenApiParameter.HEADER,
-    description="An id of yours for this request; it comes back and stands in the log.",
+    description="An id of yours for this request; it comes back and stands in the log. Anything "
+    "but 1 to 128 letters, digits, dots, colons, dashes or underscores is replaced by one of ours.",
 )
 _ANSWER_HEADERS = (
     OpenApiParameter(
