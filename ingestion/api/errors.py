@@ -36,8 +36,7 @@ _STRANGE_HOST = (
 def field_errors_document(errors: Sequence[FieldError]) -> list[dict[str, str | None]]:
     """The `errors` list of the contract: field, code and message of each."""
     return [
-        {"field": error.field, "code": error.code.value, "message": error.message}
-        for error in errors
+        {"field": error.field, "code": error.code, "message": error.message} for error in errors
     ]
 
 
