@@ -75,7 +75,7 @@ def accept(
         rejections=rejections,
         ignored_fields=_ignored_fields(records),
     )
-    causes = Counter(error.code for one in rejections for error in one.errors)
+    causes: Counter[str] = Counter(error.code for one in rejections for error in one.errors)
     once = _once(idempotency, receipt) if idempotency else None
     queued_at = utc_timestamp()
     try:
