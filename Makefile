@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run demo test lint format faults audit lock screenshots clean
+.PHONY: help run demo test test-matrix lint format faults audit lock screenshots clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -21,6 +21,11 @@ test: $(VENV)/.test lint
 	$(BIN)/coverage run -m pytest -n auto --maxprocesses 4 --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# make test-matrix  the tests on PostgreSQL and Redis, as Debian has them; TESTS names some of them
+TESTS := tests --ignore=tests/browser --ignore=tests/faults
+test-matrix: $(VENV)/.test
+	$(BIN)/python -m tests.matrix -n auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 # make lint   style, types, import layers, schema
 lint: $(VENV)/.test

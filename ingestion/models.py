@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 from django.conf import settings
@@ -110,6 +112,37 @@ def upload_storage() -> Storage:
     return storages["uploads"]
 
 
+class FoundText(models.JSONField):
+    """JSON with text that was found in files: whatever stands there, any database can keep it.
+
+    PostgreSQL takes no NUL and no half of a surrogate pair, SQLite does: of both this keeps the
+    sign that stands for what is no character. It is for texts that are shown; what must come back
+    as it was is packed before (`ingestion.uploads.fixes`).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "encoder": _StorableEncoder})
+
+    def deconstruct(self) -> Any:
+        """As the plain field that it is to the database."""
+        name, _, args, kwargs = super().deconstruct()
+        del kwargs["encoder"]
+        return name, "django.db.models.JSONField", args, kwargs
+
+
+class _StorableEncoder(json.JSONEncoder):
+    def encode(self, value: Any) -> str:
+        """The JSON of the value, all but ASCII escaped: so the escapes are all to be looked at."""
+        return _ESCAPE.sub(lambda found: found[1] or r"\ufffd", super().encode(value))
+
+
+# A pair, or an escape that is no part of one: kept. Half a pair, and NUL: not. An escaped backslash
+# begins no other escape.
+_ESCAPE = re.compile(
+    r"(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\[^u])|\\ud[89a-f][0-9a-f]{2}|\\u0000"
+)
+
+
 class Upload(models.Model):
     """One file from staff, from its arrival to what became of every row."""
 
@@ -148,7 +181,7 @@ class Upload(models.Model):
     )
 
     # How the file is read, as `ingestion.uploads.layouts` writes it.
-    layout = models.JSONField(default=dict)
+    layout = FoundText(default=dict)
     # Corrections made in place, as `ingestion.uploads.fixes` writes them.
     fixes = models.JSONField(default=dict)
 
@@ -161,7 +194,7 @@ class Upload(models.Model):
     rows_queued = models.PositiveIntegerField(default=0)
     rows_recalled = models.PositiveIntegerField(default=0)
     # What the review shows: causes with counts, and the first good and bad rows.
-    findings = models.JSONField(default=dict)
+    findings = FoundText(default=dict)
     # One letter for each row that is not blank, packed: what reading found of it.
     verdicts = models.BinaryField(default=b"")
     error_file = models.FileField(storage=upload_storage, max_length=255, blank=True)

@@ -17,4 +17,14 @@ _data_dir = tempfile.mkdtemp(prefix="tutormax-tests-")
 atexit.register(shutil.rmtree, _data_dir, ignore_errors=True)
 os.environ["DATA_DIR"] = _data_dir
 
+# `tests.matrix` chooses another database and another program for the store.
+if _database := os.environ.get("TESTS_DATABASE_URL"):
+    os.environ["DATABASE_URL"] = _database
+
+from ingestion import embedded  # noqa: E402
 from tutormax.settings import *  # noqa: E402, F403
+
+# What the tests start as processes of their own has a database and a store of its own.
+os.environ.pop("DATABASE_URL", None)
+if _store := os.environ.get("TESTS_STORE"):
+    embedded._binary = lambda: Path(_store)

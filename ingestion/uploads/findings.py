@@ -150,6 +150,5 @@ def shown(raw: Any) -> Any:
 
 
 def _cut(text: Any) -> str:
-    # What can not be encoded could not be stored either.
-    clean = str(text).encode(errors="replace").decode().replace("\x00", "�")
-    return clean if len(clean) <= _LONGEST_CELL else f"{clean[:_LONGEST_CELL]}…"
+    short = str(text)
+    return short if len(short) <= _LONGEST_CELL else f"{short[:_LONGEST_CELL]}…"
