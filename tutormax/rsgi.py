@@ -82,7 +82,10 @@ class Edge:
         """Answer one request."""
         request = Request(scope=scope, proto=proto)
         try:
-            await self._read_body(request)
+            if request.is_ambiguous:
+                request.refuse(Code.MALFORMED_REQUEST)
+            else:
+                await self._read_body(request)
             if not request.refused:
                 await self._in_turn(request, lambda: self._call_django(request))
         except Exception:

@@ -56,6 +56,17 @@ class Request:
         return client_address(self.peer, forwarded, proxies=settings.TRUSTED_PROXIES) or ""
 
     @property
+    def is_ambiguous(self) -> bool:
+        """Whether a proxy in front could take it for another request (RFC 9112, 3.2 and 6.1).
+
+        Its body has two lengths, or nothing says for which site it is.
+        """
+        headers = self.scope.headers
+        return ("transfer-encoding" in headers and "content-length" in headers) or not (
+            "host" in headers or self.scope.authority or self.scope.http_version == "1"
+        )
+
+    @property
     def may_be_a_file(self) -> bool:
         """Whether this is the form with which staff upload a file, if they are signed in."""
         headers = self.scope.headers
