@@ -321,7 +321,7 @@ def test_something_else_at_a_key_of_a_queue_is_told_before_any_record_comes(stor
 
 FORMER = """
 redis.call('HSET', KEYS[2], 'fingerprint', ARGV[1], 'answer', ARGV[2], 'place', 0)
-redis.call('LPUSH', KEYS[1], ARGV[3])
+redis.call('LPUSH', KEYS[1], unpack(ARGV, 3))
 """
 
 
