@@ -136,6 +136,18 @@ def test_a_refused_record_is_fixed_in_the_form_sent_and_linked(browser, store):
     assert "?refusal=" not in page.text
 
 
+def test_of_two_who_fix_the_same_record_the_second_is_told(browser, store):
+    name = refuse(TUTORS, BAD)
+    address = f"/admin/enter/tutors/?refusal={name}"
+    good = typed({**BAD, "email": "john@example.com", "age": 27})
+    assert browser.post(address, good).status_code == 302
+    second = signed_in(member("Admin"))
+    for answer in (second.get(address, follow=True), second.post(address, good, follow=True)):
+        assert answer.redirect_chain == [(f"{PAGE}tutors/{name}/", 302)]
+        assert "This record is fixed already" in words(answer)
+    assert len(queued(store, TUTORS)) == 1
+
+
 def test_a_record_whose_rejection_is_gone_is_queued_all_the_same(browser, store):
     form = browser.get("/admin/enter/tutors/?refusal=gone")
     assert form.status_code == 200

@@ -48,9 +48,14 @@ def record(
         action=what,
         record_type=record_type.path if record_type else "",
         upload=upload,
-        reason=reason,
-        facts=dict(facts or {}),
+        reason=_storable(reason),
+        facts={name: _storable(value) for name, value in (facts or {}).items()},
     )
+
+
+def _storable(value: Any) -> Any:
+    # PostgreSQL stores no NUL. An id that a stranger put on a queue may hold one.
+    return value.replace("\x00", "\ufffd") if isinstance(value, str) else value
 
 
 class ActivityAdmin(ListOnly):

@@ -40,8 +40,11 @@ def enter(request: HttpRequest, kind: RecordType) -> HttpResponse:
     `refusal` in the address, the form begins with that refused record, and sending it fixes it.
     """
     refusal_id = request.GET.get("refusal", "")
+    refusal = rejections.to_fix(kind, refusal_id) if refusal_id else None
+    if refusal and refusal.fixed_by:
+        messages.warning(request, "This record is fixed already: nothing more was queued.")
+        return redirect("admin:rejection", kind, refusal_id)
     if request.method != "POST":
-        refusal = rejections.to_fix(kind, refusal_id) if refusal_id else None
         form = EntryForm(kind, record=refusal.record if refusal else None)
         return _form_page(request, kind, form, refusal=refusal)
     form = EntryForm(kind, request.POST)

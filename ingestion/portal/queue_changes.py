@@ -134,11 +134,11 @@ def discard(request: HttpRequest, kind: RecordType) -> HttpResponse:
 @portal_view("discard_messages", methods=["POST"])
 def put_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
     """Put what one discard took off back on the queue, where it is taken next."""
-    entry = Activity.objects.filter(
-        action=Activity.Action.DISCARDED,
-        record_type=kind.path,
-        facts__copies=request.POST.get("copies", ""),
-    ).first()
+    asked = request.POST.get("copies", "")
+    discards = Activity.objects.filter(
+        action=Activity.Action.DISCARDED, record_type=kind.path, facts__copies=asked
+    )
+    entry = discards.first() if asked.isalnum() else None
     if entry is None:
         raise BadRequest("No such discard.")
     name = entry.facts["copies"]

@@ -47,6 +47,14 @@ VALUES = (
     *("a,b", ",", "[]", "{}", '{"a":1}', "../..", "//evil.example", "javascript:1", "1' OR 1=1--"),
     *("^(([0-9a-f])+)+x$", "tutors", "newest", "oldest", "done", "1.2.-3", "-", "--1", "1.1.1.1"),
 )
+FIELDS = (
+    *("action", "_selected_action", "select_across", "index", "_save", "_popup", "_to_field"),
+    *("post", "reason", "count", "message", "order", "copies", "minutes", "name", "scopes", "days"),
+    *("overlap", "newest", "username", "password", "password1", "password2", "groups", "is_staff"),
+    *("usable_password", "set-password", "rows", "file", "record_type", "fixes", "json", "fill"),
+    *("check", "form", "tutor_id", "age", "subjects", "as-sent-age", "as-sent-subjects", "no_show"),
+    *("onboarding_date", "date_order", "header_line", "column-0", "seen", "next", "old_password"),
+)
 PARTS = (
     *("1", "2", "0", "-1", "9" * 19, "9" * 40, "9" * 5000, "x", "%00", "a%0ab", "%ff", "..", "%2e"),
     *(
@@ -117,6 +125,26 @@ def people(db: None, store: Any) -> list[Client]:
     for browser in browsers:
         browser.raise_request_exception = False
     return browsers
+
+
+def form(chance: random.Random) -> dict[str, list[str]]:
+    """What no form of the portal sends."""
+    return {
+        chance.choice(FIELDS): [chance.choice(VALUES).replace("\ud800", "?")]
+        * chance.choice((1, 1, 2, 60))
+        for _ in range(chance.choice((0, 1, 3, 6)))
+    }
+
+
+def test_no_form_is_a_fault(people: list[Client]) -> None:
+    chance = random.Random(20260402)
+    found = {}
+    for _ in range(count(short=120, long=2000)):
+        address, sent = hostile(chance).partition("?")[0], form(chance)
+        answer = chance.choice(people).post(address, sent)
+        if answer.status_code >= 500:
+            found[address] = sent
+    assert found == {}
 
 
 def faults(people: list[Client], *, trials: int, lists_alone: bool = False) -> dict[str, int]:
