@@ -33,6 +33,12 @@ def added(header: Sequence[str]) -> tuple[int, int] | None:
     return None
 
 
+def original(header: Sequence[str]) -> list[int]:
+    """Where the columns of the original stand: all but the two."""
+    places = added(header) or ()
+    return [at for at in range(len(header)) if at not in places]
+
+
 def problems(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """What stands in the column of problems; nothing if there is none."""
     places = added(header)

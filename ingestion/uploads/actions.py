@@ -55,6 +55,8 @@ def create(
         parent = Upload.objects.filter(pk=found.parent).first()
     if parent is not None and parent.kind is not None and record_type is None:
         found = layouts.inspect(content, record_type=parent.kind)
+    if parent is not None:
+        found = layouts.as_corrected(found, layouts.from_json(parent.layout))
     sha256 = hashlib.sha256()
     file.seek(0)
     for chunk in file.chunks():
@@ -81,9 +83,12 @@ def create(
 def inspection(upload: Upload, layout: Layout | None = None) -> Inspection:
     """What is to be seen in the upload's file, read as it is to be or as `layout` says."""
     with stored_file(upload) as file:
-        return layouts.inspect(
+        found = layouts.inspect(
             file, record_type=upload.kind, layout=layout or layouts.from_json(upload.layout)
         )
+    if layout is None and upload.parent is not None:
+        return layouts.as_corrected(found, layouts.from_json(upload.parent.layout))
+    return found
 
 
 def look_again(upload: Upload, record_type: RecordType, layout: Layout) -> None:

@@ -101,8 +101,8 @@ class _Table:
     """The cells of a row as the error file has them: without the two columns of an earlier one."""
 
     def __init__(self, header: Sequence[str], layout: Layout) -> None:
-        added = (error_columns.added(header) or ()) if layout.armed else ()
-        self._kept = [at for at in range(len(header)) if at not in added]
+        every = list(range(len(header)))
+        self._kept = error_columns.original(header) if layout.armed else every
         self._width = len(header)
         self.header = [guarded(header[at]) for at in self._kept] + [LINE_COLUMN, PROBLEM_COLUMN]
 

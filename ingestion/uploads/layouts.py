@@ -148,12 +148,32 @@ def _inspect_table(
     )
 
 
+def as_corrected(found: Inspection, before: Layout) -> Inspection:
+    """The inspection of an error file: its dates and numbers mean what they mean in the original,
+    read as `before` says. Dates that say otherwise are asked for."""
+    order = before.notation.date_order
+    if not found.layout.armed or order is None:
+        return found
+    clash = found.layout.notation.date_order not in (None, order)
+    notation = replace(
+        found.layout.notation,
+        date_order=None if clash else order,
+        decimal_comma=found.layout.notation.decimal_comma or before.notation.decimal_comma,
+    )
+    asked = {Question.DATE_ORDER} if clash else set()
+    return replace(
+        found,
+        layout=replace(found.layout, notation=notation),
+        questions=found.questions - {Question.DATE_ORDER} | asked,
+    )
+
+
 def remember(header: Sequence[str], record_type: RecordType, fields: Sequence[str | None]) -> None:
-    """Take the next file with this header as this one was taken."""
+    """Take the next file with this header, and its error files, as this one was taken."""
     ColumnChoice.objects.update_or_create(
         record_type=record_type.path,
         header_sha256=_header_sha256(header),
-        defaults={"columns": list(fields)},
+        defaults={"columns": [fields[at] for at in error_columns.original(header)]},
     )
 
 
@@ -219,7 +239,9 @@ def _columns(
         choice = ColumnChoice.objects.filter(
             record_type=kind.path, header_sha256=_header_sha256(header)
         ).first()
-        given = tuple(choice.columns) if choice else None
+        if choice and len(choice.columns) == len(kept := error_columns.original(header)):
+            fields = dict(zip(kept, choice.columns, strict=True))
+            given = tuple(fields.get(at) for at in range(len(header)))
     if given is not None and len(given) == len(header):
         guesses = [columns.Guess(field=name, certain=True) for name in given]
     else:
@@ -294,4 +316,5 @@ def _several_fit(file: BinaryIO, sheets: tuple[str, ...], kind: RecordType) -> b
 
 
 def _header_sha256(header: Sequence[str]) -> str:
-    return hashlib.sha256("\x1f".join(map(str.strip, header)).encode(errors="replace")).hexdigest()
+    names = (header[at].strip() for at in error_columns.original(header))
+    return hashlib.sha256("\x1f".join(names).encode(errors="replace")).hexdigest()
