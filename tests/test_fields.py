@@ -431,3 +431,25 @@ def test_a_list_is_held_to_its_length_and_each_entry_to_its_own_rule(kind, value
 
 def test_of_a_list_that_is_too_long_no_entry_is_judged():
     assert codes("list", [None] * 1_000_000) == ["max_length"]
+
+
+@pytest.mark.parametrize(
+    ("field", "code"),
+    [
+        (Email(), "invalid_email"),
+        (IsoDateTime(), "invalid_datetime"),
+        (Identifier(), "max_length"),
+        (Text(max_length=5000), "max_length"),
+    ],
+)
+def test_a_text_of_megabytes_is_refused_by_its_length_before_its_letters_are_looked_at(field, code):
+    """A look at each letter of it would keep all other threads waiting."""
+
+    class Unseen(str):
+        def __len__(self) -> int:
+            return 2**24
+
+    text = Unseen("\0")  # whoever looks finds a character that is not allowed
+    with pytest.raises(ValidationError) as caught:
+        field.run_validation(text)
+    assert [one.code for one in caught.value.detail] == [code]
