@@ -68,8 +68,8 @@ class Rows:
 def rows(payload: Payload, *, most: int) -> Rows:
     """The rows of a payload. Beyond `most` no further one is looked for: `count` is then larger.
 
-    Raises `PayloadError` where the payload as a whole can not be read or has the wrong shape, in
-    the worst case while the rows are gone through. A line of NDJSON that can not be read is a row
+    Raises `PayloadError` if the payload as a whole cannot be read or has the wrong shape, in
+    the worst case while the rows are gone through. A line of NDJSON that cannot be read is a row
     with a problem and spoils no other line.
     """
     content = payload.content
@@ -109,7 +109,7 @@ def decode(content: bytes) -> Any:
 
 
 def decode_line(content: bytes, line: int) -> Row:
-    """One line of NDJSON as a row; what can not be read becomes the row's problem."""
+    """One line of NDJSON as a row; what cannot be read becomes the row's problem."""
     try:
         return Row(value=decode(content), line=line)
     except PayloadError as fault:

@@ -79,7 +79,7 @@ class _Field(serializers.Field[Any, Any, Any, Any]):
 class Text(_Field, serializers.CharField):
     """Text of at most `max_length` characters, kept as it is; blank only with `allow_blank`.
 
-    NUL and lone surrogates are refused: they can not be stored, or sent on as UTF-8.
+    NUL and lone surrogates are refused: they cannot be stored, or sent on as UTF-8.
     """
 
     default_error_messages = {

@@ -119,7 +119,7 @@ ANSWERS = MappingProxyType(
         ),
         Code.MALFORMED_COMPRESSION: Answer(
             status=HTTPStatus.BAD_REQUEST,
-            sentence="The body is announced as gzip but can not be unpacked.",
+            sentence="The body is announced as gzip but cannot be unpacked.",
         ),
         Code.MALFORMED_REQUEST: Answer(
             status=HTTPStatus.BAD_REQUEST, sentence="The request is malformed."
@@ -145,7 +145,7 @@ ANSWERS = MappingProxyType(
         Code.EMPTY_FILE: Answer(status=HTTPStatus.BAD_REQUEST, sentence="The file is empty."),
         Code.UNKNOWN_FILE_FORMAT: Answer(
             status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            sentence="This file can not be read. Save it as CSV, JSON or NDJSON.",
+            sentence="This file cannot be read. Save it as CSV, JSON or NDJSON.",
         ),
         Code.UNKNOWN_COLUMNS: Answer(
             status=HTTPStatus.BAD_REQUEST,
@@ -174,7 +174,7 @@ ANSWERS = MappingProxyType(
         ),
         Code.LENGTH_REQUIRED: Answer(
             status=HTTPStatus.LENGTH_REQUIRED,
-            sentence="This server can not read a body without a Content-Length header.",
+            sentence="This server cannot read a body without a Content-Length header.",
         ),
         Code.BODY_TOO_LARGE: Answer(
             status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -238,7 +238,7 @@ ANSWERS = MappingProxyType(
         ),
         Code.STORE_UNREACHABLE: Answer(
             status=HTTPStatus.SERVICE_UNAVAILABLE,
-            sentence="The queue's store can not be reached; nothing was queued. Try again shortly.",
+            sentence="The queue's store cannot be reached; nothing was queued. Try again shortly.",
         ),
         Code.STORE_ANSWER_LOST: Answer(
             status=HTTPStatus.SERVICE_UNAVAILABLE,
@@ -355,7 +355,7 @@ class IntakeError(Exception):
 
 
 class PayloadError(IntakeError):
-    """The payload can not be read, is of the wrong shape, or is larger than allowed."""
+    """The payload cannot be read, is of the wrong shape, or is larger than allowed."""
 
 
 class StoreError(IntakeError):

@@ -29,7 +29,7 @@ _DEEP = 2**16
 
 
 def text_of(content: bytes) -> str:
-    """The text that `content` holds. Raises `PayloadError` where it is none, or blank."""
+    """The text that `content` holds. Raises `PayloadError` if it is none, or blank."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
@@ -104,7 +104,7 @@ def signs(content: bytes | str, start: int = 0, end: int = sys.maxsize) -> int:
 def _end(text: str, at: int) -> int:
     """Where the value ends that begins at `at`.
 
-    The parser can not be told to stop, so it gets a piece of the text, and a longer one where the
+    The parser cannot be told to stop, so it gets a piece of the text, and a longer one if the
     value may go on: each of few enough values to be through with it soon.
     """
     length = _PIECE

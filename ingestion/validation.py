@@ -28,7 +28,7 @@ class Valid:
     """A record that passed: its id, what goes on the queue, and its line where it has one.
 
     `ignored` are the names of fields that its type does not know: they were dropped. A name that is
-    empty, long or can not be printed is `ODD_NAME`.
+    empty, long or cannot be printed is `ODD_NAME`.
     """
 
     id: str
@@ -42,7 +42,7 @@ Verdict = Valid | Rejection
 RECORDS_KEPT = 20
 """Of one request so many refused records are kept at most, for staff to look at and fix."""
 
-ODD_NAME = "(a name that can not be shown)"
+ODD_NAME = "(a name that cannot be shown)"
 _LONGEST_NAME = 64
 
 _NOT_AN_OBJECT = FieldError(
@@ -58,9 +58,9 @@ def judge(
 ) -> list[Verdict]:
     """One verdict per record, in the order given; the first rejections hold what was sent.
 
-    `admit` is told for how many records the payload counts before any is judged, or that it can not
-    be read, and may raise. Raises `PayloadError` where there is no record, where there are more
-    than `settings.MAX_BATCH_RECORDS`, or where the payload as a whole can not be read.
+    `admit` is told for how many records the payload counts before any is judged, or that it cannot
+    be read, and may raise. Raises `PayloadError` if there is no record, if there are more
+    than `settings.MAX_BATCH_RECORDS`, or if the payload as a whole cannot be read.
     """
     # Counted first: a batch over the limit is refused before its records are judged, and no row
     # beyond the limit is even made.

@@ -279,7 +279,7 @@ def test_of_names_that_are_dropped_some_are_told_and_the_others_counted(post):
     answer = post(BATCH, [session(0, **odd), session(1, **many)])
     told = answer.json()["ignored_fields"]
     assert len(told) == 21
-    assert told["(a name that can not be shown)"] == 4
+    assert told["(a name that cannot be shown)"] == 4
     assert sum(told.values()) == 104
     assert "x" * 65 not in answer.text
 

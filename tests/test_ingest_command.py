@@ -269,7 +269,7 @@ def test_a_store_that_is_away_is_told_in_a_sentence(file: Path) -> None:
     file.write_text(as_ndjson(tutors(3)))
     done = manage("ingest", str(file), REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     assert done.returncode == 1
-    assert "can not be reached" in done.stderr
+    assert "cannot be reached" in done.stderr
     assert "No record was queued before." in done.stderr
     assert "may be queued as well" not in done.stderr
 

@@ -22,7 +22,7 @@ _PIECE_BYTES = 2**14
 
 
 def read_payload(request: HttpRequest, *, batch: bool) -> Payload:
-    """The body as a payload, unpacked. Raises `PayloadError` where it can not be one.
+    """The body as a payload, unpacked. Raises `PayloadError` where it cannot be one.
 
     The limit `settings.MAX_BODY_BYTES` holds for the body as it was sent and as it unpacks.
     """
@@ -31,7 +31,7 @@ def read_payload(request: HttpRequest, *, batch: bool) -> Payload:
     if encoding not in ("identity", "gzip"):
         raise PayloadError(Code.UNSUPPORTED_ENCODING)
     length = request.META.get("CONTENT_LENGTH") or "0"
-    # A server that can not read a chunked body hands over an empty one; it must not pass for that.
+    # A server that cannot read a chunked body hands over an empty one; it must not pass for that.
     if length == "0" and "Transfer-Encoding" in request.headers:
         raise PayloadError(Code.LENGTH_REQUIRED)
     if not (length.isascii() and length.isdigit()):

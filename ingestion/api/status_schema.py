@@ -109,7 +109,7 @@ health = _simple(
     {
         200: OpenApiResponse(
             HealthSerializer,
-            "Healthy, or degraded while the store can not take records or keeps "
+            "Healthy, or degraded while the store cannot take records or keeps "
             "them less safely than promised; `reasons` says why.",
         )
     },

@@ -111,7 +111,7 @@ class RootView(View):
 def _prefers_html(request: ApiRequest) -> bool:
     try:
         return bool(request.get_preferred_type(["application/json", "text/html"]) == "text/html")
-    except ValueError:  # an Accept header that can not be read asks for nothing
+    except ValueError:  # an Accept header that cannot be read asks for nothing
         return False
 
 
@@ -139,7 +139,7 @@ class HealthView(View):
     schema = Described(status_schema.health)
 
     def get(self, request: ApiRequest) -> Response:
-        """`degraded` while the store can not take records, or keeps them less safely."""
+        """`degraded` while the store cannot take records, or keeps them less safely."""
         store = queues.health(one.queue for one in RECORD_TYPES.values())
         reasons = _reasons(store)
         return Response(

@@ -32,13 +32,13 @@ OVERLAPS = MappingProxyType(
 
 
 class RefusedError(ValueError):
-    """The change can not be made; the text says to a person why."""
+    """The change cannot be made; the text says to a person why."""
 
 
 def create(name: str, scopes: Sequence[str], *, days: int) -> tuple[ApiKey, str]:
     """A new client with its first key, good for `days`; gives the key as text, this once.
 
-    Raises `RefusedError` where the name can not be used or is in use, or no scope is given.
+    Raises `RefusedError` where the name cannot be used or is in use, or no scope is given.
     """
     if not _NAME.fullmatch(name):
         raise RefusedError(

@@ -86,7 +86,7 @@ class KnownKeys:
     def grant(self, key: str) -> Grant | None:
         """What the key allows; None for a key that is wrong, expired or revoked.
 
-        Raises `KeysNotKnownError` where that can not be said.
+        Raises `KeysNotKnownError` where that cannot be said.
         """
         if not is_well_formed(key):
             return None
