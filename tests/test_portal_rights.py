@@ -8,9 +8,13 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.urls import reverse
 
+from ingestion.file_rows import FileFormat, Layout
 from ingestion.models import Right, Upload
 from ingestion.records import RECORD_TYPES
+from ingestion.uploads import layouts
 from tests.staff import GROUPS, PAGES, address, member, right_of, signed_in
+from tests.test_upload_pages import as_csv, session
+from tests.test_upload_pages import upload as send_upload
 
 pytestmark = pytest.mark.django_db
 
@@ -74,7 +78,8 @@ def test_corrections_are_sent_by_who_may_act_on_what_they_correct(store):
         member("Admin"),
     )
     other.groups.add(Group.objects.get(name="Uploader"))
-    one = Upload.objects.create(file_name="a.csv", size_bytes=1, uploaded_by=owner)
+    layout = layouts.to_json(Layout(file_format=FileFormat.NDJSON))
+    one = Upload.objects.create(file_name="a", size_bytes=1, uploaded_by=owner, layout=layout)
     form = {"rows": json.dumps(RECORD_TYPES["tutors"].serializer_class.example), "record_type": ""}
     for fixes in (one.pk, 999):
         assert signed_in(other).get(f"/admin/upload/?fixes={fixes}").status_code in (403, 404)
@@ -86,6 +91,16 @@ def test_corrections_are_sent_by_who_may_act_on_what_they_correct(store):
         answer = signed_in(user).post("/admin/upload/", {**form, "fixes": one.pk})
         assert answer.status_code == 302
     assert [child.uploaded_by for child in one.children.order_by("pk")] == [owner, admin]
+
+
+def test_a_file_that_names_the_upload_of_another_is_no_correction_of_it(store):
+    owner = member("Uploader")
+    other = User.objects.create_user("other", is_staff=True)
+    other.groups.add(Group.objects.get(name="Uploader"))
+    one = send_upload(signed_in(owner), as_csv(session(1), session(2, duration_minutes=999)))
+    error_file = signed_in(owner).get(reverse("admin:upload-to-fix", args=[one.pk])).getvalue()
+    assert send_upload(signed_in(other), error_file).parent is None
+    assert send_upload(signed_in(owner), error_file).parent == one
 
 
 # --- Accounts ----------------------------------------------------------------------------------

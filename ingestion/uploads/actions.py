@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.files.base import File
 from django.db import transaction
 from django.db.models import F, Q
@@ -52,7 +53,7 @@ def create(
     content = binary(file)
     found = layouts.inspect(content, record_type=record_type)
     if found.parent is not None and parent is None:
-        parent = Upload.objects.filter(pk=found.parent).first()
+        parent = _corrected(found.parent, user_id)
     if parent is not None and parent.kind is not None and record_type is None:
         found = layouts.inspect(content, record_type=parent.kind)
     if parent is not None:
@@ -78,6 +79,15 @@ def create(
         if not found.questions:
             _begin_reading(upload, only=Q())
     return upload
+
+
+def _corrected(number: int, user_id: int | None) -> Upload | None:
+    """The upload that a file says it corrects, if its sender may act on that one."""
+    parent = Upload.objects.filter(pk=number).first()
+    if parent is None or parent.uploaded_by_id == user_id:
+        return parent
+    sender = User.objects.filter(pk=user_id or 0).first()
+    return parent if sender and sender.has_perm("ingestion.manage_uploads") else None
 
 
 def inspection(upload: Upload, layout: Layout | None = None) -> Inspection:
