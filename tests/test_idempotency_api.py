@@ -49,6 +49,13 @@ def test_a_refused_record_is_remembered_too(post, store):
     assert store.hget(f"{{{TUTORS.queue}}}:totals", "rejected") == b"1"
 
 
+def test_a_replay_names_the_first_request_in_its_body_and_itself_in_its_header(post, store):
+    first = post("/api/tutors", {}, **keyed(), **{"X-Request-ID": "first"})
+    again = post("/api/tutors", {}, **keyed(), **{"X-Request-ID": "second"})
+    assert (first["X-Request-ID"], first.json()["request_id"]) == ("first", "first")
+    assert (again["X-Request-ID"], again.json()["request_id"]) == ("second", "first")
+
+
 def test_without_a_key_each_request_is_a_new_one(post, store):
     post("/api/tutors", EXAMPLE)
     post("/api/tutors", EXAMPLE)
