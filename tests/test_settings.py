@@ -297,6 +297,48 @@ def test_a_named_file_that_can_not_be_read_is_a_problem(tmp_path, content):
     assert [problem.variable for problem in problems] == ["ENV_FILE"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "SECRET_KEY = canary",
+        "SECRET_KEY =canary",
+        "SECRET_KEY: canary",
+        " SECRET_KEY=canary",
+        "SECRET_KEY='canary",
+        "SECRET_KEY=\"canary'",
+        "set SECRET_KEY=canary",
+        "SECRET-KEY=canary",
+        "SECRET_KEY=can\0ary",
+        "canary",
+        "SECRET_KEY=canary\nPORT=8001\nSECRET_KEY=canary",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_a_line_that_is_not_understood_is_told_by_its_number(tmp_path, monkeypatch, line, end):
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    file = tmp_path / "portal.env"
+    file.write_bytes(f"# first\nPORT=8000\n\n  \n{line}\n".replace("\n", end).encode())
+    problems = Environment(file, must_exist=True).problems
+    number = 7 if "PORT" in line else 5
+    assert f"portal.env, line {number}, must be" in " ".join(
+        f"{one.variable} must be {one.must_be}" for one in problems
+    )
+    assert "canary" not in repr(problems)
+    assert "SECRET_KEY" not in os.environ
+
+
+def test_a_line_that_is_not_understood_stops_the_start_and_shows_no_value(tmp_path):
+    file = tmp_path / "portal.env"
+    file.write_text("REDIS_ULR=redis://canary\nSECRET_KEY = canary\n")
+    done = manage(tmp_path / "var", "queue_stats", ENV_FILE=str(file))
+    assert done.returncode == 1
+    assert "portal.env, line 2, must be NAME=value" in done.stderr
+    assert "portal.env, line 1, sets REDIS_ULR, which is no setting" in done.stderr
+    assert "REDIS_URL" in done.stderr
+    assert "canary" not in done.stderr + done.stdout
+    assert not (tmp_path / "var" / "store.log").exists()
+
+
 def test_no_file_is_needed_where_none_is_named(tmp_path):
     assert Environment(tmp_path / ".env", must_exist=False).problems == []
     (tmp_path / ".env").mkdir()

@@ -6,6 +6,7 @@ import contextlib
 import re
 import shlex
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,8 +35,21 @@ def check_environment(**_: Any) -> list[CheckMessage]:
             )
             for problem in settings.ENVIRONMENT.problems
         ),
+        *_misspelt(),
         *_check_together(),
     ]
+
+
+def _misspelt() -> Iterator[CheckMessage]:
+    """A file may hold variables of other programs, but hardly one that is nearly ours."""
+    env = settings.ENVIRONMENT
+    for name in env.places.keys() - set(env.variables):
+        for meant in get_close_matches(name.upper(), env.variables, n=1, cutoff=0.85):
+            yield Warning(
+                f"{env.places[name]} sets {name}, which is no setting.",
+                hint=f"Is {meant} meant?",
+                id="tutormax.W006",
+            )
 
 
 def _check_together() -> Iterator[CheckMessage]:

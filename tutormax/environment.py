@@ -25,6 +25,11 @@ _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _NAME = r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*"
 # As Django compares them: no port, an IPv6 address in brackets, a leading dot for all subdomains.
 _ALLOWED_HOST = re.compile(rf"\*|\.?{_NAME}|\[[0-9A-Fa-f:.]+\]")
+# A line of the file: nothing, a comment, or a value, in a pair of quotes or in none.
+_LINE = re.compile(
+    r"\s*(#.*)?|(export )?(?P<name>[A-Za-z_][A-Za-z0-9_]*)="
+    r"""('[^\0]*'|"[^\0]*"|(?!['"])[^\0]*)\s*"""
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +43,14 @@ class Problem:
 class Environment:
     """The process's environment over a `.env` file (the process wins).
 
-    A file that `must_exist` and does not is a problem, as is one that can not be read.
+    A file that `must_exist` and does not is a problem, as is one that cannot be read, and each of
+    its lines that is not understood. `places` has the variables of the file with their lines.
     """
 
     def __init__(self, env_file: Path, *, must_exist: bool) -> None:
         self.variables: list[str] = []
         self.problems: list[Problem] = []
+        self.places: dict[str, str] = {}
         if must_exist or env_file.exists():
             try:
                 content = env_file.read_text("utf-8-sig")
@@ -52,7 +59,26 @@ class Environment:
                 must_be = "a file in UTF-8 that can be read"
                 self.problems.append(Problem(variable=variable, must_be=must_be))
             else:
-                environ.Env.read_env(io.StringIO(content))
+                self._judge_lines(env_file.name, content)
+                if not self.problems:
+                    environ.Env.read_env(io.StringIO(content))
+
+    def _judge_lines(self, file: str, content: str) -> None:
+        """Find the lines that would be passed over, or taken otherwise than they look."""
+        for number, line in enumerate(content.splitlines(), start=1):
+            place = f"{file}, line {number},"
+            found = _LINE.fullmatch(line)
+            if found is None:
+                must_be = (
+                    "NAME=value (no space around the =, and a pair of quotes or none), or a "
+                    "comment that begins with #"
+                )
+                self.problems.append(Problem(variable=place, must_be=must_be))
+            elif (name := found["name"]) in self.places:
+                must_be = f"removed, or the line of {name} above it"
+                self.problems.append(Problem(variable=place, must_be=must_be))
+            elif name:
+                self.places[name] = place
 
     def is_set(self, variable: str) -> bool:
         """Whether somebody gave the variable a value."""
