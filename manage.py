@@ -2,10 +2,25 @@
 """The command line of the project: `python manage.py help` lists the commands."""
 
 import os
+import signal
 import sys
 
-from django.core.management import execute_from_command_line
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tutormax.settings")
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        # The next file that is opened would take its place, and be written to by mistake.
+        sys.exit("Standard input, output or error is closed: lead it somewhere, like /dev/null.")
+    # Ctrl-C is heeded also if a script started this in the background, with the signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        from django.core.management import execute_from_command_line
+
+        execute_from_command_line(sys.argv)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tutormax.settings")
-    execute_from_command_line(sys.argv)
+    main()

@@ -66,6 +66,11 @@ def url(data_dir: Path) -> str:
     return f"unix://{quote(str(_socket_path(data_dir.resolve())))}?db=0"
 
 
+def is_begun(data_dir: Path) -> bool:
+    """Whether a store has ever run on `data_dir`."""
+    return (data_dir / "store.lock").exists()
+
+
 def find(data_dir: Path) -> Store | None:
     """The store that lives on `data_dir`, be it still loading, or None. Starts nothing."""
     data_dir = data_dir.resolve()

@@ -9,7 +9,7 @@ from ingestion.outcomes import Code, StoreError, utc_timestamp
 from ingestion.queues import QueueSummary
 from ingestion.records import RECORD_TYPES, RecordType
 
-_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def queue_summaries() -> dict[RecordType, QueueSummary]:
@@ -44,13 +44,17 @@ def queue_stats_document() -> dict[str, Any]:
     }
 
 
-def age_in_words(seconds: float) -> str:
-    """An age for people, by its largest unit and the one below: "2 hours 5 minutes"."""
-    rest = int(seconds)
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them, the two largest units: `4 min 10 s`, `3 h 5 min`, `2 d 1 h`.
+
+    Nothing for None, and 0 s for a time to come, as clocks differ.
+    """
+    if seconds is None:
+        return ""
+    rest = max(0, int(seconds))
     counts: list[tuple[int, str]] = []
-    for unit, length in _UNITS:
+    for length, unit in _UNITS:
         count, rest = divmod(rest, length)
         if count or counts:
             counts.append((count, unit))
-    words = [f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in counts[:2] if count]
-    return " ".join(words) or "under a second"
+    return " ".join(f"{count} {unit}" for count, unit in counts[:2] if count) or "0 s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
@@ -21,6 +22,10 @@ from ingestion import embedded, queues
 from ingestion.records import RECORD_TYPES, RecordType
 from tests.staff import member, signed_in
 from tests.store_faults import Proxy
+
+# Processes that the tests start must heed it, though the tests may run in the background of a
+# script, where it is ignored: a handler is not inherited, ignoring is.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -48,6 +49,13 @@ def test_the_list_shows_states_and_no_secrets():
     for word in ("scheduler", "gone", "good", "expired", "revoked", "never", key[:12]):
         assert word in listed
     assert key[12:] not in listed
+    assert all(len(line.split("\t")) == 6 for line in listed.splitlines())
+    told = run("list", "--json")[0]
+    assert key[12:] not in told
+    for one in json.loads(told)["keys"]:
+        assert one["key"] in listed
+        assert one["state"] in ("good", "expired", "revoked")
+        assert one["last_used_at"] is None
 
 
 def test_an_empty_list_says_how_to_make_a_key():

@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ from django.core.management import CommandError, call_command
 from redis import Redis
 
 from ingestion import embedded
-from ingestion.client import Record
+from ingestion.client import Delivery, Record
 from ingestion.generator import generate
 from ingestion.management.commands import generate as command
 from ingestion.records import RECORD_TYPES
@@ -93,11 +95,8 @@ def depths(portal: Process) -> dict[str, int]:
 
 def rows(output: str) -> list[list[str]]:
     """The rows of the tables in the output, without their headings."""
-    return [
-        [cell.strip() for cell in line.strip("│").split("│")]
-        for line in output.splitlines()
-        if line.startswith("│")
-    ]
+    lines = [line.split("\t") for line in output.splitlines() if "\t" in line]
+    return [line for line in lines if line[0] not in ("Type", "Queue")]
 
 
 # --- sending ----------------------------------------------------------------------------------
@@ -156,6 +155,35 @@ def test_records_go_singly_or_in_batches(
     send_tutors(portal.address, 7, *manner)
     assert rows(capsys.readouterr().out) == [["tutors", "7", "7", "0", str(requests), "0", "0"]]
     assert depths(portal) == {"tutors": 7, "sessions": 0, "feedbacks": 0}
+
+
+def test_after_an_outage_the_rate_is_not_caught_up_in_a_burst(monkeypatch) -> None:
+    now = [1000.0]
+    sent_at = []
+
+    def post(portal: Any, path: str, records: Any) -> Any:
+        for number in range(len(records)):
+            if number == 5:
+                now[0] += 3.5  # the portal was away
+            sent_at.append(now[0])
+            yield Delivery(sent=1, accepted=1)
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(command.Portal, "post_singly", post)
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr(command, "time", clock)
+    send_tutors("http://portal.example", 10, "--single", "--rate", "100")
+    gaps = [round(after - before, 6) for before, after in pairwise(sent_at)]
+    assert gaps == [0.01] * 4 + [3.51, 0] + [0.01] * 3  # the outage was the pause of one
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_days_beyond_the_calendar_are_told_in_a_sentence(tmp_path: Path, day: str) -> None:
+    with pytest.raises(CommandError, match="--start and --days"):
+        call_command("generate", "--start", day, "--output", str(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_records_are_not_sent_faster_than_the_rate() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from redis import Redis
 
 from ingestion import embedded
 from ingestion.management.commands import ingest as command
+from ingestion.outcomes import Receipt
 from ingestion.queues import Pause, pause_queue
 from ingestion.records import RECORD_TYPES, RecordType
 from tests.portal_process import free_port
@@ -169,8 +171,8 @@ def test_refusals_are_told_by_field_and_code_with_their_lines(store: Redis, file
     file.write_text(as_csv(records) + '"broken\n')
     status, printed, words = ingest(file)
     assert status == 2
-    rows = [[cell.strip() for cell in line.split("│")] for line in printed.splitlines()]
-    told = [[row[1], row[2], row[4], row[5]] for row in rows if len(row) == 7 and row[5]]
+    rows = [line.split("\t") for line in printed.splitlines()]
+    told = [[row[0], row[1], row[3], row[4]] for row in rows if len(row) == 5][1:]
     assert told == [
         ["age", "min_value", "3, 5", "2"],
         ["subjects[1]", "max_length", "4", "1"],
@@ -192,7 +194,7 @@ def test_records_of_a_json_array_are_told_by_their_number(
     assert status == 2
     assert "Record" in printed
     row = next(line for line in printed.splitlines() if "not_an_integer" in line)
-    assert row.split("│")[4].strip() == "7"
+    assert row.split("\t")[3] == "7"
 
 
 def test_the_table_of_refusals_is_bounded(store: Redis, file: Path) -> None:
@@ -397,8 +399,82 @@ def test_ctrl_c_during_an_outage_tells_whether_more_may_be_queued(
     status, _, words = ingest(file)
     assert status == 1
     assert words.startswith("Stopped. No record was queued before.")
-    assert words.endswith(" Up to 3 records behind it may be queued as well.") is may_be_queued
+    assert (" Up to 3 records behind it may be queued as well." in words) is may_be_queued
     assert store.llen(TUTORS.queue) == 3 * may_be_queued
+    assert ("--resume" in words) is may_be_queued
+    if may_be_queued:
+        monkeypatch.undo()
+        again = shlex.split(words.splitlines()[-1])
+        assert again[:3] == ["manage.py", "ingest", str(file)]
+        settings.QUEUE_LIMIT = 10
+        proxy.cuts = 0
+        assert ingest(*again[2:])[0] == 0
+        assert store.llen(TUTORS.queue) == 3
+
+
+@pytest.mark.parametrize("stop_after", [1000, 2000])
+def test_a_stopped_run_prints_the_command_that_goes_on_and_queues_nothing_twice(
+    store: Redis, file: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
+) -> None:
+    records = tutors(2500)
+    records[stop_after + 7]["age"] = 7
+    file.write_text(as_csv(records))
+    push = command.intake.accept
+
+    def stopped(*arguments: Any, **options: Any) -> Receipt:
+        if store.llen(TUTORS.queue) >= stop_after:
+            push(*arguments, **options)  # it is queued, and Ctrl-C comes before that is known
+            raise KeyboardInterrupt
+        return push(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command.intake, "accept", stopped)
+        status, _, words = ingest(file)
+    assert status == 1
+    again = shlex.split(words.splitlines()[-1])
+    status, printed, _ = ingest(*again[2:])
+    assert status == 2
+    left = 2500 - stop_after
+    assert f"{left:,} records read after the first {stop_after:,}, {left - 1:,} queued" in printed
+    assert f"\t{stop_after + 9}\t" in printed  # the line of the file, its header counted
+    del records[stop_after + 7]
+    assert [one["data"]["tutor_id"] for one in queued(store)] == [
+        one["tutor_id"] for one in records
+    ]
+    assert ingest(*again[2:])[0] == 2  # once more does no harm
+    assert store.llen(TUTORS.queue) == 2499
+
+
+def test_another_file_is_not_gone_on_with(store: Redis, file: Path) -> None:
+    file.write_text(as_csv(tutors(3)))
+    place = f"0123456789ab-{file.stat().st_size + 1}:1"
+    status, _, words = ingest(file, "--resume", place)
+    assert (status, words) == (
+        1,
+        "This is not the file that the former run read: its size is another.",
+    )
+    for wrong in ("x", "0123456789ab-5", "0123456789ab-5:-1"):
+        with pytest.raises(CommandError, match="as the former run printed it"):
+            call_command("ingest", str(file), "--resume", wrong)
+    assert store.llen(TUTORS.queue) == 0
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"a,b\n\0,1\n"])
+def test_what_is_plainly_no_text_is_told_plainly(store: Redis, file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    status, _, words = ingest(file)
+    assert status == 1
+    assert words == f"{file} cannot be read: it is no CSV, JSON, NDJSON or XLSX file."
+
+
+def test_what_has_a_reason_of_its_own_is_told_with_it(store: Redis, file: Path) -> None:
+    file.write_bytes(b"\xd0\xcf\x11\xe0old")
+    assert "old Excel file" in ingest(file)[2]
+
+
+@pytest.mark.skipif(not Path("/dev/urandom").exists(), reason="needs a device")
+def test_a_device_is_not_copied_for_ever(store: Redis) -> None:
+    assert ingest(Path("/dev/urandom"))[2] == "/dev/urandom is a device and no file."
 
 
 # --- at a terminal -----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -17,11 +18,6 @@ from ingestion.records import RECORD_TYPES, RecordType
 TUTORS = RECORD_TYPES["tutors"]
 
 
-@pytest.fixture(autouse=True)
-def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
-
-
 def peek(*arguments: str) -> str:
     printed = io.StringIO()
     call_command("peek_queue", *arguments, stdout=printed)
@@ -30,8 +26,7 @@ def peek(*arguments: str) -> str:
 
 def rows(printed: str) -> list[list[str]]:
     """The table's rows without their number."""
-    lines = (line for line in printed.splitlines() if line.startswith("│"))
-    return [[cell.strip() for cell in line.split("│")[2:-1]] for line in lines]
+    return [line.split("\t")[1:] for line in printed.splitlines()[1:] if "\t" in line]
 
 
 def fill(kind: RecordType, number: int, **changes: Any) -> None:
@@ -49,7 +44,7 @@ def test_it_shows_the_next_messages_and_takes_none(store: Redis, record_type: Re
     assert [row[0] for row in shown] == [json.loads(one)["id"] for one in messages[:10]]
     assert {row[2] for row in shown} == {"command"}
     assert [row[3] for row in shown] == [f"{len(one):,}" for one in messages[:10]]
-    assert all("second" in row[1] for row in shown)
+    assert all(row[1].endswith(" s") for row in shown)
     assert store.lrange(record_type.queue, 0, -1)[::-1] == messages
 
 
@@ -71,6 +66,24 @@ def test_payloads_are_shown_only_where_they_are_asked_for(store: Redis) -> None:
     assert json.loads(payload)["name"] == "Zoë Canary"
     assert json.loads(payload)["tutor_id"] == "record-0"
     assert '"record-1"' in second
+
+
+def test_json_has_all_of_it_and_the_records_only_where_they_are_asked_for(store: Redis) -> None:
+    fill(TUTORS, 1, name="Zoë Canary")
+    store.lpush(TUTORS.queue, b"\xff")
+    assert "Canary" not in peek("tutors", "--json")
+    told = json.loads(peek("tutors", "--json", "--payload"))
+    ours, other = told["messages"]
+    raw = store.rpop(TUTORS.queue)
+    assert told["queue"] == TUTORS.queue
+    assert (ours["id"], ours["data"]) == (json.loads(raw)["id"], json.loads(raw)["data"])
+    assert datetime.fromisoformat(ours["queued_at"]).tzinfo
+    assert (ours["source"], ours["problem"], ours["size_bytes"]) == ("command", None, len(raw))
+    assert (other["problem"], other["raw"], other["id"]) == ("not JSON", "\\xff", None)
+
+
+def test_the_name_of_the_queue_is_as_good_as_that_of_the_type(store: Redis) -> None:
+    assert json.loads(peek("feedbacks", "--json")) == json.loads(peek("feedback", "--json"))
 
 
 def test_a_message_that_is_not_ours_is_shown_as_such_and_breaks_nothing(store: Redis) -> None:
@@ -105,7 +118,7 @@ def test_nothing_in_a_message_can_steer_the_terminal(store: Redis) -> None:
     }
     store.lpush(TUTORS.queue, json.dumps(message, ensure_ascii=False), evil.encode())
     shown = peek("tutors", "--payload")
-    assert not [c for c in shown if not c.isprintable() and c != "\n"]
+    assert not [c for c in shown if not c.isprintable() and c not in "\n\t"]
 
 
 def test_an_empty_queue_is_told_in_a_sentence(store: Redis) -> None:

@@ -10,7 +10,7 @@ from django.test import Client
 
 from ingestion import validation
 from ingestion.portal.policy import POLICY
-from ingestion.templatetags.portal import duration
+from ingestion.stats import duration
 from tests.staff import GROUPS, PAGES, address, member, signed_in
 from tutormax import errors
 

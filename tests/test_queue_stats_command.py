@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -16,18 +18,13 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from redis import Redis
 
-from ingestion import embedded, intake
+from ingestion import embedded, intake, queues
+from ingestion.consumer import MAX_ATTEMPTS, Consumer
 from ingestion.decoding import Row
 from ingestion.records import RECORD_TYPES, RecordType
-from ingestion.stats import age_in_words
 
 ROOT = Path(__file__).resolve().parent.parent
 SESSIONS = RECORD_TYPES["sessions"]
-
-
-@pytest.fixture(autouse=True)
-def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "120")
 
 
 def queue_stats(*options: str) -> str:
@@ -37,8 +34,8 @@ def queue_stats(*options: str) -> str:
 
 
 def cells(printed: str, label: str) -> list[str]:
-    (row,) = (line for line in printed.splitlines() if f" {label} " in line)
-    return [cell.strip() for cell in row.split("│")[1:-1]]
+    (row,) = (line for line in printed.splitlines() if line.startswith(f"{label}\t"))
+    return row.split("\t")
 
 
 def fill(kind: RecordType, good: int, bad: int) -> None:
@@ -52,12 +49,81 @@ def test_it_shows_depth_age_and_totals_of_every_queue(
     fill(record_type, good=3, bad=2)
     store.rpop(record_type.queue)
     printed = queue_stats()
-    _, depth, oldest, accepted, rejected = cells(printed, record_type.queue_label)
-    assert (depth, accepted, rejected) == ("2", "3", "2")
-    assert "second" in oldest
+    _, depth, oldest, *rest = cells(printed, record_type.queue_label)
+    assert (depth, rest) == ("2", ["open", "0", "0", "3", "2"])
+    assert oldest.endswith(" s")
     for other in RECORD_TYPES.values():
         if other is not record_type:
-            assert cells(printed, other.queue_label) == [other.queue_label, "0", "none", "0", "0"]
+            assert cells(printed, other.queue_label)[1:] == ["0", "none", "open", *"0000"]
+
+
+def test_it_shows_a_pause_what_is_in_flight_and_what_died(store: Redis) -> None:
+    fill(SESSIONS, good=3, bad=0)
+    with Consumer(SESSIONS.queue, lease_seconds=20) as consumer:
+        for _ in range(MAX_ATTEMPTS):
+            consumer.claim(1)
+            consumer.give_back(reason="no")
+        consumer.claim(1)
+        queues.pause_queue(
+            SESSIONS.queue, queues.Pause(reason="x", by="ann", since=datetime.now(UTC))
+        )
+        assert cells(queue_stats(), "sessions")[3:] == ["paused", "1", "1", "3", "0"]
+        detail = json.loads(queue_stats("--json"))["detail"]["sessions"]
+    for name, value in {"paused": True, "consumers": 1, "in_flight": 1, "dead": 1}.items():
+        assert detail[name] == value
+
+
+def test_a_terminal_gets_a_table_of_which_nothing_is_cut(store: Redis) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    printed = Terminal()
+    call_command("queue_stats", stdout=printed)
+    for kind in RECORD_TYPES.values():
+        assert kind.queue_label in printed.getvalue()
+    assert "…" not in printed.getvalue()
+
+
+def test_a_folder_that_no_portal_ran_on_gets_no_store(tmp_path: Path) -> None:
+    for command in ("queue_stats", "peek_queue", "consume", "dead_letters"):
+        arguments = () if command == "queue_stats" else ("tutors",)
+        done = run(command, *arguments, data_dir=tmp_path / "nowhere")
+        assert done.returncode == 1
+        assert f"There is no store in {tmp_path / 'nowhere'}" in done.stderr
+    assert not list((tmp_path / "nowhere").glob("store*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_is_told_in_a_sentence(store: Redis) -> None:
+    with open("/dev/full", "w") as full:
+        done = run("queue_stats", "--json", stdout=full)
+    assert done.returncode == 1
+    assert done.stderr == "CommandError: The system refused: No space left on device.\n"
+
+
+def test_a_reader_that_has_gone_ends_it_without_a_word(store: Redis) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as closed:
+        done = run("queue_stats", stdout=closed)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def run(
+    *arguments: str, data_dir: Path = settings.DATA_DIR, stdout: Any = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
+    here = {"DJANGO_SETTINGS_MODULE": "tutormax.settings", "DATA_DIR": str(data_dir)}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT,
+        env=os.environ | here,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_a_message_that_is_not_ours_has_an_unknown_age(store: Redis) -> None:
@@ -65,32 +131,18 @@ def test_a_message_that_is_not_ours_has_an_unknown_age(store: Redis) -> None:
     assert cells(queue_stats(), "sessions")[1:3] == ["1", "unknown"]
 
 
-def test_json_is_what_the_api_answers(store: Redis, client: Client) -> None:
+def test_json_is_what_the_api_answers_and_each_queues_state(store: Redis, client: Client) -> None:
     fill(SESSIONS, good=2, bad=1)
     documents = [json.loads(queue_stats("--json")), client.get("/api/queue/stats").json()]
     ages = [one["detail"]["sessions"].pop("oldest_age_seconds") for one in documents]
     times = [one.pop("timestamp") for one in documents]
+    for one in documents[0]["detail"].values():
+        for name in ("paused", "consumers", "in_flight", "dead"):
+            assert not one.pop(name)
     assert documents[0] == documents[1]
     assert times == sorted(times)
     assert ages == sorted(ages)
     assert documents[0]["queues"] == {"tutors": 0, "sessions": 2, "feedbacks": 0}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.4, "under a second"),
-        (1, "1 second"),
-        (59.9, "59 seconds"),
-        (60, "1 minute"),
-        (61, "1 minute 1 second"),
-        (7_500, "2 hours 5 minutes"),
-        (86_405, "1 day"),
-        (8 * 86_400 + 3_600, "8 days 1 hour"),
-    ],
-)
-def test_ages_are_told_in_words(seconds: float, words: str) -> None:
-    assert age_in_words(seconds) == words
 
 
 def watch(data_dir: Path, *options: str) -> subprocess.Popen[str]:
@@ -114,7 +166,7 @@ def test_watch_shows_them_again_until_ctrl_c(store: Redis) -> None:
     process = watch(settings.DATA_DIR, "0.1")
     assert cells(read_until(process, "sessions"), "sessions")[1] == "0"
     fill(SESSIONS, good=4, bad=0)
-    read_until(process, "│     4 │")
+    read_until(process, "sessions\t4\t")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, "")

@@ -19,8 +19,8 @@ Delivery = Callable[[Sequence[bytes]], object]
 
 @contextmanager
 def standard_output() -> Iterator[Delivery]:
-    """Writes messages to standard output. What it yields raises `DeliveryError` where it can not,
-    and anything else where a message is no JSON; then no line of that call is written."""
+    """Writes messages to standard output. What it yields raises `DeliveryError` if it cannot,
+    and anything else if a message is no JSON; then no line of that call is written."""
     # Unbuffered: nothing may be left over to be written after it was given back.
     with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as file:
         yield partial(_print, file)
@@ -36,6 +36,13 @@ def end_of_file(name: str) -> Iterator[Delivery]:
 
     with ExitStack() as stack:
         try:
+            # Looked at first: to open a pipe waits for its other end, and a device is no file that
+            # a line can be taken back from.
+            if os.path.exists(name) and not os.path.isfile(name):
+                raise CommandError(
+                    f"{name} is no plain file. Name one, or leave out --output: standard output "
+                    "may lead anywhere."
+                )
             file = stack.enter_context(open(name, "a+b", buffering=0))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _mend_last_line(file)
@@ -44,14 +51,14 @@ def end_of_file(name: str) -> Iterator[Delivery]:
                 f"Another consumer writes to {name}: give each a file of its own."
             ) from fault
         except OSError as fault:
-            raise CommandError(f"{name} can not be appended to: {fault.strerror}.") from fault
+            raise CommandError(f"{name} cannot be appended to: {fault.strerror}.") from fault
         yield partial(_append, file)
 
 
 def _mend_last_line(file: FileIO) -> None:
     """Cut off a line that a consumer was killed over: its message was not taken, and comes again.
 
-    What can not be such a line is left as it is, and ended.
+    What cannot be such a line is left as it is, and ended.
     """
     start = end = file.seek(0, os.SEEK_END)
     tail = b""
@@ -68,14 +75,17 @@ def _mend_last_line(file: FileIO) -> None:
 
 def _append(file: FileIO, messages: Sequence[bytes]) -> None:
     lines = _lines(messages)
-    start = file.seek(0, os.SEEK_END)
     try:
-        _write(file, lines)
-        os.fsync(file.fileno())
+        start = file.seek(0, os.SEEK_END)
+        try:
+            _write(file, lines)
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(start)
+            raise
     except OSError as fault:
-        file.truncate(start)
         raise DeliveryError(
-            f"{file.name} can not be written: {fault.strerror}. The messages in hand are on the "
+            f"{file.name} cannot be written: {fault.strerror}. The messages in hand are on the "
             "queue again."
         ) from fault
 

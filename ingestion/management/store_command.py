@@ -6,33 +6,48 @@ from contextlib import nullcontext
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
-from ingestion import embedded
+from ingestion import embedded, queues
+from ingestion.management.command import PortalCommand
 from ingestion.outcomes import ANSWERS, IntakeError, StoreError, trouble
 
 
-class StoreCommand(BaseCommand):
+class StoreCommand(PortalCommand):
     """A command with a store at hand.
 
-    Without REDIS_URL that is the embedded one: the running portal's where there is one, else one
-    started for the time of the command. A fault becomes one sentence and exit status 1.
+    Without REDIS_URL that is the embedded one: the running portal's if there is one, else one
+    started for the time of the command. Only a command that `may_begin_a_store` makes the first
+    one of a folder: an empty store must not pass for the portal's. A fault becomes one sentence
+    and exit status 1.
     """
 
+    may_begin_a_store = False
+
     def execute(self, *args: Any, **options: Any) -> Any:
-        """Run the command over the store."""
-        store = nullcontext() if settings.REDIS_URL else embedded.running(settings.DATA_DIR)
+        """Run the command over the store, once the settings are found right."""
+        if self.requires_system_checks and not options.get("skip_checks"):
+            self.check()
+        options["skip_checks"] = True
+        data_dir = settings.DATA_DIR
+        if not (settings.REDIS_URL or self.may_begin_a_store or embedded.is_begun(data_dir)):
+            raise CommandError(
+                f"There is no store in {data_dir}: DATA_DIR is not the folder of a portal that "
+                "has run. Set DATA_DIR or REDIS_URL as the portal has it, or start it first."
+            )
+        store = nullcontext() if settings.REDIS_URL else embedded.running(data_dir)
         try:
             with store:
                 return super().execute(*args, **options)
         except embedded.EmbeddedStoreError as fault:
             raise CommandError(str(fault)) from fault
         except StoreError as fault:
-            raise CommandError(f"{trouble(fault)} Try again shortly.") from fault
+            closed = queues.closed_to_us(fault)
+            raise CommandError(closed or f"{trouble(fault)} Try again shortly.") from fault
         except IntakeError as fault:
-            raise CommandError(ANSWERS[fault.code].sentence) from fault
+            raise CommandError(in_words(fault)) from fault
 
 
-def printable(text: str) -> str:
-    """Text that can do nothing to a terminal."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+def in_words(fault: IntakeError) -> str:
+    """Why nothing was taken: what the fault itself says to people, or else what its code means."""
+    return getattr(fault, "advice", "") or ANSWERS[fault.code].sentence

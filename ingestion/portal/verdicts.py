@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ingestion.queues import ConsumerSummary, Minute, QueueSummary
-from ingestion.stats import age_in_words
+from ingestion.stats import duration
 
 PROMISE_SECONDS = 3600
 """Every message is to be read within the hour."""
@@ -117,10 +117,10 @@ def judge(
     age = summary.oldest_age_seconds
     if age is not None and age < _SHORT_SECONDS:
         return Judgement(
-            verdict=Verdict.FLOWING, meaning=f"No message waits longer than {age_in_words(age)}."
+            verdict=Verdict.FLOWING, meaning=f"No message waits longer than {duration(age)}."
         )
     if not moved.taken:
-        waits = "" if age is None else f" The oldest has waited {age_in_words(age)}."
+        waits = "" if age is None else f" The oldest has waited {duration(age)}."
         return Judgement(
             verdict=Verdict.STOPPED,
             meaning=f"No message left the queue in the last {JUDGED_MINUTES} minutes.{waits} "
@@ -146,7 +146,7 @@ def judge(
         left = summary.depth / (moved.taken - moved.accepted) * moved.minutes
         meaning = (
             "The backlog shrinks; at this pace nothing is left of it in about "
-            f"{age_in_words(max(1, round(left)) * 60)}."
+            f"{duration(max(1, round(left)) * 60)}."
         )
     return Judgement(verdict=Verdict.FLOWING, meaning=meaning)
 

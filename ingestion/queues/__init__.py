@@ -4,7 +4,14 @@ A queue is a list: messages are pushed left and taken right, so the oldest lies 
 """
 
 from ingestion.queues.consumption import ConsumerSummary, Consumption, consumption
-from ingestion.queues.health import Breach, Durability, StoreHealth, health
+from ingestion.queues.health import (
+    Breach,
+    Durability,
+    StoreHealth,
+    address,
+    closed_to_us,
+    health,
+)
 from ingestion.queues.messages import (
     COPIES_TTL_SECONDS,
     REACH,
@@ -53,7 +60,9 @@ __all__ = [
     "Search",
     "StoreHealth",
     "Window",
+    "address",
     "charge",
+    "closed_to_us",
     "consumption",
     "detail",
     "health",

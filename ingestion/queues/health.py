@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from ingestion.outcomes import Code, StoreError
 from ingestion.queues.connection import RoundTrip, is_refusal, is_wrong_type
@@ -89,6 +90,28 @@ def _refusal(queue: str, reply: RedisError) -> Breach:
     else:
         why = "it answers with an error, which the portal's log tells at the next push"
     return Breach(word="push_refused", sentence=f"The store takes nothing for {queue}: {why}.")
+
+
+def closed_to_us(fault: StoreError) -> str | None:
+    """What to do about a store that does not let this user in, or not do what is needed.
+
+    The sentence names the setting and the address, without the password. None for other faults.
+    """
+    cause = fault.__cause__
+    if isinstance(cause, AuthenticationError):
+        advice = "refuses the user or the password of REDIS_URL"
+    elif isinstance(cause, NoPermissionError):
+        advice = "lets the user of REDIS_URL in, but not do what the portal needs"
+    else:
+        return None
+    said = " ".join(str(cause).split())  # the store's own words: a command or a key of ours
+    return f"The store at {address()} {advice}: it says “{said}”."
+
+
+def address() -> str:
+    """REDIS_URL as it may be shown: without user, password and options."""
+    parts = urlsplit(settings.REDIS_URL)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def ask_store(round_trip: RoundTrip) -> None:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import OperationalError, ProgrammingError, transaction
-from rich.console import Console
 from rich.table import Table
 
 from ingestion import api_keys
 from ingestion.api_keys import LONGEST_DAYS, OVERLAPS, SCOPES, RefusedError
+from ingestion.management.command import PortalCommand, print_table, record_type
 from ingestion.models import Activity, ApiClient, ApiKey
 
 _DAYS = 90
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     """Makes, lists, rotates and revokes keys; the portal's Keys page does the same.
 
     A new key is all that goes to standard output, this once; words for people go beside it.
     """
 
     help = "Makes, lists, rotates and revokes the API keys of clients on other machines."
+    examples = (
+        "create scheduler --scope sessions --scope feedback",
+        "list",
+        "list --json",
+        "rotate scheduler --overlap 7d",
+        "revoke scheduler",
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One word for what to do, and whose key."""
@@ -32,12 +41,14 @@ class Command(BaseCommand):
         create.add_argument(
             "--scope",
             action="append",
+            type=record_type,
             choices=list(SCOPES),
             required=True,
             help="what it may do; give it again for more: "
             + ", ".join(f"{scope} ({words.lower()})" for scope, words in SCOPES.items()),
         )
-        doing.add_parser("list", help="all clients and their keys")
+        listed = doing.add_parser("list", help="all clients and their keys")
+        listed.add_argument("--json", action="store_true", help="as JSON")
         rotate = doing.add_parser("rotate", help="a further key; the others end after a while")
         rotate.add_argument("client")
         rotate.add_argument(
@@ -99,21 +110,24 @@ class Command(BaseCommand):
         self.stdout.write(f"{client}: {len(ended)} revoked; dead everywhere within 5 seconds.")
 
     def _list(self, options: dict[str, Any]) -> None:
-        table = Table("Client", "May", "Key", "State", "Ends (UTC)", "Last used (UTC)")
-        for client in ApiClient.objects.prefetch_related("keys"):
-            name, scopes = client.name, ", ".join(client.scopes)
-            for key in client.keys.all():
-                state = "revoked" if key.revoked_at else "good" if key.is_live else "expired"
-                used = f"{key.last_used_at:%Y-%m-%d %H:%M}" if key.last_used_at else "never"
-                ends_at = key.revoked_at or key.expires_at
-                table.add_row(name, scopes, key.name, state, f"{ends_at:%Y-%m-%d %H:%M}", used)
-        if not table.rows:
+        keys = list(_keys())
+        if options["json"]:
+            self.stdout.write(json.dumps({"keys": keys}))
+        elif not keys:
             self.stdout.write("There are no keys. manage.py api_key create makes one.")
-            return
-        console = Console(markup=False, highlight=False)
-        with console.capture() as printed:
-            console.print(table)
-        self.stdout.write(printed.get())
+        else:
+            table = Table("Client", "May", "Key", "State", "Ends (UTC)", "Last used (UTC)")
+            for key in keys:
+                used = key["last_used_at"]
+                times = key["ends_at"], used or "never"
+                table.add_row(
+                    key["client"],
+                    ", ".join(key["scopes"]),
+                    key["key"],
+                    key["state"],
+                    *(time[:16].replace("T", " ") for time in times),
+                )
+            print_table(self.stdout, table)
 
     def _tell(self, key: ApiKey, text: str) -> None:
         self.stderr.write(
@@ -121,6 +135,19 @@ class Command(BaseCommand):
             "this once; the client sends it as Authorization: Api-Key <key>."
         )
         self.stdout.write(text)
+
+
+def _keys() -> Iterator[dict[str, Any]]:
+    for client in ApiClient.objects.prefetch_related("keys"):
+        for key in client.keys.all():
+            yield {
+                "client": client.name,
+                "scopes": client.scopes,
+                "key": key.name,
+                "state": "revoked" if key.revoked_at else "good" if key.is_live else "expired",
+                "ends_at": (key.revoked_at or key.expires_at).isoformat(),
+                "last_used_at": key.last_used_at.isoformat() if key.last_used_at else None,
+            }
 
 
 def _client(name: str) -> ApiClient:

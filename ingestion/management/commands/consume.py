@@ -15,6 +15,7 @@ import msgspec
 from django.core.management.base import CommandError, CommandParser
 
 from ingestion.consumer import MAX_ATTEMPTS, DeliveryError, consume
+from ingestion.management.command import add_record_type
 from ingestion.management.ndjson_output import Delivery, end_of_file, standard_output
 from ingestion.management.store_command import StoreCommand
 from ingestion.records import RECORD_TYPES
@@ -34,12 +35,20 @@ class Command(StoreCommand):
         "wait. While the queue is paused nothing is taken."
     )
 
+    examples = (
+        "sessions > sessions.ndjson",
+        "sessions --output sessions.ndjson --drain",
+        "feedback --handler mypackage.ratings:store --batch-size 100",
+    )
+
     def add_arguments(self, parser: CommandParser) -> None:
         """Which queue, where to, how many."""
-        parser.add_argument("type", choices=list(RECORD_TYPES), help="whose queue to take from")
+        add_record_type(parser, "type", help="whose queue to take from")
         target = parser.add_mutually_exclusive_group()
         target.add_argument(
-            "--output", metavar="FILE", help="append to this file, not to standard output"
+            "--output",
+            metavar="FILE",
+            help="append to this file (a plain one, no pipe or device), not to standard output",
         )
         target.add_argument(
             "--handler",

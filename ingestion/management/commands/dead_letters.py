@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.management.base import CommandParser
-from rich.console import Console
 from rich.table import Table
 
 from ingestion.consumer import (
@@ -18,10 +17,11 @@ from ingestion.consumer import (
     put_back,
     put_back_all,
 )
-from ingestion.management.store_command import StoreCommand, printable
+from ingestion.management.command import add_record_type, print_table, printable
+from ingestion.management.store_command import StoreCommand
 from ingestion.queues import consumption
 from ingestion.records import RECORD_TYPES
-from ingestion.stats import age_in_words
+from ingestion.stats import duration
 
 _SHOWN = 50
 _SHOWN_AS_JSON = 1000
@@ -36,9 +36,11 @@ class Command(StoreCommand):
         "on their queue, where they are taken next."
     )
 
+    examples = ("sessions", "sessions --json", "sessions --put-back 10", "sessions --put-back all")
+
     def add_arguments(self, parser: CommandParser) -> None:
         """Whose, and what to do with them."""
-        parser.add_argument("type", choices=list(RECORD_TYPES), help="whose dead letters")
+        add_record_type(parser, "type", help="whose dead letters")
         form = parser.add_mutually_exclusive_group()
         form.add_argument(
             "--put-back",
@@ -64,7 +66,7 @@ class Command(StoreCommand):
             document = {"queue": queue, "dead": now.dead, "dead_letters": list(map(_told, letters))}
             self.stdout.write(json.dumps(document))
         elif letters:
-            self.stdout.write(_table(letters))
+            print_table(self.stdout, _table(letters))
             if now.dead > len(letters):
                 self.stdout.write(f"… and {now.dead - len(letters):,} newer ones.")
         else:
@@ -78,7 +80,7 @@ def _put_back(queue: str, how_many: int | str) -> int:
     return put_back(queue, [one.message.raw for one in oldest])
 
 
-def _table(letters: list[DeadLetter]) -> str:
+def _table(letters: list[DeadLetter]) -> Table:
     table = Table("Id", "Source", "Dead for")
     table.add_column("Attempts", justify="right")
     table.add_column("Why")
@@ -87,14 +89,11 @@ def _table(letters: list[DeadLetter]) -> str:
         table.add_row(
             printable(one.message.problem or one.message.id or ""),
             printable(one.message.source or ""),
-            age_in_words(max(0.0, (now - one.died_at).total_seconds())) if one.died_at else "",
+            duration((now - one.died_at).total_seconds()) if one.died_at else "",
             f"{one.attempts:,}" if one.attempts else "",
             printable(one.reason or ""),
         )
-    console = Console(markup=False, highlight=False)
-    with console.capture() as printed:
-        console.print(table)
-    return printed.get()
+    return table
 
 
 def _told(one: DeadLetter) -> dict[str, Any]:

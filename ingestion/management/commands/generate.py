@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,7 +26,9 @@ from ingestion.api_keys import is_well_formed
 from ingestion.cells import cell_text
 from ingestion.client import Delivery, Portal, PortalError, Record
 from ingestion.generator import generate
+from ingestion.management.command import PortalCommand, add_record_type, print_table
 from ingestion.records import RECORD_TYPES
+from ingestion.stats import duration
 
 # How many records of each type; a type that is not named follows from the others.
 _SMALL = {"tutors": 15, "sessions": 30}
@@ -36,7 +38,7 @@ _DAY = {"tutors": 300, "sessions": 3000}
 _SENT_SINGLY_IN_DEMO = 5
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     """Makes records and writes or posts them.
 
     Exit status: 0 all were taken, 2 some were refused, 1 it could not be done.
@@ -45,6 +47,14 @@ class Command(BaseCommand):
     help = (
         "Makes synthetic tutors, sessions and feedback: in files, or posted to a running portal. "
         "The same seed, sizes and dates give the same records."
+    )
+
+    examples = (
+        "--demo",
+        "--day --post --rate 100",
+        "--day --output school --format csv",
+        "--sessions 1000 --type sessions --output - --format ndjson",
+        "--post https://portal.example.com --key tmx_…",
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -72,12 +82,11 @@ class Command(BaseCommand):
         made.add_argument(
             "--day", action="store_true", help="300 tutors, 3,000 sessions and the feedback on them"
         )
-        for path in RECORD_TYPES:
+        for path, record_type in RECORD_TYPES.items():
             default = _SMALL.get(path, "follows from the others")
-            made.add_argument(
-                f"--{path}", metavar="N", type=int, help=f"how many (default: {default})"
-            )
-        made.add_argument("--type", choices=list(RECORD_TYPES), help="leave out the other types")
+            names = dict.fromkeys((f"--{path}", f"--{record_type.queue_label}"))
+            made.add_argument(*names, metavar="N", type=int, help=f"how many (default: {default})")
+        add_record_type(made, "--type", help="leave out the other types")
         made.add_argument("--seed", metavar="N", type=int, default=1, help="default: 1")
         made.add_argument(
             "--start",
@@ -114,7 +123,6 @@ class Command(BaseCommand):
         if options["output"] is not None:
             self._write(records, options["output"], options["format"])
             return
-        self.console = Console(no_color=options["no_color"], markup=False, highlight=False)
         self.aside = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
         is_demo = options["demo"] is not None
         try:
@@ -168,7 +176,7 @@ class Command(BaseCommand):
         deliveries = {path: Delivery() for path in records}
         rate = options["rate"]
         sent = 0
-        started = time.monotonic()
+        started = due = time.monotonic()
         try:
             with Progress(
                 TextColumn("{task.description}"),
@@ -189,7 +197,9 @@ class Command(BaseCommand):
                         progress.advance(bar, delivery.sent)
                         sent += delivery.sent
                         if rate:
-                            time.sleep(max(0.0, started + sent / rate - time.monotonic()))
+                            # From now on if an outage cost time: it is not caught up in a burst.
+                            due = max(due + delivery.sent / rate, time.monotonic())
+                            time.sleep(due - time.monotonic())
         finally:
             # What was sent is told as well where the rest could not be.
             if sent:
@@ -211,12 +221,12 @@ class Command(BaseCommand):
             )
         table = _table("Queue", "Waiting", "Oldest", "Accepted", "Rejected")
         for queue in portal.queue_numbers():
-            age = queue.oldest_age_seconds
-            oldest = "" if age is None else f"{age:,.0f} s ago"
             totals = (f"{number:,}" for number in (queue.accepted, queue.rejected))
-            table.add_row(queue.queue, f"{queue.depth:,}", oldest, *totals)
+            table.add_row(
+                queue.queue, f"{queue.depth:,}", duration(queue.oldest_age_seconds), *totals
+            )
         self.stdout.write("\nWhat the queues hold now; the totals count from the first record on:")
-        self.console.print(table)
+        print_table(self.stdout, table)
         self._print_refusals(deliveries)
         self.stdout.write(
             "Where to look next:\n"
@@ -239,7 +249,7 @@ class Command(BaseCommand):
                 one.replayed,
             )
             table.add_row(path, *(f"{number:,}" for number in numbers))
-        self.console.print(table)
+        print_table(self.stdout, table)
         sent = sum(deliveries.values(), Delivery()).sent
         self.stdout.write(
             f"{sent:,} records in {seconds:.2f} seconds: {sent / seconds:,.0f} records/s."
@@ -251,7 +261,7 @@ class Command(BaseCommand):
             for (field, code), count in one.refusals.most_common():
                 table.add_row(path, field, code, f"{count:,}")
         if table.rows:
-            self.console.print(table)
+            print_table(self.stdout, table)
 
 
 def _make(options: Mapping[str, Any]) -> dict[str, Sequence[Record]]:
@@ -266,6 +276,11 @@ def _make(options: Mapping[str, Any]) -> dict[str, Sequence[Record]]:
         )
     except ValueError as fault:
         raise CommandError(str(fault)) from fault
+    except OverflowError as fault:
+        raise CommandError(
+            "These days, or the tutors' days before them, lie outside of the years 1 to 9999: "
+            "choose others with --start and --days."
+        ) from fault
     paths = [options["type"]] if options["type"] else RECORD_TYPES
     return {path: dataset.by_path[path] for path in paths}
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import logging
+import codecs
 import os
+import re
+import secrets
+import shlex
 import shutil
+import stat
 import sys
-import uuid
+from argparse import ArgumentTypeError
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,9 +30,11 @@ from ingestion import intake, readers, sources
 from ingestion.decoding import Row
 from ingestion.file_rows import FileFormat
 from ingestion.intake import Idempotency
-from ingestion.management.store_command import StoreCommand
-from ingestion.outcomes import ANSWERS, FieldError, IntakeError, Receipt, StoreError, trouble
+from ingestion.management.command import add_record_type, print_table
+from ingestion.management.store_command import StoreCommand, in_words
+from ingestion.outcomes import FieldError, IntakeError, Receipt, StoreError, trouble
 from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.stats import duration
 
 _CHUNK_RECORDS = 1000
 # How long a chunk is tried again. An end in the middle of a file leaves somebody to find out which
@@ -36,6 +42,8 @@ _CHUNK_RECORDS = 1000
 _PATIENCE_SECONDS = 300.0
 _FIRST_PATIENCE_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 5.0
+# Of text in other encodings no byte is 0.
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # The closing table is bounded, whatever the file: so many causes, so many examples of each.
 _MOST_CAUSES = 30
 _MOST_EXAMPLES = 5
@@ -45,9 +53,12 @@ _MOST_EXAMPLES = 5
 class _Tally:
     """What became of the records so far. A place is a line, or a record's number in JSON.
 
-    `unsure` counts records that may be queued as well: the store was sent them and said nothing.
+    `run` names this reading of the file in the store: with it and a number of records, the command
+    goes on where it ended. `unsure` counts records that may be queued as well: the store was sent
+    them and said nothing.
     """
 
+    run: str
     read: int = 0
     queued: int = 0
     unsure: int = 0
@@ -84,13 +95,26 @@ class Command(StoreCommand):
         "queued (a command line that makes no sense ends with 2 as well)."
     )
 
+    examples = (
+        "sessions.csv",
+        "tutors.ndjson --type tutors",
+        "- --type feedback < feedback.json",
+        "sessions.csv --type sessions --resume 4f3a9c0e17d2-81920:12000",
+    )
+    may_begin_a_store = True
+
     def add_arguments(self, parser: CommandParser) -> None:
         """Which file, and what is in it."""
         parser.add_argument("file", metavar="FILE", help="the file; - is standard input")
+        add_record_type(
+            parser, "--type", help="which records these are; without it, told by their fields"
+        )
         parser.add_argument(
-            "--type",
-            choices=list(RECORD_TYPES),
-            help="which records these are; without it, told by their fields",
+            "--resume",
+            metavar="PLACE",
+            type=_place,
+            help="go on with a file where a former run ended: that run printed the place, and what "
+            "it queued is not queued again",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -109,13 +133,17 @@ class Command(StoreCommand):
                     )
                 kind = guess
             rows = readers.read(file, file_format, kind, csv_options)
-            tally = _Tally()
+            tally = _begun(file, options["resume"])
+            begun_at = tally.read
             try:
+                for _ in islice(rows, begun_at):
+                    pass
                 self._queue(file, rows, kind, tally)
             except (IntakeError, OSError, KeyboardInterrupt) as fault:
-                raise CommandError(f"{_reason(fault)} {_done(tally)}") from fault
+                again = f"manage.py ingest {shlex.quote(options['file'])} --type {kind.path}"
+                raise CommandError(f"{_reason(fault)} {_done(tally, again)}") from fault
             finally:
-                self._report(tally, kind, file_format)
+                self._report(tally, kind, file_format, begun_at)
         if not tally.read:
             raise CommandError("The file holds no record.")
         if tally.causes:
@@ -124,10 +152,6 @@ class Command(StoreCommand):
     def _queue(self, file: BinaryIO, rows: Iterator[Row], kind: RecordType, tally: _Tally) -> None:
         size_bytes = file.seek(0, os.SEEK_END)
         terminal = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
-        run = uuid.uuid4().hex
-        if terminal.is_terminal:
-            # A line for each chunk or try would tear the bar apart, and says less than it.
-            logging.getLogger("ingestion").setLevel(logging.ERROR)
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -140,10 +164,12 @@ class Command(StoreCommand):
         ) as progress:
             bar = progress.add_task(kind.path, total=size_bytes, records=0)
             while chunk := list(islice(rows, min(_CHUNK_RECORDS, settings.MAX_BATCH_RECORDS))):
-                tally.add(chunk, _push(chunk, kind, tally, run, terminal.print))
+                tally.add(chunk, _push(chunk, kind, tally, terminal.print))
                 progress.update(bar, completed=file.tell(), records=tally.read)
 
-    def _report(self, tally: _Tally, kind: RecordType, file_format: FileFormat) -> None:
+    def _report(
+        self, tally: _Tally, kind: RecordType, file_format: FileFormat, begun_at: int
+    ) -> None:
         if tally.causes:
             place = "Record" if file_format is FileFormat.JSON else "Line"
             table = Table(title="Refused", title_justify="left")
@@ -157,20 +183,19 @@ class Command(StoreCommand):
                 table.add_row(
                     error.field, error.code, error.message, f"{examples}{more}", f"{count:,}"
                 )
-            console = Console(markup=False, highlight=False)
-            with console.capture() as printed:
-                console.print(table)
-            self.stdout.write(printed.get())
+            print_table(self.stdout, table)
             if len(tally.causes) > _MOST_CAUSES:
                 self.stdout.write(f"… and {len(tally.causes) - _MOST_CAUSES} causes more.")
+        before = f" after the first {begun_at:,}" if begun_at else ""
+        read = tally.read - begun_at
         self.stdout.write(
-            f"{kind.path}: {tally.read:,} records read, {tally.queued:,} queued, "
-            f"{tally.read - tally.queued:,} refused."
+            f"{kind.path}: {read:,} records read{before}, {tally.queued:,} queued, "
+            f"{read - tally.queued:,} refused."
         )
 
 
 def _push(
-    chunk: Sequence[Row], kind: RecordType, tally: _Tally, run: str, tell: Callable[[str], object]
+    chunk: Sequence[Row], kind: RecordType, tally: _Tally, tell: Callable[[str], object]
 ) -> Receipt:
     """Queue a chunk, by as many tries as it takes. Raises `StoreError` when patience ends.
 
@@ -178,8 +203,8 @@ def _push(
     answer to a try may be lost. A pause and a full queue are waited out like an outage.
     """
     idempotency = Idempotency(
-        request=f"command:{run}:{tally.read}",
-        fingerprint=run,
+        request=f"command:{tally.run}:{tally.read}",
+        fingerprint=tally.run,
         ttl_seconds=settings.IDEMPOTENCY_SECONDS,
         answer=lambda receipt: b"%d" % receipt.accepted,
     )
@@ -222,11 +247,18 @@ def _opened(name: str) -> Iterator[BinaryIO]:
     with ExitStack() as stack:
         try:
             file = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
+            kind = os.fstat(file.fileno()).st_mode
+            if stat.S_ISBLK(kind) or (stat.S_ISCHR(kind) and not file.isatty()):
+                raise CommandError(f"{name} is a device and no file.")
             if not file.seekable():
                 pipe, file = file, stack.enter_context(TemporaryFile())
                 shutil.copyfileobj(pipe, file)
         except OSError as fault:
-            raise CommandError(f"{name} can not be read: {fault.strerror}.") from fault
+            raise CommandError(f"{name} cannot be read: {fault.strerror}.") from fault
+        file.seek(0)
+        head = file.read(4096)
+        if b"\0" in head and not head.startswith((b"PK", *_UTF_16_MARKS)):
+            raise CommandError(f"{name} cannot be read: it is no CSV, JSON, NDJSON or XLSX file.")
         yield file
 
 
@@ -234,13 +266,13 @@ def _reason(fault: BaseException) -> str:
     if isinstance(fault, StoreError):
         return trouble(fault)
     if isinstance(fault, IntakeError):
-        return ANSWERS[fault.code].sentence
+        return in_words(fault)
     if isinstance(fault, OSError):
-        return f"The file can not be read on: {fault.strerror}."
+        return f"The file cannot be read on: {fault.strerror}."
     return "Stopped."
 
 
-def _done(tally: _Tally) -> str:
+def _done(tally: _Tally, again: str) -> str:
     done = "No record was queued before."
     if tally.read:
         done = (
@@ -248,4 +280,27 @@ def _done(tally: _Tally) -> str:
             f"{tally.last_place:,}."
         )
     unsure = f" Up to {tally.unsure:,} records behind it may be queued as well."
-    return f"{done}{unsure if tally.unsure else ''}"
+    while_known = duration(settings.IDEMPOTENCY_SECONDS)
+    resume = (
+        f"\nTo go on there, and queue nothing twice, within {while_known}:"
+        f"\n{again} --resume {tally.run}:{tally.read}"
+    )
+    return f"{done}{unsure if tally.unsure else ''}{resume if tally.read or tally.unsure else ''}"
+
+
+def _begun(file: BinaryIO, resume: tuple[str, int] | None) -> _Tally:
+    """The tally of a new run, or of one that goes on."""
+    size_bytes = file.seek(0, os.SEEK_END)
+    if resume is None:
+        return _Tally(run=f"{secrets.token_hex(6)}-{size_bytes}")
+    run, read = resume
+    if run.partition("-")[2] != str(size_bytes):
+        raise CommandError("This is not the file that the former run read: its size is another.")
+    return _Tally(run=run, read=read)
+
+
+def _place(text: str) -> tuple[str, int]:
+    found = re.fullmatch(r"([0-9a-f]{12}-[0-9]+):([0-9]{1,15})", text)
+    if found is None:
+        raise ArgumentTypeError("write the place as the former run printed it")
+    return found[1], int(found[2])

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from django.core.management.base import CommandParser
-from rich.console import Console
 from rich.table import Table
 
 from ingestion import queues
-from ingestion.management.store_command import StoreCommand, printable
+from ingestion.management.command import add_record_type, print_table, printable
+from ingestion.management.store_command import StoreCommand
+from ingestion.queues import Message
 from ingestion.records import RECORD_TYPES
-from ingestion.stats import age_in_words
+from ingestion.stats import duration
 
 _MOST_MESSAGES = 1000
 
 
 class Command(StoreCommand):
-    """Prints messages without taking them; their payload only where it is asked for."""
+    """Prints messages without taking them; their payload only if it is asked for."""
 
     help = "Shows the next messages of a queue without taking them."
+    examples = (
+        "sessions",
+        "sessions --newest --count 3 --payload",
+        "tutors --json | jq -r '.messages[].id'",
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Which queue, and what of it."""
-        parser.add_argument("type", choices=list(RECORD_TYPES), help="whose queue to look at")
+        add_record_type(parser, "type", help="whose queue to look at")
         parser.add_argument(
             "--count",
             metavar="N",
@@ -40,35 +47,52 @@ class Command(StoreCommand):
         parser.add_argument(
             "--payload", action="store_true", help="show the records too: mind who can see them"
         )
+        parser.add_argument("--json", action="store_true", help="print them as JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print a table, and the payloads below it."""
+        """Print a table, and the payloads below it; or all of it as JSON."""
         queue = RECORD_TYPES[options["type"]].queue
         messages = queues.window(
             queue, first=0, count=options["count"], newest_first=options["newest"]
         )
-        if not messages:
+        if options["json"]:
+            told = [_told(one, payload=options["payload"]) for one in messages]
+            self.stdout.write(json.dumps({"queue": queue, "messages": told}))
+        elif not messages:
             self.stdout.write("The queue is empty.")
-            return
-        table = Table("#", "Id", "Age", "Source")
-        table.add_column("Bytes", justify="right")
-        payloads = []
-        now = datetime.now(UTC)
-        for number, message in enumerate(messages, start=1):
-            described = (message.problem or "", "", "")
-            payload = message.raw
-            if message.queued_at is not None:
-                age = age_in_words((now - message.queued_at).total_seconds())
-                described = (printable(message.id or ""), age, printable(message.source or ""))
-                payload = msgspec.json.encode(message.data)
-            table.add_row(str(number), *described, f"{message.size_bytes:,}")
-            payloads.append(f"{number}  {printable(payload.decode(errors='backslashreplace'))}")
-        console = Console(markup=False, highlight=False)
-        with console.capture() as printed:
-            console.print(table)
-        self.stdout.write(printed.get())
-        if options["payload"]:
-            self.stdout.write("\n".join(payloads))
+        else:
+            print_table(self.stdout, _table(messages))
+            if options["payload"]:
+                for number, one in enumerate(messages, start=1):
+                    payload = one.raw if one.problem else msgspec.json.encode(one.data)
+                    text = printable(payload.decode(errors="backslashreplace"))
+                    self.stdout.write(f"{number}  {text}")
+
+
+def _table(messages: list[Message]) -> Table:
+    table = Table("#", "Id", "Age", "Source")
+    table.add_column("Bytes", justify="right")
+    now = datetime.now(UTC)
+    for number, one in enumerate(messages, start=1):
+        age = duration((now - one.queued_at).total_seconds()) if one.queued_at else ""
+        words = (one.problem or one.id or "", age, one.source or "")
+        table.add_row(str(number), *map(printable, words), f"{one.size_bytes:,}")
+    return table
+
+
+def _told(one: Message, *, payload: bool) -> dict[str, Any]:
+    told = {
+        "id": one.id,
+        "source": one.source,
+        "queued_at": one.queued_at.isoformat() if one.queued_at else None,
+        "problem": one.problem,
+        "size_bytes": one.size_bytes,
+    }
+    if payload:
+        # What is no JSON has no record, and is told as text.
+        raw = one.raw.decode(errors="backslashreplace")
+        told |= {"raw": raw} if one.problem else {"data": one.data}
+    return told
 
 
 def _count(text: str) -> int:

@@ -10,19 +10,23 @@ from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import CommandParser
-from rich.console import Console
 from rich.table import Table
 
+from ingestion.management.command import print_table
 from ingestion.management.store_command import StoreCommand
 from ingestion.outcomes import StoreError, trouble
-from ingestion.queues import QueueSummary
-from ingestion.stats import age_in_words, queue_stats_document, queue_summaries
+from ingestion.queues import QueueSummary, consumption
+from ingestion.stats import duration, queue_stats_document, queue_summaries
 
 
 class Command(StoreCommand):
     """Prints the queues' numbers; with `--watch` until Ctrl-C, through outages of the store."""
 
-    help = "Shows each queue's depth, the age of its oldest message, and its totals."
+    help = (
+        "Shows each queue's depth, the age of its oldest message, whether it is paused, what "
+        "consumers have in flight, dead letters, and the totals since the first record."
+    )
+    examples = ("", "--watch 5", "--json | jq .queues")
 
     def add_arguments(self, parser: CommandParser) -> None:
         """In which form, and how often."""
@@ -36,47 +40,72 @@ class Command(StoreCommand):
             help="show them again every SECONDS (default: %(const)g) until Ctrl-C",
         )
         form.add_argument(
-            "--json", action="store_true", help="print what GET /api/queue/stats answers"
+            "--json",
+            action="store_true",
+            help="print what GET /api/queue/stats answers, with the state of each queue",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the numbers of this moment, or of every moment to come."""
         if options["json"]:
-            self.stdout.write(json.dumps(queue_stats_document()))
+            self.stdout.write(json.dumps(_document()))
             return
-        console = Console(markup=False, highlight=False)
         if options["watch"] is None:
-            with console.capture() as printed:
-                console.print(_table())
-            self.stdout.write(printed.get())
+            print_table(self.stdout, _table())
             return
-        # An outage is told on the screen; its traces in between would tear the table apart.
+        # An outage is told on the screen; its log lines in between would tear the table apart.
         logging.getLogger("ingestion").setLevel(logging.CRITICAL)
         with suppress(KeyboardInterrupt):
             while True:
-                try:
-                    shown: Table | str = _table()
-                except StoreError as fault:
-                    shown = trouble(fault)
-                console.clear()
-                console.print(time.strftime("%H:%M:%S"), shown, sep="\n")
+                self._show_again()
                 time.sleep(options["watch"])
+
+    def _show_again(self) -> None:
+        try:
+            shown: Table | str = _table()
+        except StoreError as fault:
+            shown = trouble(fault)
+        if self.stdout.isatty():
+            self.stdout.write("\x1b[2J\x1b[H", ending="")  # an empty screen
+        self.stdout.write(time.strftime("%H:%M:%S"))
+        if isinstance(shown, Table):
+            print_table(self.stdout, shown)
+        else:
+            self.stdout.write(shown)
+        self.stdout.flush()
+
+
+def _document() -> dict[str, Any]:
+    document = queue_stats_document()
+    summaries = queue_summaries()
+    taken = consumption(kind.queue for kind in summaries)
+    for (kind, one), now in zip(summaries.items(), taken, strict=True):
+        document["detail"][kind.queue_label] |= {
+            "paused": one.pause is not None,
+            "consumers": len(now.consumers),
+            "in_flight": now.in_flight,
+            "dead": now.dead,
+        }
+    return document
 
 
 def _table() -> Table:
     table = Table("Queue")
-    for heading in ("Depth", "Oldest", "Accepted", "Rejected"):
+    for heading in ("Depth", "Oldest", "State", "In flight", "Dead", "Accepted", "Rejected"):
         table.add_column(heading, justify="right")
-    for kind, one in queue_summaries().items():
-        numbers = (f"{number:,}" for number in (one.accepted, one.rejected))
-        table.add_row(kind.queue_label, f"{one.depth:,}", _oldest(one), *numbers)
+    summaries = queue_summaries()
+    taken = consumption(kind.queue for kind in summaries)
+    for (kind, one), now in zip(summaries.items(), taken, strict=True):
+        state = "open" if one.pause is None else "paused"
+        numbers = (f"{n:,}" for n in (now.in_flight, now.dead, one.accepted, one.rejected))
+        table.add_row(kind.queue_label, f"{one.depth:,}", _oldest(one), state, *numbers)
     return table
 
 
 def _oldest(one: QueueSummary) -> str:
     if not one.depth:
         return "none"
-    return "unknown" if one.oldest_age_seconds is None else age_in_words(one.oldest_age_seconds)
+    return "unknown" if one.oldest_age_seconds is None else duration(one.oldest_age_seconds)
 
 
 def _seconds(text: str) -> float:

@@ -17,13 +17,16 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import Tags
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import OperationalError
 
-from ingestion import embedded
+from ingestion import embedded, queues
 from ingestion.addresses import http_url, is_loopback
+from ingestion.management.command import PortalCommand
 from ingestion.models import ApiKey
+from ingestion.outcomes import StoreError
 from ingestion.processes import start_bound, stop
+from ingestion.records import RECORD_TYPES
 
 logger = structlog.get_logger(__name__)
 
@@ -35,7 +38,7 @@ _CHILDREN = {
 }
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     """Prepares everything, starts store, web server and worker, and keeps them running."""
 
     help = (
@@ -44,9 +47,13 @@ class Command(BaseCommand):
         "files. Ctrl-C stops all of it."
     )
 
+    examples = ("",)
+    logs_on_a_terminal = True
+
     def handle(self, *args: Any, **options: Any) -> None:
-        """Serve until told to stop. Refuses first what can not work."""
+        """Serve until told to stop. Refuses first what cannot work."""
         _check_port_is_free()
+        self._store = _store_in_words()
         _migrate()
         self.check(tags=[Tags.database], databases=["default"])
         _check_somebody_may_send()
@@ -108,11 +115,6 @@ class Command(BaseCommand):
 
     def _greet(self, password: str | None) -> None:
         site = http_url(settings.HOST, settings.PORT)
-        store = (
-            "the one that REDIS_URL names"
-            if settings.REDIS_URL
-            else f"embedded, its data in {settings.DATA_DIR}"
-        )
         keys = (
             "taken from everybody, without a key (OPEN_WITHOUT_KEY)"
             if settings.OPEN_WITHOUT_KEY
@@ -125,7 +127,7 @@ class Command(BaseCommand):
             f"  Staff portal  {site}/admin/",
             f"  Try the API   {site}/docs",
             f"  Send records  {site}{settings.API_PREFIX}/sessions",
-            f"  Store         {store}",
+            f"  Store         {self._store}",
             f"  Records are   {keys}",
             "",
         ]
@@ -137,6 +139,24 @@ class Command(BaseCommand):
             ]
         self.stdout.write("\n".join([*lines, "Ctrl-C stops it.", ""]))
         self.stdout.flush()
+
+
+def _store_in_words() -> str:
+    """Where records go. A store that refuses us is refused; one that is away may come later."""
+    if not settings.REDIS_URL:
+        return f"embedded, its data in {settings.DATA_DIR}"
+    try:
+        of_all = [kind.queue for kind in RECORD_TYPES.values()]
+        queues.summaries(of_all)
+        queues.consumption(of_all)
+    except StoreError as fault:
+        if closed := queues.closed_to_us(fault):
+            raise CommandError(closed) from fault
+        return (
+            f"{queues.address()}, which cannot be reached now. Records are refused with 503 until "
+            "it answers; REDIS_URL names it."
+        )
+    return queues.address()
 
 
 def _check_somebody_may_send() -> None:
@@ -158,7 +178,7 @@ def _migrate() -> None:
         call_command("migrate", interactive=False, verbosity=0)
     except OperationalError as fault:
         raise CommandError(
-            f"The database can not be used ({fault}). Check DATABASE_URL, or the rights on "
+            f"The database cannot be used ({fault}). Check DATABASE_URL, or the rights on "
             f"{settings.DATA_DIR}."
         ) from fault
 
@@ -189,5 +209,5 @@ def _check_port_is_free() -> None:
             else:
                 advice = f"{fault.strerror}. Check HOST and PORT."
             raise CommandError(
-                f"Can not listen on {settings.HOST} port {settings.PORT}. {advice}"
+                f"Cannot listen on {settings.HOST} port {settings.PORT}. {advice}"
             ) from fault

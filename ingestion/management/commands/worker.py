@@ -9,12 +9,12 @@ from types import FrameType
 from typing import Any
 
 import structlog
-from django.core.management.base import BaseCommand
 from django.db import close_old_connections, connection
 from django.utils.crypto import get_random_string
 from django_tasks_db.management.commands.db_worker import Worker
 
 from ingestion import queues
+from ingestion.management.command import PortalCommand
 from ingestion.outcomes import StoreError
 from ingestion.records import RECORD_TYPES
 from ingestion.uploads import actions, stored_files, tasks, work
@@ -26,13 +26,16 @@ _KEEP_HOUSE_EVERY_SECONDS = 10.0
 _EXPIRE_EVERY_SECONDS = 600.0
 
 
-class Command(BaseCommand):
+class Command(PortalCommand):
     """Runs the tasks of the database's queue, one after the other, and keeps house beside."""
 
     help = (
         "Reads and queues uploaded files in the background. SIGTERM ends it in good order: the "
         "file at hand goes on where it stopped. Several may run, on several machines."
     )
+
+    examples = ("",)
+    logs_on_a_terminal = True
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Work until told to stop."""
