@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 .PHONY: help run demo test test-matrix lint format faults audit lock screenshots clean
 
 help:
-	@sed -n 's/^# make/make/p' Makefile
+	@sed -n 's/^# make/make/p;s/^#  /  /p' Makefile
 
 run: $(VENV)/.run
 	@exec $(BIN)/python manage.py serve
 
-# make demo   15 tutors, 30 sessions and 25 feedback entries, sent to the running portal
+# make demo   15 tutors, 30 sessions and 25 feedback entries, sent to the running portal; with
+#             PORT=8001 as the portal was started with it
 demo: $(VENV)/.run
 	@exec $(BIN)/python manage.py generate --demo
 
@@ -72,9 +73,17 @@ define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make run PYTHON=python3.11" >&2; exit 1; }
 	@echo "Installing $(1), once; this takes about half a minute."
-	@test -x $(2)/bin/python || $(PYTHON) -m venv $(2)
-	@if command -v uv >/dev/null; then uv pip install --quiet --python $(2)/bin/python -r $(1); \
-		else $(2)/bin/python -m pip install --quiet --disable-pip-version-check -r $(1); fi
+	@test -x $(2)/bin/python || $(PYTHON) -m venv $(2) || \
+		{ echo "Python needs its venv module (Debian: the package python3-venv)." >&2; exit 1; }
+	@{ if command -v uv >/dev/null; then uv pip install --quiet --python $(2)/bin/python -r $(1); \
+		else $(2)/bin/python -m pip install --quiet --disable-pip-version-check -r $(1); fi; \
+		} >$(2)/install.log 2>&1 || { printf '%s\n' \
+		"The packages of $(1) could not be installed; $(2)/install.log says why." \
+		"A package index must be reached for this, once. To name a mirror:" \
+		"  PIP_INDEX_URL=ADDRESS make run     (with uv: UV_DEFAULT_INDEX=ADDRESS)" \
+		"or a folder of wheels, without any index:" \
+		"  PIP_NO_INDEX=1 PIP_FIND_LINKS=DIR make run     (with uv: UV_NO_INDEX=1 UV_FIND_LINKS=DIR)" \
+		>&2; exit 1; }
 endef
 
 $(VENV)/.run: requirements.lock

@@ -1,13 +1,22 @@
-#!/usr/bin/env python
-"""The command line of the project: `python manage.py help` lists the commands."""
+#!/usr/bin/env python3
+"""The command line of the project: `./manage.py help` lists the commands."""
 
 import os
 import signal
 import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+_VENV = Path(__file__).resolve().parent / ".venv"
 
 
 def main() -> None:
     """Run the command that the arguments name."""
+    if find_spec("django") is None:  # the Python of the system: go on in the one with the packages
+        python = str(_VENV / "bin" / "python")
+        if Path(sys.prefix) == _VENV or not os.path.exists(python):
+            sys.exit("The packages are not installed yet: make run does that.")
+        os.execv(python, [python, *sys.argv])  # noqa: S606 (no shell is wanted)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tutormax.settings")
     if None in (sys.stdin, sys.stdout, sys.stderr):
         # The next file that is opened would take its place, and be written to by mistake.

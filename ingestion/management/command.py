@@ -41,7 +41,7 @@ class PortalCommand(BaseCommand):
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
         """The parser, with the examples below its help."""
-        lines = [f"  manage.py {f'{subcommand} {one}'.strip()}" for one in self.examples]
+        lines = [f"  ./manage.py {f'{subcommand} {one}'.strip()}" for one in self.examples]
         options |= {"formatter_class": _HelpFormatter, "epilog": _EXAMPLES + "\n".join(lines)}
         return super().create_parser(prog_name, subcommand, **options)
 

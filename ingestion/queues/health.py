@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
@@ -99,19 +99,20 @@ def closed_to_us(fault: StoreError) -> str | None:
     """
     cause = fault.__cause__
     if isinstance(cause, AuthenticationError):
-        advice = "refuses the user or the password of REDIS_URL"
-    elif isinstance(cause, NoPermissionError):
-        advice = "lets the user of REDIS_URL in, but not do what the portal needs"
-    else:
-        return None
-    said = " ".join(str(cause).split())  # the store's own words: a command or a key of ours
-    return f"The store at {address()} {advice}: it says “{said}”."
+        return f"The store at {address()} refuses the user or the password of REDIS_URL."
+    if isinstance(cause, NoPermissionError):
+        said = " ".join(str(cause).split())  # a command or a key of ours
+        return (
+            f"The store at {address()} lets the user of REDIS_URL in, but not do what the portal "
+            f"needs: {said}."
+        )
+    return None
 
 
 def address() -> str:
     """REDIS_URL as it may be shown: without user, password and options."""
     parts = urlsplit(settings.REDIS_URL)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def ask_store(round_trip: RoundTrip) -> None:
