@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -407,6 +408,52 @@ def test_the_key_that_signs_sessions_is_made_once_and_for_its_owner_alone(tmp_pa
     assert len(key) >= 50
     assert stored_secret_key(tmp_path) == key
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+
+
+def test_half_a_key_that_a_full_disk_left_is_made_anew(tmp_path):
+    (tmp_path / "secret_key").touch(mode=0o644)
+    key = stored_secret_key(tmp_path)
+    assert len(key) >= 50
+    assert stored_secret_key(tmp_path) == key
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_a_relative_folder_lies_in_the_project_wherever_a_command_is_called(tmp_path):
+    show = "from tutormax.settings import *; print(DATA_DIR, DATABASES['default']['NAME'])"
+    folder = f"../{tmp_path.name}-nowhere"
+    done = subprocess.run(
+        [sys.executable, "-c", show],
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "DATA_DIR": f"var/{folder}", "DATABASE_URL": "sqlite:///x.db"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    made = Path(done.stdout.split()[0])
+    assert done.stdout.split() == [f"{ROOT}/var/{folder}", f"{ROOT}/x.db"]
+    shutil.rmtree(made)
+
+
+def test_the_web_server_by_itself_does_not_start_with_a_wrong_value(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tutormax.web"],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "DJANGO_SETTINGS_MODULE": "tutormax.settings",
+            "DATA_DIR": str(tmp_path),
+            "MAX_BODY_BYTES": "16 MB",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "MAX_BODY_BYTES must be a whole number" in done.stderr
 
 
 def test_where_the_key_can_not_be_kept_there_is_one_for_this_process(tmp_path):

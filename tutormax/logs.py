@@ -29,7 +29,7 @@ FIELDS = frozenset({
     "method", "path", "status", "duration_ms", "code", "fault", "client", "accepted", "rejected",
     # of records and queues
     "type", "source", "causes", "replayed", "queue", "consumer", "worker", "done", "failed", "dead",
-    "count", "returned", "attempts", "chosen", "copies",
+    "count", "queued", "returned", "attempts", "chosen", "copies",
     # of uploads, keys and processes
     "upload", "state", "key", "child", "log",
 })

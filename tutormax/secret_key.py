@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from django.core.management.utils import get_random_secret_key
 
@@ -16,13 +18,16 @@ def stored_secret_key(data_dir: Path) -> str:
     """
     path = data_dir / "secret_key"
     try:
-        try:
-            # Made by one process alone, and never readable by others, not even for a moment.
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_text()
-        with os.fdopen(handle, "w") as file:
-            file.write(get_random_secret_key())
+        if not path.exists() or not path.read_text():
+            # Whole or not at all: a full disk, or another process that starts at the same time,
+            # must not leave half a key. Never readable by others, not even for a moment.
+            with NamedTemporaryFile("w", dir=data_dir, prefix="secret_key.") as file:
+                file.write(get_random_secret_key())
+                file.flush()
+                if path.exists() and not path.stat().st_size:  # of a former version
+                    path.unlink(missing_ok=True)
+                with suppress(FileExistsError):
+                    os.link(file.name, path)
         return path.read_text()
     except OSError:
         return get_random_secret_key()

@@ -28,7 +28,8 @@ HOST = env.host("HOST", "127.0.0.1")
 PORT = env.number("PORT", 8000, least=1, most=65535)
 ALLOWED_HOSTS = env.allowed_hosts("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
 # Everything that this installation writes: the embedded store, SQLite, the key below.
-DATA_DIR = Path(env.text("DATA_DIR", str(BASE_DIR / "var")))
+# A relative one lies in the project, from wherever a command is called.
+DATA_DIR = BASE_DIR / env.text("DATA_DIR", "var")
 write_privately()
 make_private(DATA_DIR)  # a check tells if that could not be done
 SECRET_KEY = env.text("SECRET_KEY", "") or stored_secret_key(DATA_DIR)
@@ -93,6 +94,7 @@ CACHES = {
 
 DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'portal.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["NAME"] = str(BASE_DIR / DATABASES["default"]["NAME"])
     DATABASES["default"]["OPTIONS"] = {
         # Readers and one writer at a time, waiting for each other instead of failing.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",

@@ -8,9 +8,11 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 
 import django
 from django.conf import settings
+from django.core.management.base import BaseCommand, SystemCheckError
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
@@ -25,6 +27,10 @@ def main() -> None:
     """Serve until told to stop; running requests are finished."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tutormax.settings")
     django.setup()
+    try:
+        BaseCommand().check()
+    except SystemCheckError as fault:
+        sys.exit(str(fault))
     # A new worker has the main process's answer to SIGTERM until it sets its own, and would be told
     # to end in vain.
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
