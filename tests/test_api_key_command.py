@@ -90,7 +90,7 @@ def test_revoking_ends_one_key_or_all():
     ("arguments", "sentence"),
     [
         (["create", "Scheduler", "--scope", "tutors"], "lower-case"),
-        (["create", "local", "--scope", "tutors"], "in use"),
+        (["create", "local", "--scope", "tutors"], "is reserved"),
         (["create", "scheduler"], "--scope"),
         (["create", "scheduler", "--scope", "everything"], "invalid choice"),
         (["create", "scheduler", "--scope", "tutors", "--days", "1000"], "1 to 366 days"),

@@ -199,7 +199,7 @@ class Command(PortalCommand):
                         if rate:
                             # From now on if an outage cost time: it is not caught up in a burst.
                             due = max(due + delivery.sent / rate, time.monotonic())
-                            time.sleep(due - time.monotonic())
+                            time.sleep(max(0.0, due - time.monotonic()))
         finally:
             # What was sent is told as well where the rest could not be.
             if sent:

@@ -136,8 +136,6 @@ class Command(StoreCommand):
             tally = _begun(file, options["resume"])
             begun_at = tally.read
             try:
-                for _ in islice(rows, begun_at):
-                    pass
                 self._queue(file, rows, kind, tally)
             except (IntakeError, OSError, KeyboardInterrupt) as fault:
                 again = f"manage.py ingest {shlex.quote(options['file'])} --type {kind.path}"
@@ -150,7 +148,9 @@ class Command(StoreCommand):
             raise CommandError("Mend the refused records and send them again.", returncode=2)
 
     def _queue(self, file: BinaryIO, rows: Iterator[Row], kind: RecordType, tally: _Tally) -> None:
-        size_bytes = file.seek(0, os.SEEK_END)
+        size_bytes = file.seek(0, os.SEEK_END)  # before the first row is read from its own place
+        for _ in islice(rows, tally.read):
+            pass
         terminal = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
         with Progress(
             TextColumn("{task.description}"),
