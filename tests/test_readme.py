@@ -55,7 +55,7 @@ def test_every_setting_that_a_page_names_exists():
     known = set(re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     for page in PAGES:
         named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)(?:=[^`]*)?`", page.read_text()))
-        assert named <= known | {"RECORD_TYPES"}, page.name
+        assert named <= known | {"RECORD_TYPES", "PIP_INDEX_URL", "PIP_NO_INDEX"}, page.name
 
 
 def test_the_first_request_gets_the_answer_that_the_readme_shows(post, store):

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from ingestion import intake, readers, sources
+from ingestion import intake, queues, readers, sources
 from ingestion.decoding import Row
 from ingestion.file_rows import FileFormat
 from ingestion.intake import Idempotency
@@ -264,7 +264,7 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 
 def _reason(fault: BaseException) -> str:
     if isinstance(fault, StoreError):
-        return trouble(fault)
+        return queues.closed_to_us(fault) or trouble(fault)
     if isinstance(fault, IntakeError):
         return in_words(fault)
     if isinstance(fault, OSError):
