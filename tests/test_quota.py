@@ -27,7 +27,12 @@ def quota(settings):
 def refill(store, milliseconds, client="local"):
     """What the client has used refills for this long."""
     key = quota_key(client)
-    store.set(key, float(store.get(key)) - milliseconds, keepttl=True)
+    written(store, key, *(float(one) - milliseconds for one in store.get(key).split()))
+
+
+def written(store, key, used_until, at):
+    """Write what is used up until when, and when that was so."""
+    store.set(key, f"{used_until:.3f} {at:.0f}", keepttl=True)
 
 
 def charge(client, records, per_minute=5):
@@ -180,6 +185,16 @@ def test_a_batch_larger_than_the_quota_passes_once_and_is_paid_off(store):
     assert charge("crm", 1).wait_seconds > 0
     refill(store, MINUTE, "crm")
     assert charge("crm", 50).wait_seconds == 0
+
+
+def test_a_clock_of_the_store_that_is_set_back_prolongs_no_wait(store):
+    charge("crm", 5)
+    key = quota_key("crm")
+    hour = 3_600_000
+    written(store, key, *(float(one) + hour for one in store.get(key).split()))  # an hour ahead
+    assert 1 <= charge("crm", 1).wait_seconds <= 12
+    refill(store, 12_000 + hour, client="crm")
+    assert charge("crm", 1).wait_seconds == 0
 
 
 @pytest.mark.parametrize("per_minute", [1, 7, 59, 60, 6000, 7001, 10**9])

@@ -19,7 +19,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from ingestion import consumer, queues
+from ingestion import consumer, embedded, queues
 from ingestion.consumer import Consumer
 from ingestion.outcomes import Code, StoreError
 from ingestion.queues import Once, Pause
@@ -118,7 +118,7 @@ class Steps:
         self.consumer._beat()
 
     def give_back(self) -> Any:
-        self.consumer._give_back(b"me", "leave", "it broke")
+        self.consumer._give_back("me", "leave", "it broke")
 
     def before_heartbeat(self) -> None:
         self.store.hset(KEYS.consumers, "me", "says nothing")
@@ -186,8 +186,9 @@ def test_whichever_command_is_refused_all_is_done_or_nothing(store, account, scr
     steps = Steps(store)
     prepare, act = getattr(steps, f"before_{script}"), getattr(steps, script)
     prepare()
-    used = store.keys()
+    used, before = store.keys(), everything(store)
     act()
+    assert everything(store) != before
     used += store.keys()
     promised = lists(store), counts(store)
     patterns = [one for one in PATTERNS if any(fnmatchcase(key.decode(), one) for key in used)]
@@ -309,6 +310,19 @@ def test_a_right_that_a_push_needs_and_lacks_is_named_before_any_record_comes(
     assert f"{QUEUE}: its account may not use {command.upper()}. Allow" in " ".join(reasons)
     assert "portal" not in " ".join(reasons)  # who it is, is nobody's business
     assert client.get("/health").json()["status"] == "degraded"
+
+
+def test_a_command_that_was_renamed_is_told_before_any_record_comes(client, use_store, tmp_path):
+    renamed = tmp_path / "renamed.conf"
+    renamed.write_text('rename-command LTRIM ""')
+    with embedded.running(tmp_path / "own", config={"include": str(renamed)}) as own:
+        use_store(own.url)
+        reasons = " ".join(client.get("/health/ready").json()["reasons"])
+        assert f"for {QUEUE}: it answers with an error, as it does if a command was" in reasons
+        with pytest.raises(StoreError):
+            queues.push(QUEUE, [b"1"], rejected=1)
+        with Redis.from_url(own.url) as store:
+            assert store.keys() == []
 
 
 def test_something_else_at_a_key_of_a_queue_is_told_before_any_record_comes(store, client):

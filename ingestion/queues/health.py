@@ -88,7 +88,7 @@ def _refusal(queue: str, reply: RedisError) -> Breach:
     elif is_wrong_type(reply):
         why = "something else lies at one of the queue's keys. Look at them with TYPE"
     else:
-        why = "it answers with an error, which the portal's log tells at the next push"
+        why = "it answers with an error, as it does if a command was renamed"
     return Breach(word="push_refused", sentence=f"The store takes nothing for {queue}: {why}.")
 
 

@@ -86,7 +86,7 @@ class Keys:
 
 
 def quota_key(client: str) -> str:
-    """String: until when what a client has sent uses up its quota. It belongs to no queue."""
+    """String: until when what a client sent uses up its quota, and since when. Of no queue."""
     return f"{{tutormax:client:{client}}}:quota"
 
 

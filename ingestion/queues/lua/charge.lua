@@ -1,6 +1,7 @@
 -- Charges a client for records, if its quota allows them.
 --
--- KEYS  1 until when the client's records so far use up its quota: a millisecond (a string)
+-- KEYS  1 until when the client's records so far use up its quota, and when that was written: two
+--         milliseconds (a string)
 -- ARGV  1 how many records   2 how many a minute it may send
 -- Gives {milliseconds to wait, how many it may send now, milliseconds until all of the quota is
 --       free}. Where the first is not 0, nothing was charged.
@@ -13,13 +14,18 @@ local per_minute = tonumber(ARGV[2])
 local each = 60000 / per_minute
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local used_until = math.max(now, tonumber(redis.call('GET', KEYS[1]) or 0))
+local written = redis.call('GET', KEYS[1]) or ''
+local used_until = tonumber(written:match('^%S+') or 0)
+local written_at = tonumber(written:match('%S+$') or 0)
+-- If the clock was set back since, what is used up is so for as long as before.
+used_until = math.max(now, used_until - math.max(0, written_at - now))
 
 local wait = used_until + math.min(records, per_minute) * each - now - 60000
 local charged = wait < 1 -- less is a rounding error
 if charged then
   used_until = used_until + records * each
-  redis.call('SET', KEYS[1], string.format('%.3f', used_until), 'PX', math.ceil(used_until - now))
+  local value = string.format('%.3f %.0f', used_until, now)
+  redis.call('SET', KEYS[1], value, 'PX', math.ceil(used_until - now))
 end
 local used = used_until - now
 local left = math.max(0, math.floor((60000 - used) / each + 0.001))
