@@ -140,6 +140,32 @@ def test_lengths_that_contradict_or_are_none_are_refused(
         assert connection.recv(1) == b""
 
 
+@pytest.mark.parametrize(
+    "lengths",
+    [("Content-Length: 5", CHUNKED), (CHUNKED, "Content-Length: 5")],
+)
+def test_behind_a_body_with_two_lengths_no_second_request_is_smuggled(
+    server: Server, lengths: tuple[str, ...]
+) -> None:
+    body = chunk(b"") + b"GET /echo HTTP/1.1\r\nHost: edge\r\n\r\n"
+    with server.send("POST /echo", *lengths, body=body) as connection:
+        assert Answer(connection).json()["bytes"] == 0
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+
+
+def test_a_request_that_names_no_site_is_refused(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"GET /echo HTTP/1.1\r\n\r\n")
+        assert Answer(connection).is_refusal(400, "malformed_request")
+
+
+def test_a_request_of_http_1_0_needs_no_host(server: Server) -> None:
+    with server.connect() as connection:
+        connection.sendall(b"GET /echo HTTP/1.0\r\n\r\n")
+        assert Answer(connection).status == 200
+
+
 def test_a_sender_that_asks_first_is_told_to_go_on_or_refused(server: Server) -> None:
     with server.send("POST /echo", f"Content-Length: {LARGE}", "Expect: 100-continue") as wants:
         assert wants.recv(100).startswith(b"HTTP/1.1 100 Continue\r\n")

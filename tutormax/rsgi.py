@@ -82,10 +82,10 @@ class Edge:
         """Answer one request."""
         request = Request(scope=scope, proto=proto)
         try:
-            if request.is_ambiguous:
-                request.refuse(Code.MALFORMED_REQUEST)
-            else:
+            if request.names_its_site:
                 await self._read_body(request)
+            else:
+                request.refuse(Code.MALFORMED_REQUEST)
             if not request.refused:
                 await self._in_turn(request, lambda: self._call_django(request))
         except Exception:

@@ -56,15 +56,10 @@ class Request:
         return client_address(self.peer, forwarded, proxies=settings.TRUSTED_PROXIES) or ""
 
     @property
-    def is_ambiguous(self) -> bool:
-        """Whether a proxy in front could take it for another request (RFC 9112, 3.2 and 6.1).
-
-        Its body has two lengths, or nothing says for which site it is.
-        """
-        headers = self.scope.headers
-        return ("transfer-encoding" in headers and "content-length" in headers) or not (
-            "host" in headers or self.scope.authority or self.scope.http_version == "1"
-        )
+    def names_its_site(self) -> bool:
+        """Whether it has a Host, which only HTTP/1.0 may leave out (RFC 9112, 3.2)."""
+        scope = self.scope
+        return bool("host" in scope.headers or scope.authority or scope.http_version == "1")
 
     @property
     def may_be_a_file(self) -> bool:
