@@ -508,13 +508,19 @@ def test_what_is_read_and_what_still_waits_add_up(store: Redis) -> None:
     store.lpush(SESSIONS.queue, "other")
     first = queue(read(as_csv([session(n) for n in range(10)])))
     second = queue(read(as_csv([session(n) for n in range(10, 15)])))
-    assert (actions.still_waiting(first), actions.still_waiting(second)) == (10, 5)
+
+    def places() -> list[tuple[int, int]]:
+        found = [actions.whereabouts(one) for one in (first, second)]
+        assert all(one.is_exact for one in found)
+        return [(one.waiting, one.read) for one in found]
+
+    assert places() == [(10, 0), (5, 0)]
     for _ in range(4):
         store.rpop(SESSIONS.queue)
-    assert (actions.still_waiting(first), actions.still_waiting(second)) == (7, 5)
+    assert places() == [(7, 3), (5, 0)]
     for _ in range(9):
         store.rpop(SESSIONS.queue)
-    assert (actions.still_waiting(first), actions.still_waiting(second)) == (0, 3)
+    assert places() == [(0, 10), (3, 2)]
 
 
 def test_recall_takes_what_nobody_has_read_and_nothing_else(store: Redis) -> None:
@@ -526,7 +532,7 @@ def test_recall_takes_what_nobody_has_read_and_nothing_else(store: Redis) -> Non
     assert actions.recall(upload) == 7
     upload.refresh_from_db()
     assert upload.rows_recalled == 7
-    assert actions.still_waiting(upload) == 0
+    assert actions.whereabouts(upload).waiting == 0
     left = [one["data"]["session_id"] for one in queued(store)]
     assert left == [f"s_{n}" for n in range(20, 25)]
     assert actions.recall(upload) == 0

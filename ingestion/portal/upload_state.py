@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -24,7 +25,11 @@ _ESTIMATE_AFTER_SECONDS = 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far an upload is, in numbers and words. `waiting_rows` is None where nobody knows."""
+    """How far an upload is, in numbers and words.
+
+    `read`, `waiting_rows` and `recalled` are None if nobody knows; `is_exact` is False if they are
+    estimates.
+    """
 
     state: str
     running: bool
@@ -35,13 +40,31 @@ class Progress:
     queued: int
     read: int | None
     waiting_rows: int | None
+    recalled: int | None
+    is_exact: bool
 
     def as_json(self) -> dict[str, Any]:
         """For the script of the page; numbers as they are shown."""
         found = asdict(self)
-        for name in ("queued", "read", "waiting_rows"):
-            found[name] = "unknown" if found[name] is None else intcomma(found[name])
+        found["queued"] = intcomma(self.queued)
+        for name in ("read", "waiting_rows", "recalled"):
+            found[name] = self._in_words(found[name])
         return {**found, "moving": self.running or bool(self.waiting_rows)}
+
+    @property
+    def read_words(self) -> str:
+        """How many rows consumers have read."""
+        return self._in_words(self.read)
+
+    @property
+    def waiting_words(self) -> str:
+        """How many rows nobody has read yet."""
+        return self._in_words(self.waiting_rows)
+
+    def _in_words(self, count: int | None) -> str:
+        if count is None:
+            return "unknown"
+        return intcomma(count) if self.is_exact or not count else f"about {intcomma(count)}"
 
 
 def progress(upload: Upload) -> Progress:
@@ -57,15 +80,10 @@ def progress(upload: Upload) -> Progress:
     words = f"{rows} of {intcomma(upload.rows_ready)} rows queued" if queueing else f"{rows} rows"
     if upload.step_at is None and upload.state in Upload.RUNNING and not upload.waiting:
         words = "Waiting for its turn"
-    waiting_rows = None
+    where = None
     if upload.confirmed_at is not None:
-        try:
-            waiting_rows = actions.still_waiting(upload) or 0
-        except StoreError:
-            waiting_rows = None
-    read = None
-    if waiting_rows is not None:
-        read = max(0, upload.rows_queued - upload.rows_recalled - waiting_rows)
+        with suppress(StoreError):
+            where = actions.whereabouts(upload)
     return Progress(
         state=upload.state,
         running=upload.state in Upload.RUNNING,
@@ -74,8 +92,10 @@ def progress(upload: Upload) -> Progress:
         left=_left(upload, share),
         waiting=_waiting(upload) if upload.state in Upload.RUNNING else "",
         queued=upload.rows_queued,
-        read=read,
-        waiting_rows=waiting_rows,
+        read=None if where is None else where.read,
+        waiting_rows=None if where is None else where.waiting,
+        recalled=None if where is None else where.recalled,
+        is_exact=where is None or where.is_exact,
     )
 
 

@@ -193,6 +193,12 @@ def put_back(queue: str, name: str) -> int:
     return count
 
 
+def copies_left(queue: str, name: str) -> int:
+    """How many copies are kept under `name` at present. Raises `StoreError`."""
+    count: int = read(queue, lambda store: store.llen(Keys(queue).copies(name)))
+    return count
+
+
 def of_upload(queue: str, upload: int, *, most: int) -> Iterator[list[bytes]]:
     """The messages of an upload that nobody has taken, in slices, the newest first.
 

@@ -21,7 +21,8 @@ from ingestion.queues.push import Pause, read_pause
 class QueueSummary:
     """One queue at one moment. Totals count since the store's data began.
 
-    `taken` is how many messages consumers have taken in all. `broken` is True where something
+    `taken` is how many messages consumers have taken in all, `taken_off` how many staff took off
+    out of turn. `broken` is True where something
     that is no list lies at the queue's key; depth and age then say nothing.
     """
 
@@ -31,6 +32,7 @@ class QueueSummary:
     accepted: int
     rejected: int
     taken: int
+    taken_off: int = 0
     pause: Pause | None = None
     broken: bool = False
 
@@ -197,6 +199,7 @@ def _summary(queue: str, replies: Iterator[Any], now: datetime) -> QueueSummary:
         accepted=total["accepted"],
         rejected=total["rejected"],
         taken=0 if broken else max(0, gone),
+        taken_off=total["taken_off"],
         pause=None if pause is None or is_wrong_type(pause) else read_pause(pause),
         broken=broken,
     )

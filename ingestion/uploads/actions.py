@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,6 +15,7 @@ from django.contrib.auth.models import User
 from django.core.files.base import File
 from django.db import transaction
 from django.db.models import F, Q
+from django.db.models.functions import Greatest
 from django.utils.timezone import now
 
 from ingestion import file_rows, queues, validation
@@ -203,29 +205,53 @@ def recall(upload: Upload) -> int:
     if kind is None or upload.confirmed_at is None or upload.state in Upload.RUNNING:
         raise NotNowError
     count = 0
+    name = _copies(upload)
     for raws in queues.of_upload(kind.queue, upload.pk, most=upload.rows_queued):
-        name = f"upload-{upload.pk}-{uuid.uuid4().hex[:8]}"
-        taken = queues.take_off(kind.queue, raws[::-1], name=name, newest=True)
-        count += taken
-        this = Upload.objects.filter(pk=upload.pk)
-        this.update(rows_recalled=F("rows_recalled") + taken)
+        count += queues.take_off(kind.queue, raws[::-1], name=name, newest=True)
+    # Also what somebody took off before whose process was killed over it.
+    known = Greatest(F("rows_recalled") + count, queues.copies_left(kind.queue, name))
+    this = Upload.objects.filter(pk=upload.pk)
+    this.update(rows_recalled=known)
+    # Nothing of it is left on the queue, unless somebody goes on with it by now.
+    this.filter(push_key=upload.push_key).exclude(state__in=Upload.RUNNING).update(places=[])
     return count
 
 
-def still_waiting(upload: Upload) -> int | None:
-    """How many of the queued rows nobody has read yet. None where nothing is queued. `StoreError`.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Whereabouts:
+    """Where the queued rows of an upload are; `is_exact` is False if that is an estimate."""
+
+    waiting: int
+    read: int
+    recalled: int
+    is_exact: bool
+
+
+def whereabouts(upload: Upload) -> Whereabouts:
+    """Where its queued rows are at this moment. Raises `StoreError`.
 
     Counted by places: the queue is first in, first out, so once as many messages were taken as
-    stood before a row, the row is next.
+    stood before a row, the row is next. Messages that were taken off out of turn shift the places.
     """
-    kind = upload.kind
-    if kind is None or not upload.places:
-        return None
-    (summary,) = queues.summaries([kind.queue])
-    read = sum(min(max(summary.taken - first, 0), count) for first, count in upload.places)
-    waiting: int = upload.rows_queued - upload.rows_recalled - read
-    # Messages that were taken off out of turn shift the places; more than lies there it never is.
-    return max(0, min(waiting, summary.depth))
+    waiting, recalled, is_exact = 0, upload.rows_recalled, True
+    if upload.kind and upload.places:
+        (summary,) = queues.summaries([upload.kind.queue])
+        # Staff who recall may be killed before they can note it.
+        recalled = max(recalled, queues.copies_left(upload.kind.queue, _copies(upload)))
+        taken = sum(min(max(summary.taken - first, 0), count) for first, count in upload.places)
+        # More than lies there it never is.
+        waiting = max(0, min(upload.rows_queued - recalled - taken, summary.depth))
+        is_exact = not summary.taken_off
+    read = max(0, upload.rows_queued - recalled - waiting)
+    return Whereabouts(waiting=waiting, read=read, recalled=recalled, is_exact=is_exact)
+
+
+def _copies(upload: Upload) -> str:
+    """Under what name recalled rows are kept: one, so that the store can tell how many they are.
+
+    The time is in it since numbers of uploads come again in a restored database.
+    """
+    return f"upload-{upload.pk}-{upload.confirmed_at:%Y%m%d%H%M%S%f}"
 
 
 def expire() -> int:

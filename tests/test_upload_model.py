@@ -1,0 +1,321 @@
+"""The life of uploads against a model in plain Python, in sequences that nobody chose.
+
+Staff, the clock, consumers and two workers act on uploads of one queue. At any statement and at
+any call of the store whoever acts may be killed, lose the database or the store's answer, or
+stand still while the others act. After every step each row is in exactly one place, and the page
+says which. `FAULTS=long pytest tests/test_upload_model.py` looks for longer, and elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.utils.timezone import now
+from django_tasks_db.models import DBTaskResult
+
+from ingestion import queues
+from ingestion.models import LooseFile, Upload, upload_storage
+from ingestion.outcomes import Code, StoreError
+from ingestion.portal.upload_state import progress
+from ingestion.queues import Pause
+from ingestion.uploads import actions, queueing, stored_files, tasks, work
+from ingestion.uploads.actions import NotNowError
+from tests.faults import figures
+from tests.test_uploads import SESSIONS, as_csv, create, session
+from tests.upload_model import RUNNING, Model
+
+QUEUE = SESSIONS.queue
+STAFF = ["confirm", "cancel", "retry", "recall", "fix", "expire"]  # and the clock
+ACTS = [*STAFF, "take over", "work", "read"]
+TROUBLES = ["killed", "killed", "database away", "answer lost"]
+
+
+class Killed(BaseException):
+    """Whoever acts is gone, at once."""
+
+
+class Life:
+    """Two uploads at most, on one queue, and what befalls them by a throw of the dice."""
+
+    def __init__(self, seed, store, settings, seen):
+        self.dice, self.store, self.settings, self.seen = Random(seed), store, settings, seen
+        self.steps: list[tuple[Any, ...]] = []
+        self.models: list[Model] = []
+        self.taken: list[bytes] = []  # what consumers have read
+        self.at, self.trouble, self.upload, self.is_disturbed = 0, None, 0, False
+        store.flushall()
+        for model in (DBTaskResult, LooseFile, Upload):
+            model.objects.all().delete()
+        for name in self.stored():
+            upload_storage().delete(name)
+        settings.MAX_BATCH_RECORDS = 2
+
+    # --- What goes wrong -----------------------------------------------------------------------
+
+    @contextmanager
+    def planned(self, plan, upload):
+        """At the so-manyth statement or call of the store of the block, this happens."""
+        self.at, self.trouble = plan or (0, None)
+        self.upload, self.is_disturbed = upload, plan is not None
+        try:
+            yield
+        except (Killed, OperationalError, StoreError):
+            pass
+        finally:
+            self.trouble = None
+
+    def due(self, *fitting):
+        """What happens now, if anything does; what does not fit here waits for its place."""
+        self.at -= 1
+        trouble = self.trouble
+        fits = trouble in fitting or (isinstance(trouble, list) and "others" in fitting)
+        if trouble is None or self.at > 0 or not fits:
+            return
+        self.trouble = None
+        self.seen.add(trouble if isinstance(trouble, str) else "others")
+        if trouble == "killed":
+            raise Killed
+        if trouble == "database away":
+            raise OperationalError(trouble)
+        if trouble == "answer lost":
+            raise StoreError(Code.STORE_ANSWER_LOST, outcome_unknown=True)
+        for act in trouble:
+            self.do(act, self.upload)
+        return
+
+    def statement(self, execute, sql, *rest):
+        if self.trouble and not sql.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN")):
+            # What others do while a transaction is open is not to be undone with it.
+            others = () if connection.in_atomic_block else ("others",)
+            self.due("killed", "database away", *others)
+        return execute(sql, *rest)
+
+    def call(self, verb, *facts, **more):
+        if self.trouble:
+            self.due("killed", "others")
+        found = verb(*facts, **more)
+        if self.trouble:
+            self.due("killed", "others", "answer lost")
+        return found
+
+    # --- Who acts ------------------------------------------------------------------------------
+
+    def step(self):
+        """Something happens to somebody's upload."""
+        dice, models = self.dice, self.models
+        running = [one for one in models if one.state in RUNNING]
+        if len(models) < 2 and (not models or dice.random() < 0.05):
+            return self.upload_a_file(dice.choices("ggggbt", k=dice.randint(1, 7)))
+        chance = dice.random()
+        model = dice.choice(models)
+        if running and chance < 0.4:
+            act = dice.choice(["work", "work", "take over"])
+            return self.act(act, dice.choice(running), self.plan(20))
+        if running and chance < 0.45:
+            model, at = dice.choice(running), dice.randint(3, 12)
+            plans = [(at, "killed")] * 3 + [None]
+            return [self.act("take over", model, plan) for plan in plans]
+        if chance < 0.8:  # they do what the page offers
+            offered = [one for one in STAFF if model.after(one)]
+            if "confirm" in offered and dice.random() < 0.6:
+                offered = ["confirm"]
+            return offered and self.act(dice.choice(offered), model, self.plan(8))
+        if chance < 0.88:
+            return self.act(dice.choice(STAFF), model, self.plan(8))
+        if chance < 0.96:
+            return self.act("read", model, None)
+        return self.change_the_surroundings()
+
+    def plan(self, last):
+        """Nothing, or what happens at which statement or call."""
+        if self.dice.random() < 0.4:
+            return None
+        others = self.dice.choices(ACTS, k=self.dice.randint(1, 3))
+        return self.dice.randint(1, last), self.dice.choice([*TROUBLES, others, others, others])
+
+    def upload_a_file(self, kinds):
+        self.steps.append(("upload", kinds))
+        words = {"g": "good", "b": "bad", "t": "twice" if "g" in kinds else "good"}
+        first = kinds.index("g") if "g" in kinds else 0
+        rows = [words[one] if one != "t" or n > first else "bad" for n, one in enumerate(kinds)]
+        records = [
+            session(first if row == "twice" else n, duration_minutes=999 if row == "bad" else 60)
+            for n, row in enumerate(rows)
+        ]
+        number = create(as_csv(records)).pk
+        self.models.append(Model(number, {n + 2: row for n, row in enumerate(rows)}))
+
+    def act(self, act, model, plan):
+        self.steps.append((act, model.number, plan))
+        promised, done = model.after(act) if act in STAFF else model.state, None
+        with self.planned(plan, model.number):
+            done = self.do(act, model.number)
+        if plan is None and act in STAFF:
+            assert done is (promised is not None)
+            if done:
+                assert self.same(Upload.objects.get(pk=model.number).state, promised)
+                self.seen.add(act)
+
+    def change_the_surroundings(self):
+        size, paused = self.dice.randint(1, 3), self.dice.random() < 0.3
+        self.steps.append(("size", size, "paused", paused))
+        self.settings.MAX_BATCH_RECORDS = size
+        if paused:
+            queues.pause_queue(QUEUE, Pause(reason="repairs", by="otto", since=datetime.now(UTC)))
+        else:
+            queues.resume_queue(QUEUE)
+
+    def do(self, act, upload):
+        """Do it as the product does; gives whether it was to be done."""
+        if act == "read":
+            self.taken += filter(None, [self.store.rpop(QUEUE)])
+            return True
+        if act == "take over":
+            watch = work.Watch()
+            for _ in range(work._SILENT_LOOKS + 1):
+                tasks.requeue_abandoned(watch)
+        if act in ("take over", "work"):
+            tasks.advance.call(upload)
+            return True
+        one = Upload.objects.get(pk=upload)
+        try:
+            if act == "fix":
+                bad = {row["line"]: {"duration_minutes": 45} for row in one.findings.get("bad", [])}
+                assert actions.fix(one, bad) == {}
+                self.model(upload).fixed |= set(bad)
+            elif act == "expire":
+                old = now() - timedelta(days=4000)
+                Upload.objects.filter(pk=upload).update(uploaded_at=old)
+                actions.expire()
+                Upload.objects.filter(pk=upload).update(uploaded_at=now())
+                return Upload.objects.get(pk=upload).expired_at != one.expired_at
+            elif act == "recall":
+                before = len(self.copies())
+                count = actions.recall(one)
+                assert count == len(self.copies()) - before or self.is_disturbed
+            else:
+                getattr(actions, act)(one)
+        except NotNowError:
+            return False
+        return True
+
+    # --- What holds after every step -----------------------------------------------------------
+
+    def each_row_is_in_one_place_and_the_page_says_which(self):
+        waiting, copies = self.store.lrange(QUEUE, 0, -1), self.copies()
+        for model in self.models:
+            upload = Upload.objects.get(pk=model.number)
+            places = [self.lines(model, raws) for raws in (waiting, self.taken, copies)]
+            lines = sorted(chain(*places))
+            assert sorted(set(lines)) == lines, "a row is in two places"
+            assert set(lines) <= set(model.ready), "a row was queued that is not ready"
+            in_order = self.lines(model, self.taken + copies[::-1] + waiting[::-1])
+            running = upload.state in RUNNING
+            if upload.confirmed_at is None:
+                assert not lines
+            if running:
+                assert upload.rows_queued <= len(lines) <= upload.rows_queued + 3
+            else:
+                assert upload.rows_queued == len(lines)
+            if upload.state == "done":
+                assert lines == model.ready
+            assert lines == model.ready[: len(lines)], in_order
+            page = progress(upload)
+            if not running and upload.confirmed_at:
+                shown = (page.waiting_rows, page.read, page.recalled)
+                assert shown[2] == len(places[2])
+                assert shown[0] >= len(places[0])
+                assert shown[1] <= len(places[1])
+                if not self.store.hget(f"{{{QUEUE}}}:totals", "taken_off"):
+                    assert shown == tuple(map(len, places))
+            self.seen.add(upload.state)
+            model.state, model.confirmed = upload.state, upload.confirmed_at is not None
+            model.expired = upload.expired_at is not None
+        named = {
+            name
+            for one in Upload.objects.all()
+            for name in (one.file.name, one.error_file.name)
+            if name
+        }
+        loose = set(LooseFile.objects.values_list("name", flat=True))
+        stored = self.stored()
+        assert named <= stored <= named | loose
+        assert not named & loose
+
+    def end(self):
+        """Whatever happened, all comes to an end by itself."""
+        queues.resume_queue(QUEUE)
+        for model in self.models:
+            for _ in range(10):
+                self.do("take over", model.number)
+            upload = Upload.objects.get(pk=model.number)
+            assert upload.state not in RUNNING
+        self.each_row_is_in_one_place_and_the_page_says_which()
+        LooseFile.objects.update(since=now() - timedelta(days=1))
+        stored_files.delete_left_behind()
+        assert not LooseFile.objects.exists()
+
+    # --- Looking -------------------------------------------------------------------------------
+
+    def copies(self):
+        found = []
+        for key in sorted(self.store.scan_iter("*:copies:*")):
+            found += self.store.lrange(key, 0, -1)
+        return found
+
+    def stored(self):
+        folder = Path(upload_storage().location)
+        return {file.name for file in folder.iterdir()} if folder.exists() else set()
+
+    def lines(self, model, raws):
+        source = f"upload:{model.number}#"
+        sources = [json.loads(raw)["source"] for raw in raws]
+        return [int(one.removeprefix(source)) for one in sources if one.startswith(source)]
+
+    def model(self, number):
+        (found,) = (one for one in self.models if one.number == number)
+        return found
+
+    def same(self, state, promised):
+        return state == promised or {state, promised} == {"reading", "inspecting"}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(figures.count(short=300, long=7200))
+def test_an_upload_does_what_its_model_does(store, settings, monkeypatch):
+    monkeypatch.setattr(queueing, "_TRY_EVERY_SECONDS", 0)
+    monkeypatch.setattr(queueing, "_PATIENCE_SECONDS", 0.01)
+    lives, seen = [], set()
+    for name in ("push", "take_off"):
+        verb = getattr(queues, name)
+        monkeypatch.setattr(
+            queues, name, lambda *facts, verb=verb, **more: lives[-1].call(verb, *facts, **more)
+        )
+
+    def statement(execute, *facts):
+        return lives[-1].statement(execute, *facts) if lives else execute(*facts)
+
+    first = 0 if not figures.LONG else int(time.time()) * 1_000_000
+    with connection.execute_wrapper(statement):
+        for seed in range(first, first + figures.count(short=60, long=5000)):
+            life = Life(seed, store, settings, seen)
+            lives.append(life)
+            try:
+                for _ in range(25):
+                    life.step()
+                    life.each_row_is_in_one_place_and_the_page_says_which()
+                life.end()
+            except BaseException as fault:
+                fault.add_note(f"seed {seed}: {life.steps}")
+                raise
+    expected = {"review", "done", "cancelled", "failed", *STAFF, *TROUBLES, "others"}
+    assert not expected - seen  # or too little was tried
