@@ -58,7 +58,7 @@ def create(
         parent = _corrected(found.parent, user_id)
     if parent is not None and parent.kind is not None and record_type is None:
         found = layouts.inspect(content, record_type=parent.kind)
-    if parent is not None:
+    if parent is not None and parent.layout:
         found = layouts.as_corrected(found, layouts.from_json(parent.layout))
     sha256 = hashlib.sha256()
     file.seek(0)
@@ -98,7 +98,7 @@ def inspection(upload: Upload, layout: Layout | None = None) -> Inspection:
         found = layouts.inspect(
             file, record_type=upload.kind, layout=layout or layouts.from_json(upload.layout)
         )
-    if layout is None and upload.parent is not None:
+    if layout is None and upload.parent is not None and upload.parent.layout:
         return layouts.as_corrected(found, layouts.from_json(upload.parent.layout))
     return found
 
