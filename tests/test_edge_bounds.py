@@ -118,6 +118,13 @@ def test_a_file_from_staff_may_be_larger_than_a_body_of_the_api(server: Server) 
         'sessionid="; [bad',
         "sessionid=" + signing.dumps({"_auth_user_id": "1"}, key="another key"),
     ],
+    ids=[
+        "unsigned",
+        "empty",
+        "of other names",
+        "broken",
+        "of another key",
+    ],  # the last one has the time
 )
 def test_a_made_up_session_raises_no_cap(server: Server, cookie: str) -> None:
     body = bytes(2 * CAP)
