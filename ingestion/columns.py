@@ -8,11 +8,9 @@ from dataclasses import dataclass
 
 from ingestion.cells import ISO_NOTATION, Notation, converter
 from ingestion.decoding import Row
+from ingestion.files.shape import field_name
 from ingestion.outcomes import FieldCode, FieldError
 from ingestion.records import RecordType
-
-# Half a surrogate pair stands where bytes were no text: text that was decoded well has none.
-BAD_BYTES = "\udcff"
 
 # Beside the names of the fields themselves, what people call them.
 _SYNONYMS = {
@@ -61,11 +59,6 @@ class Guess:
 
     field: str | None
     certain: bool
-
-
-def field_name(cell: str) -> str:
-    """A column's name as a field's name: "Tutor ID" is tutor_id."""
-    return re.sub(r"[\s-]+", "_", cell.strip()).lower()
 
 
 def by_name(header: Sequence[str], record_type: RecordType) -> tuple[str | None, ...]:
@@ -121,31 +114,23 @@ class Columns:
         """Whether any column is a field."""
         return any(self._columns)
 
+    def field(self, at: int) -> str | None:
+        """The field of the column at this place, from 0 on."""
+        column = self._columns[at] if at < len(self._columns) else None
+        return column[0] if column else None
+
     def row(self, line: int, cells: Sequence[str]) -> Row:
         """The record in these cells. An empty cell is an absent field; others are stripped."""
-        problem = self._problem(cells)
-        if problem is not None:
-            return Row(line=line, problem=problem)
+        # Spreadsheets like to end all rows with the same number of empty cells.
+        if any(map(str.strip, cells[len(self._columns) :])):
+            return Row(line=line, problem=_TOO_MANY_CELLS)
         record = {}
         for column, cell in zip(self._columns, cells, strict=False):
             if column and (filled := cell.strip()):
                 record[column[0]] = column[1](filled)
         return Row(line=line, value=record)
 
-    def _problem(self, cells: Sequence[str]) -> FieldError | None:
-        if _unreadable.search("".join(cells)):
-            return _UNREADABLE
-        # Spreadsheets like to end all rows with the same number of empty cells.
-        beyond = cells[len(self._columns) :]
-        return _TOO_MANY_CELLS if any(map(str.strip, beyond)) else None
 
-
-_unreadable = re.compile(r"[\x00\udc00-\udfff]")
-_UNREADABLE = FieldError(
-    field=None,
-    code=FieldCode.MALFORMED_LINE,
-    message="This row has a NUL, or bytes that are no text in the file's encoding.",
-)
 _TOO_MANY_CELLS = FieldError(
     field=None,
     code=FieldCode.MALFORMED_LINE,

@@ -149,6 +149,7 @@ class Upload(models.Model):
     class State(models.TextChoices):
         """Where the upload stands; the first three wait, in turn, for the machine or for staff."""
 
+        INSPECTING = "inspecting", "Being looked at"
         CHECK = "check", "Waiting for answers"
         READING = "reading", "Being read"
         REVIEW = "review", "Waiting for a decision"
@@ -159,9 +160,9 @@ class Upload(models.Model):
         FAILED = "failed", "Could not be read"
 
     # In these states a background task works on it.
-    RUNNING = (State.READING, State.QUEUEING, State.CANCELLING)
+    RUNNING = (State.INSPECTING, State.READING, State.QUEUEING, State.CANCELLING)
 
-    state = models.CharField(max_length=10, choices=State, default=State.CHECK, db_index=True)
+    state = models.CharField(max_length=10, choices=State, default=State.INSPECTING, db_index=True)
     record_type = models.CharField(
         max_length=50,
         blank=True,
@@ -180,8 +181,10 @@ class Upload(models.Model):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children"
     )
 
-    # How the file is read, as `ingestion.uploads.layouts` writes it.
+    # How the file is read, as `ingestion.uploads.layouts` writes it, and what the last look at it
+    # found, as `ingestion.uploads.inspection` does: nothing before the first look.
     layout = FoundText(default=dict)
+    inspection = FoundText(default=dict)
     # Corrections made in place, as `ingestion.uploads.fixes` writes them.
     fixes = models.JSONField(default=dict)
 

@@ -18,9 +18,11 @@ from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
 from redis import Redis
 
-from ingestion import file_rows, readers
-from ingestion.csv_rows import DELIMITERS, Encoding
-from ingestion.file_rows import FileFormat, FileRow, Layout
+from ingestion import readers
+from ingestion.file_rows import FileRow, FileRows, Layout, layout_of
+from ingestion.files import look, raw_rows
+from ingestion.files.csv_rows import DELIMITERS
+from ingestion.files.shape import Encoding, FileFormat
 from ingestion.records import RECORD_TYPES
 from ingestion.uploads import error_files
 from tests.workbooks import sheet_xml, workbook
@@ -79,9 +81,10 @@ few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChec
 def rows_of(content: bytes) -> tuple[Layout, list[str], list[FileRow]]:
     """A file as `manage.py ingest` reads it, and an upload of which nothing is asked."""
     file = io.BytesIO(content)
-    layout = readers.layout_of(file, readers.detect(file))
-    rows = [row for row in file_rows.rows(file, layout, SESSIONS) if row.row is not None]
-    return layout, file_rows.header(file, layout), rows
+    layout = layout_of(readers.look(file))
+    raws = raw_rows.rows(file, layout.shape, most_unpacked_bytes=2**30)
+    rows = FileRows(raws, layout, SESSIONS)
+    return layout, rows.header, [row for row in rows if row.row is not None]
 
 
 def error_file(content: bytes) -> bytes:
@@ -236,7 +239,7 @@ def test_each_value_of_a_json_file_comes_back(records: list[dict[str, Any]]) -> 
 @few
 def test_each_value_of_an_ndjson_file_comes_back(records: list[dict[str, Any]]) -> None:
     lines = "".join(f"{as_json(record)}\n" for record in records).encode()
-    if readers.detect(io.BytesIO(lines)) is FileFormat.NDJSON:
+    if look.detect(io.BytesIO(lines)) is FileFormat.NDJSON:
         assert_comes_back(lines)
 
 

@@ -17,7 +17,7 @@ from django.urls import reverse
 
 from ingestion.models import Upload
 from ingestion.records import RECORD_TYPES, RecordType
-from ingestion.uploads import actions, tasks
+from ingestion.uploads import actions, inspection, tasks
 from tests.staff import member, signed_in
 
 pytestmark = pytest.mark.django_db
@@ -88,8 +88,11 @@ def test_by_an_upload(store, case, file_format):
     else:
         content = json.dumps(record) + "\n"
     one = actions.create(ContentFile(content.encode()), f"one.{file_format}", None)
+    tasks.advance.call(one.pk)
+    one.refresh_from_db()
     if one.state == Upload.State.CHECK:
-        actions.answer(one, kind, actions.inspection(one).layout)
+        found = actions.found(one)
+        actions.answer(one, inspection.answered(found, kind, found.layout))
     tasks.advance.call(one.pk)
     one.refresh_from_db()
     causes = [(cause["field"], cause["code"]) for cause in one.findings["causes"]]

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion import decoding, json_rows, readers
+from ingestion import decoding
 from ingestion.decoding import Framing, Payload, Row
+from ingestion.files import json_rows
+from ingestion.files.shape import LONGEST_RECORD, FileFormat
 from ingestion.outcomes import Code, FieldCode, PayloadError
-from ingestion.readers import LONGEST_RECORD, FileFormat
+from tests.reading import read_as
 from tests.test_readers import TUTORS, read
 
 # --- NDJSON ------------------------------------------------------------------------------------
@@ -22,7 +24,7 @@ from tests.test_readers import TUTORS, read
 
 def test_each_line_of_ndjson_is_judged_alone() -> None:
     lines = [b'{"a": 1}', b"", b" \t", b'{"a": NaN}', b"\xff", b'{"a": 2}\r', b'{"a": 3']
-    rows = list(readers.read(io.BytesIO(b"\n".join(lines)), FileFormat.NDJSON, TUTORS))
+    rows = list(read_as(io.BytesIO(b"\n".join(lines)), FileFormat.NDJSON, TUTORS))
     assert [(row.line, row.value) for row in rows if not row.problem] == [
         (1, {"a": 1}),
         (6, {"a": 2}),
@@ -37,7 +39,7 @@ def test_each_line_of_ndjson_is_judged_alone() -> None:
 def test_a_line_too_long_for_a_record_is_refused_alone() -> None:
     longest = b'"' + b"x" * (LONGEST_RECORD - 3) + b'"\n'
     content = longest + b"x" + longest + b'"' + b"x" * 10 * 2**20 + b'"\n{"a": 1}\n'
-    rows = list(readers.read(io.BytesIO(content), FileFormat.NDJSON, TUTORS))
+    rows = list(read_as(io.BytesIO(content), FileFormat.NDJSON, TUTORS))
     assert [row.line for row in rows] == [1, 2, 3, 4]
     assert [row.problem and row.problem.code for row in rows] == [
         None,
@@ -103,7 +105,7 @@ def test_a_streamed_array_is_as_strict_as_a_decoded_one(
     decoded = outcome(row for _ in "1" for row in decoding.rows(payload, most=1000))
     if decoded is Code.MALFORMED_JSON and content[:1] != b"[":
         decoded = Code.NOT_AN_ARRAY  # told by its first character
-    assert outcome(readers.read(io.BytesIO(content), FileFormat.JSON, TUTORS)) == decoded
+    assert outcome(read_as(io.BytesIO(content), FileFormat.JSON, TUTORS)) == decoded
 
 
 JSON_VALUES = st.recursive(
@@ -122,7 +124,7 @@ def test_any_array_comes_back_equal(
     content = text.encode(errors="replace")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_rows, "_CHUNK", data.draw(st.integers(1, 40)))
-        rows = list(readers.read(io.BytesIO(content), FileFormat.JSON, TUTORS))
+        rows = list(read_as(io.BytesIO(content), FileFormat.JSON, TUTORS))
     assert repr([row.value for row in rows]) == repr(json.loads(content))
 
 
@@ -144,7 +146,7 @@ def test_a_byte_order_mark_before_json_is_passed_over(content: bytes) -> None:
 
 
 def test_the_rows_before_a_break_are_given_first() -> None:
-    rows = readers.read(io.BytesIO(b'[{"a": 1}, {"a": 2}, {"a": '), FileFormat.JSON, TUTORS)
+    rows = read_as(io.BytesIO(b'[{"a": 1}, {"a": 2}, {"a": '), FileFormat.JSON, TUTORS)
     assert [next(rows).value, next(rows).value] == [{"a": 1}, {"a": 2}]
     with pytest.raises(PayloadError) as refusal:
         next(rows)

@@ -196,7 +196,9 @@ def test_what_a_list_offers_works(secretive):
     now = secretive[0].uploaded_at
     day = {f"uploaded_at__{part}": getattr(now, part) for part in ("year", "month", "day")}
     assert len(rows(browser.get("/admin/uploads/", day))) == 4
-    assert rows(browser.get("/admin/uploads/", {"q": "a.csv", "state__exact": "check", "o": "1"}))
+    assert rows(
+        browser.get("/admin/uploads/", {"q": "a.csv", "state__exact": "inspecting", "o": "1"})
+    )
     assert rows(browser.get("/admin/uploads/", {**day, "uploaded_at__year": 1999})) == []
 
 

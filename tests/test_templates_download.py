@@ -10,10 +10,12 @@ import pytest
 from openpyxl import load_workbook
 
 from ingestion import readers, validation
+from ingestion.files import look
+from ingestion.files.shape import FileFormat
 from ingestion.portal.record_fields import sample_records
 from ingestion.portal.sample_files import FORMATS
-from ingestion.readers import FileFormat
 from ingestion.validation import Valid
+from tests.reading import read_as
 from tests.staff import member, signed_in
 
 
@@ -46,13 +48,13 @@ def test_both_sample_records_are_valid_and_different(record_type):
 @pytest.mark.parametrize("file_format", [FileFormat.CSV, FileFormat.NDJSON])
 def test_a_template_is_read_back_as_the_sample_records(download, record_type, file_format):
     file = io.BytesIO(download(file_format.value))
-    assert readers.detect(file) is file_format
-    assert readers.guess_record_type(file, file_format) is record_type
+    assert look.detect(file) is file_format
+    assert readers.guess_record_type(readers.look(file)) is record_type
     samples = [
         {name: value for name, value in record.items() if value is not None}
         for record in sample_records(record_type)
     ]
-    rows = [row.value for row in readers.read(file, file_format, record_type)]
+    rows = [row.value for row in read_as(file, file_format, record_type)]
     rows = [{name: v for name, v in row.items() if v is not None} for row in rows]
     assert rows == samples
 

@@ -201,3 +201,16 @@ def test_a_file_that_was_swept_away_is_never_named() -> None:
     with pytest.raises(FileNotFoundError), stored_files.exchange(new=name):
         pass
     assert files() == before
+
+
+def test_who_has_nothing_new_to_tell_keeps_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a chunk of rows that takes its time to be pushed lost the upload."""
+    monkeypatch.setattr(work, "_TELL_EVERY_SECONDS", 0.0)
+    upload = read(as_csv([session(1)]))
+    actions.confirm(upload)
+    mine = work.claim(upload.pk)
+    assert mine is not None
+    mine.tell()
+    mine.release()
+    with pytest.raises(work.LostError):
+        mine.tell()

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,17 +18,16 @@ from django.utils.timezone import now
 from openpyxl import Workbook, load_workbook
 from redis import Redis
 
-from ingestion import queues
-from ingestion.cells import DateOrder
-from ingestion.csv_rows import Encoding
+from ingestion import queues, readers
+from ingestion.cells import DateOrder, Notation
+from ingestion.files.shape import Encoding, FileFormat
 from ingestion.models import Upload
-from ingestion.outcomes import FieldCode, PayloadError
-from ingestion.readers import FileFormat
+from ingestion.outcomes import FieldCode
 from ingestion.records import RECORD_TYPES, RecordType
-from ingestion.uploads import actions, layouts, tasks
+from ingestion.uploads import actions, inspection, layouts, tasks
 from ingestion.uploads.actions import NotNowError
 from ingestion.uploads.findings import ADVICE
-from ingestion.uploads.layouts import Question
+from ingestion.uploads.inspection import Inspection, Question
 
 SESSIONS = RECORD_TYPES["sessions"]
 TUTORS = RECORD_TYPES["tutors"]
@@ -78,8 +78,9 @@ WRITERS = {"csv": as_csv, "xlsx": as_xlsx, "json": as_json, "ndjson": as_ndjson}
 
 
 def create(content: bytes, kind: RecordType | None = None, name: str = "file") -> Upload:
+    """An upload whose file was looked at."""
     user, _ = User.objects.get_or_create(username="uwe")
-    return actions.create(ContentFile(content), name, user.pk, record_type=kind)
+    return advance(actions.create(ContentFile(content), name, user.pk, record_type=kind))
 
 
 def advance(upload: Upload) -> Upload:
@@ -268,13 +269,24 @@ def test_json_that_breaks_off_fails_with_the_place_and_queues_nothing(store: Red
         actions.confirm(upload)
 
 
-def test_what_is_no_file_of_records_is_not_kept(settings: Any) -> None:
-    folder = settings.DATA_DIR / "uploads"
-    before = sorted(folder.glob("*"))
-    with pytest.raises(PayloadError):
-        create(b"%PDF-1.7")
-    assert not Upload.objects.exists()
-    assert sorted(folder.glob("*")) == before
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"%PDF-1.7", "no table and no JSON"),
+        (b"PK\x03\x04", "damaged"),
+        (b" \n", "empty"),
+        (b'[{"a": 1', "malformed"),
+    ],
+)
+def test_what_is_no_file_of_records_fails_with_the_reason_and_can_be_tried_again(
+    content: bytes, why: str
+) -> None:
+    upload = create(content, SESSIONS)
+    assert upload.state == State.FAILED
+    assert why in upload.failure
+    actions.retry(upload)
+    assert upload.state == State.INSPECTING
+    assert advance(upload).state == State.FAILED
 
 
 @pytest.mark.parametrize(
@@ -297,8 +309,15 @@ def test_the_senders_name_is_never_a_name_on_the_disk(name: str, kept: str) -> N
 # --- what is asked -----------------------------------------------------------------------------
 
 
-def inspect(content: bytes, kind: RecordType | None = SESSIONS) -> layouts.Inspection:
-    return layouts.inspect(io.BytesIO(content), record_type=kind)
+def inspect(content: bytes, kind: RecordType | None = SESSIONS) -> Inspection:
+    return inspection.inspect(readers.look(io.BytesIO(content)), record_type=kind)
+
+
+def answer(upload: Upload, **choices: Any) -> None:
+    """Choose something of the layout."""
+    found = actions.found(upload)
+    layout = replace(found.layout, **choices)
+    actions.answer(upload, inspection.answered(found, SESSIONS, layout))
 
 
 def renamed(names: Mapping[str, str], *records: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -328,13 +347,13 @@ def test_what_was_chosen_is_remembered_for_files_with_the_same_header(store: Red
     content = as_csv(renamed(names, session(1)))
     upload = create(content)
     assert upload.state == State.CHECK
-    found = actions.inspection(upload)
+    found = actions.found(upload)
     assert found.missing == ["duration_minutes", "subject"]
     chosen = [
         {"Wie lange": "duration_minutes", "Fach": "subject"}.get(one.name, one.field)
         for one in found.columns
     ]
-    actions.answer(upload, SESSIONS, layouts.replace(found.layout, columns=tuple(chosen)))
+    answer(upload, columns=tuple(chosen))
     assert counts(advance(upload)) == (1, 0, 0, 0)
     again = read(as_csv(renamed(names, session(2), session(3))))
     assert counts(again) == (2, 0, 0, 0)
@@ -369,9 +388,7 @@ def test_an_ambiguous_date_order_is_asked_and_never_guessed(
 def decide(upload: Upload, order: DateOrder) -> None:
     """Answer what comes first in the file's dates, asked for or not."""
     advance(upload)
-    layout = layouts.from_json(upload.layout)
-    notation = layouts.Notation(date_order=order)
-    actions.answer(upload, SESSIONS, layouts.replace(layout, notation=notation))
+    answer(upload, notation=Notation(date_order=order))
 
 
 @pytest.mark.parametrize(

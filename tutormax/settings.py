@@ -54,6 +54,9 @@ MAX_UPLOAD_BYTES = env.number("MAX_UPLOAD_BYTES", 100 * 2**20, least=1024)
 MAX_UPLOAD_ROWS = env.number("MAX_UPLOAD_ROWS", 1_000_000, least=1)
 # A workbook is a packed file: to so much it may unpack. It is read as it is unpacked.
 MAX_UNPACKED_BYTES = env.number("MAX_UNPACKED_BYTES", 512 * 2**20, least=2**20)
+# What reading one file may take, in a process of its own that is ended beyond it.
+UPLOAD_MEMORY_BYTES = env.number("UPLOAD_MEMORY_BYTES", 512 * 2**20, least=128 * 2**20)
+UPLOAD_CPU_SECONDS = env.number("UPLOAD_CPU_SECONDS", 300, least=10)
 UPLOAD_KEEP_DAYS = env.number("UPLOAD_KEEP_DAYS", 30, least=1, most=3650)
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 

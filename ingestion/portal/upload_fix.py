@@ -38,10 +38,10 @@ _PARTNERS = {
 def fix(request: HttpRequest, number: int) -> HttpResponse:
     """GET and POST /admin/uploads/<n>/fix/: the first bad rows, to be corrected in place."""
     upload = own_upload(request, number)
-    kind = upload.kind
-    if upload.state != Upload.State.REVIEW or kind is None:
+    kind, layout = upload.kind, layouts.from_json(upload.layout)
+    if upload.state != Upload.State.REVIEW or kind is None or layout is None:
         return not_now(request, number)
-    inputs = _Inputs(kind, layouts.from_json(upload.layout).notation)
+    inputs = _Inputs(kind, layout.notation)
     rows = [row for bad in upload.findings.get("bad", []) if (row := inputs.row(bad)).inputs]
     seen = upload.read_at.isoformat() if upload.read_at else ""
     if request.method == "POST":

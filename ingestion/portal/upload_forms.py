@@ -12,11 +12,12 @@ from django.core.files.base import ContentFile, File
 from django.template.defaultfilters import filesizeformat
 
 from ingestion.cells import DateOrder, Notation
-from ingestion.csv_rows import DELIMITERS, Encoding
-from ingestion.file_rows import FileFormat, Layout
+from ingestion.file_rows import Layout
+from ingestion.files.csv_rows import DELIMITERS
+from ingestion.files.shape import Encoding, FileFormat
 from ingestion.portal.record_fields import record_fields
 from ingestion.records import RECORD_TYPES, RecordType
-from ingestion.uploads.layouts import Inspection, Question
+from ingestion.uploads.inspection import Inspection, Question
 
 _ENCODINGS = {
     Encoding.UTF_8: "UTF-8",
@@ -78,7 +79,7 @@ class CheckForm(forms.Form):
 
     def __init__(self, found: Inspection, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(data)
-        self._found = found
+        self.found = found
         layout = found.layout
         kinds = [(path, kind.title.capitalize()) for path, kind in RECORD_TYPES.items()]
         blank = [] if found.record_type else [("", "Choose one")]
@@ -107,7 +108,7 @@ class CheckForm(forms.Form):
     @property
     def columns(self) -> Iterator[tuple[Any, forms.BoundField]]:
         """Each column of the file, and the choice of its field."""
-        return ((column, self[f"column-{at}"]) for at, column in enumerate(self._found.columns))
+        return ((column, self[f"column-{at}"]) for at, column in enumerate(self.found.columns))
 
     @property
     def kind(self) -> RecordType:
@@ -118,7 +119,7 @@ class CheckForm(forms.Form):
     def layout(self) -> Layout:
         """What was chosen, the columns among it."""
         chosen = self.cleaned_data
-        layout = self._found.layout
+        layout = self.found.layout
         if not layout.file_format.is_table:
             return layout
         if layout.csv is not None:
@@ -138,7 +139,7 @@ class CheckForm(forms.Form):
                 date_order=DateOrder(order) if order else None,
                 decimal_comma=chosen["decimal"] == ",",
             ),
-            columns=tuple(chosen[f"column-{at}"] or None for at in range(len(self._found.columns))),
+            columns=tuple(chosen[f"column-{at}"] or None for at in range(len(self.found.columns))),
         )
 
     @property
@@ -151,7 +152,7 @@ class CheckForm(forms.Form):
         """No field twice, and the dates in an order."""
         found = super().clean() or {}
         taken: dict[str, str] = {}
-        for at, column in enumerate(self._found.columns):
+        for at, column in enumerate(self.found.columns):
             field = found.get(f"column-{at}")
             if field and field in taken and not self.changes_structure:
                 self.add_error(f"column-{at}", f"“{taken[field]}” is this field already.")
@@ -163,7 +164,7 @@ class CheckForm(forms.Form):
         self.fields[name] = forms.ChoiceField(label=label, choices=list(choices), initial=initial)
 
     def _add_notation(self, notation: Notation) -> None:
-        asked = Question.DATE_ORDER in self._found.questions
+        asked = Question.DATE_ORDER in self.found.questions
         none = "Choose one" if asked else "None are, or year first: 2026-04-03"
         self.fields["date_order"] = forms.ChoiceField(
             label="Dates like 03/04/2026 are",
@@ -172,7 +173,7 @@ class CheckForm(forms.Form):
                 (DateOrder.DAY, "3 April: the day comes first"),
                 (DateOrder.MONTH, "March 4: the month comes first"),
             ],
-            required=asked,
+            required=asked and "look" not in self.data,
             initial=notation.date_order or "",
             error_messages={"required": "Say which comes first: the file does not tell."},
         )
@@ -183,12 +184,12 @@ class CheckForm(forms.Form):
         )
 
     def _add_columns(self) -> None:
-        kind = self._found.record_type or next(iter(RECORD_TYPES.values()))
+        kind = self.found.record_type or next(iter(RECORD_TYPES.values()))
         fields: Sequence[tuple[str, str]] = [
             (field.name, f"{field.name} *" if field.required else field.name)
             for field in record_fields(kind)
         ]
-        for at, column in enumerate(self._found.columns):
+        for at, column in enumerate(self.found.columns):
             self.fields[f"column-{at}"] = forms.ChoiceField(
                 label=column.name or f"Column {at + 1}",
                 choices=[("", "Not used"), *fields],

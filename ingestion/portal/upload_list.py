@@ -15,12 +15,16 @@ from ingestion.portal.lists import ListOnly
 _LOOKS = {
     Upload.State.CHECK: "warn",
     Upload.State.REVIEW: "warn",
+    Upload.State.INSPECTING: "info",
     Upload.State.READING: "info",
     Upload.State.QUEUEING: "info",
     Upload.State.CANCELLING: "info",
     Upload.State.DONE: "ok",
     Upload.State.FAILED: "bad",
 }
+
+
+_NOT_LISTED = ("findings", "verdicts", "fixes", "layout", "inspection")
 
 
 class UploadAdmin(ListOnly):
@@ -37,7 +41,7 @@ class UploadAdmin(ListOnly):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upload]:
         """Without what only the pages of one upload show."""
-        return super().get_queryset(request).defer("findings", "verdicts", "fixes", "layout")
+        return super().get_queryset(request).defer(*_NOT_LISTED)
 
     @display(description="file", ordering="file_name")
     def name(self, upload: Upload) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,10 +14,9 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonRe
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
-from ingestion import error_columns
-from ingestion.file_rows import Layout
+from ingestion.files import error_columns
+from ingestion.files.shape import FileFormat
 from ingestion.models import Activity, Upload
-from ingestion.outcomes import ANSWERS, Code, PayloadError
 from ingestion.portal import activity
 from ingestion.portal.pages import page, portal_view
 from ingestion.portal.record_fields import record_fields
@@ -26,9 +24,9 @@ from ingestion.portal.sample_files import FORMATS
 from ingestion.portal.upload_forms import CheckForm, UploadForm, layout_words
 from ingestion.portal.upload_state import bad_rows, causes, progress, timeline
 from ingestion.records import RECORD_TYPES
-from ingestion.uploads import actions, layouts
+from ingestion.uploads import actions, inspection, layouts
 from ingestion.uploads.actions import NotNowError
-from ingestion.workbook import UnreadableFileError
+from ingestion.uploads.inspection import Question
 
 State = Upload.State
 
@@ -42,21 +40,17 @@ def new_upload(request: HttpRequest) -> HttpResponse:
     parent = own_upload(request, number) if number else None
     if request.method == "POST" and form.is_valid():
         content, name = form.content
-        try:
-            upload = actions.create(
-                content, name, request.user.pk, record_type=form.kind, parent=parent
-            )
-        except PayloadError as fault:
-            form.add_error(None, _refusal(fault))
-        else:
-            activity.record(
-                request,
-                Activity.Action.UPLOADED,
-                record_type=upload.kind,
-                upload=upload,
-                facts={"bytes": upload.size_bytes},
-            )
-            return redirect("admin:upload", upload.pk)
+        upload = actions.create(
+            content, name, request.user.pk, record_type=form.kind, parent=parent
+        )
+        activity.record(
+            request,
+            Activity.Action.UPLOADED,
+            record_type=upload.kind,
+            upload=upload,
+            facts={"bytes": upload.size_bytes},
+        )
+        return redirect("admin:upload", upload.pk)
     status = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
     return page(
         request,
@@ -102,11 +96,8 @@ def upload_check(request: HttpRequest, number: int) -> HttpResponse:
     one = own_upload(request, number)
     if one.confirmed_at is not None or one.state not in (State.CHECK, State.REVIEW, State.FAILED):
         return redirect("admin:upload", number)
-    try:
-        # The columns are looked at anew: what was guessed must be seen as guessed.
-        found = actions.inspection(one, _without_columns(layouts.from_json(one.layout)))
-    except PayloadError as fault:
-        messages.error(request, _refusal(fault))
+    found = actions.found(one)
+    if found is None:
         return redirect("admin:upload", number)
     form = CheckForm(found, request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
@@ -115,8 +106,6 @@ def upload_check(request: HttpRequest, number: int) -> HttpResponse:
                 return answer
         except NotNowError:
             return not_now(request, number)
-        except PayloadError as fault:
-            form.add_error(None, _refusal(fault))
         else:
             form.add_error("date_order", "Say which comes first: the file does not tell.")
     status = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
@@ -147,7 +136,9 @@ def upload_file(request: HttpRequest, number: int, which: str) -> FileResponse:
         raise Http404
     layout = layouts.from_json(one.layout)
     stem = PurePosixPath(one.file_name).stem
-    name = one.file_name if which == "original" else f"{stem}-to-fix.{layout.file_format}"
+    name = one.file_name
+    if which != "original" and layout is not None:
+        name = f"{stem}-to-fix.{layout.file_format}"
     return FileResponse(
         file.open("rb"), as_attachment=True, filename=name, content_type="application/octet-stream"
     )
@@ -177,21 +168,17 @@ def not_now(request: HttpRequest, number: int) -> HttpResponse:
 def _answer(request: HttpRequest, one: Upload, form: CheckForm) -> HttpResponse | None:
     """Take what was chosen; None where the dates must be asked for first."""
     if form.changes_structure or "look" in request.POST:
-        actions.look_again(one, form.kind, _without_columns(form.layout))
+        actions.look_again(one, form.kind, form.layout)
         if "look" not in request.POST:
             messages.info(
                 request, "The file is read differently now: look at its columns once more."
             )
-        return redirect("admin:upload-check", one.pk)
-    again = actions.inspection(one, form.layout)
-    if layouts.Question.DATE_ORDER in again.questions:
+        return redirect("admin:upload", one.pk)
+    answered = inspection.answered(form.found, form.kind, form.layout)
+    if Question.DATE_ORDER in answered.questions:
         return None
-    actions.answer(one, form.kind, again.layout)
+    actions.answer(one, answered)
     return redirect("admin:upload", one.pk)
-
-
-def _without_columns(layout: Layout) -> Layout:
-    return replace(layout, columns=None)
 
 
 def _upload_context(request: HttpRequest, one: Upload) -> Mapping[str, Any]:
@@ -201,10 +188,11 @@ def _upload_context(request: HttpRequest, one: Upload) -> Mapping[str, Any]:
     same = Upload.objects.filter(sha256=one.sha256).exclude(pk=one.pk).order_by("-pk")
     children = list(one.children.order_by("pk"))
     header = one.findings.get("header", [])
-    added = (error_columns.added(header) or ()) if layout.armed else ()
+    columns = (layout and layout.columns) or ()
+    added = (error_columns.added(header) or ()) if layout and layout.armed else ()
     unused = [
         name
-        for at, (name, field) in enumerate(zip(header, layout.columns or (), strict=False))
+        for at, (name, field) in enumerate(zip(header, columns, strict=False))
         if name.strip() and not field and at not in added
     ]
     return {
@@ -212,8 +200,10 @@ def _upload_context(request: HttpRequest, one: Upload) -> Mapping[str, Any]:
         "kind": one.kind,
         "may_act": acts,
         "sees_rows": sees_rows,
-        "layout": layout_words(layout),
-        "is_table": layout.file_format.is_table,
+        "layout": layout_words(layout) if layout else "",
+        "is_table": layout is not None and layout.file_format.is_table,
+        "is_lines": layout is None or layout.file_format is not FileFormat.JSON,
+        "checkable": bool(one.inspection),
         "dropped": unused,
         "progress": progress(one),
         "timeline": timeline(one),
@@ -228,21 +218,6 @@ def _upload_context(request: HttpRequest, one: Upload) -> Mapping[str, Any]:
         "keep_days": settings.UPLOAD_KEEP_DAYS,
         "fixable": any(row.get("fields") is not None for row in one.findings.get("bad", [])),
     }
-
-
-def _refusal(fault: PayloadError) -> str:
-    if isinstance(fault, UnreadableFileError):
-        return fault.advice
-    if fault.code is Code.UNKNOWN_COLUMNS:
-        return "No column is a field: say which column is what."
-    if fault.code is Code.EMPTY_FILE:
-        return "The file is empty."
-    if fault.code in (Code.MALFORMED_JSON, Code.MALFORMED_ENCODING, Code.NOT_AN_ARRAY):
-        return (
-            "The file looks like JSON but is malformed, or not in UTF-8. Export it again, or mend "
-            "it in a text editor."
-        )
-    return ANSWERS[fault.code].sentence
 
 
 def _number(text: str | None) -> int:

@@ -5,32 +5,30 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.core.files.base import File
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Greatest
 from django.utils.timezone import now
 
-from ingestion import file_rows, queues, validation
+from ingestion import queues, validation
 from ingestion.decoding import Row
 from ingestion.file_rows import Layout
 from ingestion.models import Upload
 from ingestion.outcomes import FieldError, Rejection
 from ingestion.records import RecordType
-from ingestion.uploads import layouts, stored_files
+from ingestion.uploads import inspecting, inspection, layouts, stored_files
 from ingestion.uploads.fixes import fixed, merged, unpacked
-from ingestion.uploads.layouts import Inspection
+from ingestion.uploads.inspection import Inspection
 from ingestion.uploads.reading import CHUNK_ROWS
 from ingestion.uploads.tasks import advance
 from ingestion.uploads.transitions import move
-from ingestion.uploads.work import binary, stored_file
 
 State = Upload.State
 _UNCONFIRMED = Q(confirmed_at=None)
@@ -48,85 +46,55 @@ def create(
     record_type: RecordType | None = None,
     parent: Upload | None = None,
 ) -> Upload:
-    """Keep the file and look at it; where nothing has to be asked, its reading begins.
-
-    Raises `PayloadError` where it is no file of records; then nothing is kept.
-    """
-    content = binary(file)
-    found = layouts.inspect(content, record_type=record_type)
-    if found.parent is not None and parent is None:
-        parent = _corrected(found.parent, user_id)
-    if parent is not None and parent.kind is not None and record_type is None:
-        found = layouts.inspect(content, record_type=parent.kind)
-    if parent is not None and parent.layout:
-        found = layouts.as_corrected(found, layouts.from_json(parent.layout))
+    """Keep the file, to be looked at by a worker; if nothing has to be asked, it is then read."""
     sha256 = hashlib.sha256()
     file.seek(0)
     for chunk in file.chunks():
         sha256.update(chunk)
     file.seek(0)
     upload = Upload(
-        state=State.CHECK,
+        state=State.INSPECTING,
+        record_type=record_type.path if record_type else "",
         file_name=_harmless_name(name),
         size_bytes=file.size,
         sha256=sha256.hexdigest(),
         uploaded_by_id=user_id,
         parent=parent,
-        **_inspected(found),
     )
     # The sender's name never becomes a name on the disk.
     upload.file.name = stored_files.keep(file)
     with stored_files.exchange(new=upload.file.name):
         upload.save()
-        if not found.questions:
-            _begin_reading(upload, only=Q())
+        advance.enqueue(upload.pk)
     return upload
 
 
-def _corrected(number: int, user_id: int | None) -> Upload | None:
-    """The upload that a file says it corrects, if its sender may act on that one."""
-    parent = Upload.objects.filter(pk=number).first()
-    if parent is None or parent.uploaded_by_id == user_id:
-        return parent
-    sender = User.objects.filter(pk=user_id or 0).first()
-    return parent if sender and sender.has_perm("ingestion.manage_uploads") else None
-
-
-def inspection(upload: Upload, layout: Layout | None = None) -> Inspection:
-    """What is to be seen in the upload's file, read as it is to be or as `layout` says."""
-    with stored_file(upload) as file:
-        found = layouts.inspect(
-            file, record_type=upload.kind, layout=layout or layouts.from_json(upload.layout)
-        )
-    if layout is None and upload.parent is not None and upload.parent.layout:
-        return layouts.as_corrected(found, layouts.from_json(upload.parent.layout))
-    return found
+def found(upload: Upload) -> Inspection | None:
+    """What the last look at the upload's file found; None before the first."""
+    layout = layouts.from_json(upload.layout)
+    if layout is None or not upload.inspection:
+        return None
+    return inspection.from_json(upload.inspection, layout, upload.kind)
 
 
 def look_again(upload: Upload, record_type: RecordType, layout: Layout) -> None:
     """Look at the file as staff say it is laid out, and ask anew. Raises `NotNowError`."""
-    upload.record_type = record_type.path
-    found = inspection(upload, layout)
-    if not move(upload, State.CHECK, only=_UNCONFIRMED, fixes={}, **_inspected(found)):
-        raise NotNowError
-
-
-def answer(upload: Upload, record_type: RecordType, layout: Layout) -> None:
-    """Read the file as staff say. Raises `NotNowError` once rows are being queued."""
-    header = None
-    if layout.columns is not None:
-        with stored_file(upload) as file:
-            header = file_rows.header(file, layout)
     with transaction.atomic():
-        _begin_reading(
+        _begin(
             upload,
+            State.INSPECTING,
             only=_UNCONFIRMED,
             record_type=record_type.path,
-            layout={**layouts.to_json(layout), "questions": []},
+            layout=layouts.to_json(replace(layout, columns=None)),
             fixes={},
         )
-        if header is not None and layout.columns is not None:
-            layouts.remember(header, record_type, layout.columns)
+
+
+def answer(upload: Upload, answered: Inspection) -> None:
+    """Read the file as staff say. Raises `NotNowError` once rows are being queued."""
+    with transaction.atomic():
+        _begin(upload, State.READING, only=_UNCONFIRMED, fixes={}, **inspecting.kept(answered))
+        inspection.remember(answered)
 
 
 def confirm(upload: Upload) -> None:
@@ -160,7 +128,8 @@ def retry(upload: Upload) -> None:
     """Go on with an upload whose step failed. Raises `NotNowError`."""
     with transaction.atomic():
         if upload.confirmed_at is None:
-            _begin_reading(upload, only=Q(state=State.FAILED) & _UNCONFIRMED)
+            to = State.READING if _is_known(upload) else State.INSPECTING
+            _begin(upload, to, only=Q(state=State.FAILED) & _UNCONFIRMED)
         else:
             _begin_queueing(upload, only=Q(state=State.FAILED))
 
@@ -189,7 +158,7 @@ def fix(
     seen = Q(state=State.REVIEW, read_at=upload.read_at)
     if corrections and not refused:
         with transaction.atomic():
-            _begin_reading(upload, only=seen, fixes=merged(upload.fixes, corrections))
+            _begin(upload, State.READING, only=seen, fixes=merged(upload.fixes, corrections))
     elif not Upload.objects.filter(seen, pk=upload.pk, expired_at=None).exists():
         raise NotNowError
     return refused
@@ -283,15 +252,15 @@ def expire() -> int:
     return count
 
 
-def _inspected(found: Inspection) -> dict[str, Any]:
-    return {
-        "record_type": found.record_type.path if found.record_type else "",
-        "layout": {**layouts.to_json(found.layout), "questions": sorted(found.questions)},
-    }
+def _is_known(upload: Upload) -> bool:
+    """Whether it was said how the file is read, or seen for certain."""
+    layout = layouts.from_json(upload.layout)
+    is_asked = layout is not None and layout.file_format.is_table and layout.columns is None
+    return layout is not None and upload.kind is not None and not is_asked
 
 
-def _begin_reading(upload: Upload, *, only: Q, **fields: Any) -> None:
-    if not move(upload, State.READING, only=only, **fields):
+def _begin(upload: Upload, to: Upload.State, *, only: Q, **fields: Any) -> None:
+    if not move(upload, to, only=only, **fields):
         raise NotNowError
     advance.enqueue(upload.pk)
 

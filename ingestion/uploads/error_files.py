@@ -23,13 +23,13 @@ from openpyxl.cell import WriteOnlyCell
 from openpyxl.cell.cell import ERROR_CODES
 from openpyxl.utils.datetime import from_excel, to_excel
 
-from ingestion import error_columns
-from ingestion.csv_rows import CsvOptions, Encoding
-from ingestion.error_columns import LINE_COLUMN, PROBLEM_COLUMN
-from ingestion.file_rows import FileFormat, FileRow, Layout
+from ingestion.file_rows import FileRow, Layout
+from ingestion.files import error_columns
+from ingestion.files.error_columns import LINE_COLUMN, PROBLEM_COLUMN
+from ingestion.files.shape import CsvOptions, Encoding, FileFormat
+from ingestion.files.workbook import number_text
 from ingestion.formulas import guarded
 from ingestion.outcomes import FieldError
-from ingestion.workbook import number_text
 
 # What Excel shows as it is written here; anything else, ids with leading zeros too, stays text.
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,10})?")

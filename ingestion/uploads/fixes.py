@@ -6,7 +6,7 @@ An upload keeps them as line → field → value; null is a field that was empti
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,7 @@ def fixed(record: Mapping[str, Any], fix: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**record, **fix}.items() if name not in emptied}
 
 
-def fixed_rows(rows: Iterator[FileRow], fixes: Fixes) -> Iterator[FileRow]:
+def fixed_rows(rows: Iterable[FileRow], fixes: Fixes) -> Iterator[FileRow]:
     """The rows with their corrections; their number is a line of the file."""
     for one in rows:
         row = one.row

@@ -6,7 +6,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import structlog
@@ -15,6 +14,7 @@ from django.utils.timezone import now
 
 from ingestion import file_rows, intake, queues, sources
 from ingestion.decoding import Row
+from ingestion.file_rows import FileRow, FileRows
 from ingestion.intake import Idempotency
 from ingestion.models import Upload
 from ingestion.outcomes import Receipt, StoreError, trouble
@@ -60,16 +60,16 @@ def queue(work: Work) -> None:
     `WaitError` if the queue takes nothing at present.
     """
     upload = work.upload
-    kind = upload.kind
-    if kind is None:
+    kind, layout = upload.kind, layouts.from_json(upload.layout)
+    if kind is None or layout is None:
         raise LostError
-    layout = layouts.from_json(upload.layout)
     _wait_for_queue(kind)
     if upload.step_at is None:
         work.save(step_at=now())
-    with work.file(lambda _: work.tell()) as file:
-        rows = _ready_rows(upload, fixed_rows(file_rows.rows(file, layout, kind), upload.fixes))
-        while chunk := list(islice(rows, upload.chunk_rows)):
+    with work.rows(layout.shape, lambda _: work.tell()) as raws:
+        rows = _ready_rows(upload, fixed_rows(FileRows(raws, layout, kind), upload.fixes))
+        for ready in file_rows.chunks(rows, upload.chunk_rows):
+            chunk = [one.row for one in ready if one.row is not None]
             receipt = _push(work, kind, chunk)
             if receipt.answer == _NEVER_PUSHED:
                 raise LostError
@@ -124,12 +124,12 @@ def _came_to(receipt: Receipt, chunk: list[Row]) -> _Chunk:
     return _Chunk.from_bytes(receipt.answer)
 
 
-def _ready_rows(upload: Upload, rows: Iterator[file_rows.FileRow]) -> Iterator[Row]:
+def _ready_rows(upload: Upload, rows: Iterator[FileRow]) -> Iterator[FileRow]:
     """The rows found ready that lie behind what is pushed, in order."""
     verdicts = iter(zlib.decompress(upload.verdicts))
     for one in rows:
         if one.row is not None and next(verdicts) == READY and one.line > upload.progress_line:
-            yield one.row
+            yield one
 
 
 def _push(work: Work, kind: RecordType, chunk: list[Row]) -> Receipt:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
 
 from django.conf import settings
 from django.core.files.base import File
@@ -12,7 +12,7 @@ from django.utils.timezone import now
 
 from ingestion import file_rows, validation
 from ingestion.decoding import Row
-from ingestion.file_rows import FileRow
+from ingestion.file_rows import FileRow, FileRows
 from ingestion.models import Upload
 from ingestion.outcomes import Rejection
 from ingestion.records import RecordType
@@ -46,10 +46,9 @@ def read(work: Work) -> None:
     not be read to its end.
     """
     upload = work.upload
-    kind = upload.kind
-    if kind is None:
+    kind, layout = upload.kind, layouts.from_json(upload.layout)
+    if kind is None or layout is None:
         raise LostError
-    layout = layouts.from_json(upload.layout)
     progress = Progress()
 
     def tell(read_bytes: int) -> None:
@@ -57,12 +56,12 @@ def read(work: Work) -> None:
         work.tell(progress_bytes=progress.bytes, progress_rows=progress.rows)
 
     work.save(step_at=now(), progress_bytes=0, progress_rows=0, waiting="")
-    with work.file(tell) as file:
-        header = file_rows.header(file, layout)
-    with work.file(tell) as file, error_files.writing(layout, header) as errors:
+    with ExitStack() as opened:
+        rows = FileRows(opened.enter_context(work.rows(layout.shape, tell)), layout, kind)
+        errors = opened.enter_context(error_files.writing(layout, rows.header))
         reading = _Reading(upload, kind, errors)
-        rows = fixed_rows(file_rows.rows(file, layout, kind), upload.fixes)
-        while chunk := list(islice(rows, min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS))):
+        most_rows = min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS)
+        for chunk in file_rows.chunks(fixed_rows(rows, upload.fixes), most_rows):
             reading.judge(chunk)
             progress.rows = reading.read
             tell(progress.bytes)
@@ -78,7 +77,7 @@ def read(work: Work) -> None:
             rows_blank=reading.blank,
             progress_bytes=upload.size_bytes,
             progress_rows=reading.read,
-            findings={"header": header, **reading.findings.to_json()},
+            findings={"header": rows.header, **reading.findings.to_json()},
             verdicts=zlib.compress(bytes(reading.verdicts)),
             error_file=kept,
         )

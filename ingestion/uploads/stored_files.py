@@ -6,10 +6,13 @@ that table before it is written and leaves it after it is deleted, or with the r
 
 from __future__ import annotations
 
+import io
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from tempfile import TemporaryFile
 from typing import Any
 
 from django.core.files.base import File
@@ -46,6 +49,20 @@ def exchange(*, new: str = "", old: tuple[str, ...] = ()) -> Iterator[None]:
         _delete([new] if new else [])
         raise
     _delete(gone)
+
+
+@contextmanager
+def opened(file: File[Any]) -> Iterator[int]:
+    """A stored file, wherever it is, as an open descriptor of this machine."""
+    with file.open("rb") as stored, ExitStack() as opened:
+        try:
+            descriptor = stored.fileno()
+        except (AttributeError, io.UnsupportedOperation):
+            copy = opened.enter_context(TemporaryFile())
+            shutil.copyfileobj(stored, copy)
+            copy.flush()
+            descriptor = copy.fileno()
+        yield descriptor
 
 
 def delete_left_behind() -> None:

@@ -10,9 +10,10 @@ from django.utils.timezone import now
 from django_tasks import TaskResultStatus, task
 from django_tasks_db.models import DBTaskResult, get_date_max
 
+from ingestion.files.shape import UnreadableFileError
 from ingestion.models import Upload
 from ingestion.outcomes import Code, PayloadError
-from ingestion.uploads import queueing, reading
+from ingestion.uploads import inspecting, queueing, reading
 from ingestion.uploads.reading import TooManyRowsError
 from ingestion.uploads.work import (
     DATABASE_AWAY,
@@ -23,7 +24,6 @@ from ingestion.uploads.work import (
     Work,
     claim,
 )
-from ingestion.workbook import UnreadableFileError
 
 State = Upload.State
 logger = structlog.get_logger(__name__)
@@ -81,7 +81,11 @@ def _do(work: Work) -> None:
         _fail(work, _BROKE_OFF.format(number=upload.pk))
         return
     try:
-        if upload.state == State.READING:
+        if upload.state == State.INSPECTING:
+            inspecting.inspect(work)
+            if upload.state == State.READING:
+                advance.enqueue(upload.pk)
+        elif upload.state == State.READING:
             reading.read(work)
         else:
             queueing.queue(work)
@@ -127,7 +131,7 @@ def forget_results() -> None:
 
 def _fail(work: Work, sentence: str) -> None:
     logger.warning("upload_failed", upload=work.upload.pk, state=work.upload.state)
-    if work.upload.state == State.READING:
+    if work.upload.state in (State.INSPECTING, State.READING):
         work.finish(State.FAILED, failure=sentence)
     else:
         queueing.end(work, State.FAILED, failure=sentence)

@@ -1,14 +1,19 @@
 """The life of an upload: which state may follow which, and the only place that writes a state.
 
 ```
-                       ┌────────────── look again ───────────────┐
-CHECK ── answer ──> READING ──────> REVIEW ── confirm ──> QUEUEING ──> DONE
-  │                   │  ^            │ │                   │   │
-  │                   │  └─── fix ────┘ │               cancel  └────> FAILED
-  └──────── cancel ───┴──> CANCELLED <──┘                   v
-                      │        ^───────────────────── CANCELLING
-                      └──> FAILED ── retry ──> READING, or QUEUEING once confirmed
+INSPECTING <── look again ── CHECK, REVIEW, FAILED
+  │   │
+  │   └─────────┐
+  v             v
+CHECK ─ answer ─> READING ──────> REVIEW ── confirm ──> QUEUEING ──> DONE
+                   │  ^            │                     │   │
+                   │  └─── fix ────┘                 cancel  └────> FAILED
+                   │                                     v
+                   └──> FAILED ── retry                CANCELLING ──> CANCELLED
 ```
+
+What is not confirmed can be cancelled at once; an inspection can fail as a reading can. A retry
+begins again with the step that failed.
 
 A state is written by one conditional update and by nothing else: of two who act at once on one
 upload, one does it and the other is told that the upload has moved on.
@@ -26,14 +31,15 @@ from ingestion.models import Upload
 State = Upload.State
 
 _FROM: dict[State, tuple[State, ...]] = {
-    State.CHECK: (State.CHECK, State.REVIEW, State.FAILED),
-    State.READING: (State.CHECK, State.REVIEW, State.FAILED),
+    State.INSPECTING: (State.CHECK, State.REVIEW, State.FAILED),
+    State.CHECK: (State.INSPECTING,),
+    State.READING: (State.INSPECTING, State.CHECK, State.REVIEW, State.FAILED),
     State.REVIEW: (State.READING,),
     State.QUEUEING: (State.REVIEW, State.FAILED),
     State.DONE: (State.QUEUEING,),
     State.CANCELLING: (State.QUEUEING,),
-    State.CANCELLED: (State.CHECK, State.READING, State.REVIEW, State.CANCELLING),
-    State.FAILED: (State.READING, State.QUEUEING),
+    State.CANCELLED: (State.INSPECTING, State.CHECK, State.READING, State.REVIEW, State.CANCELLING),
+    State.FAILED: (State.INSPECTING, State.READING, State.QUEUEING),
 }
 _FINAL = (State.DONE, State.CANCELLED, State.FAILED)
 
@@ -54,9 +60,9 @@ def move(upload: Upload, to: State, *, only: Q | None = None, **fields: Any) -> 
     }
     if to is not State.CANCELLING:
         written |= {"claim": "", "beat_at": None}
-    if to is State.READING:
+    if to in (State.INSPECTING, State.READING):
         written |= {"progress_bytes": 0, "progress_rows": 0}
-    if to in (State.READING, State.QUEUEING):
+    if to in (State.INSPECTING, State.READING, State.QUEUEING):
         written["step_at"] = None
     found = Upload.objects.filter(only or Q(), pk=upload.pk, state__in=_FROM[to], expired_at=None)
     if not found.update(**{**written, **fields}):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 import uuid
@@ -12,11 +11,19 @@ from datetime import datetime
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
 from django.db.models import F, Q
 from django.utils.timezone import now
 
+from ingestion.files import limited
+from ingestion.files.limited import Limits
+from ingestion.files.look import Look
+from ingestion.files.raw_rows import RawRow
+from ingestion.files.shape import Shape
 from ingestion.models import Upload
+from ingestion.readers import our_names
+from ingestion.uploads import stored_files
 from ingestion.uploads.transitions import move
 
 logger = structlog.get_logger(__name__)
@@ -25,7 +32,8 @@ _BEAT_SECONDS = 2.0
 _TELL_EVERY_SECONDS = 1.0
 # So many looks at a beat that stands still, and the work is taken over.
 _SILENT_LOOKS = 2
-_BUFFER_BYTES = 2**16
+# A first look reads the head of a file, and may take so small a share of the time.
+_LOOK_SHARE = 5
 _stopping = threading.Event()
 
 
@@ -94,7 +102,8 @@ class Work:
     def save(self, **fields: Any) -> None:
         """Write `fields`. Raises `LostError`."""
         self._told_at = time.monotonic()
-        if not self._mine.update(**fields):
+        # An update of no field would say that there is no row.
+        if not (self._mine.update(**fields) if fields else self._mine.exists()):
             raise LostError
         for name, value in fields.items():
             setattr(self.upload, name, value)
@@ -128,11 +137,26 @@ class Work:
         if rest(seconds):
             raise StoppedError
 
+    def look(self, shape: Shape | None) -> Look:
+        """A first look at the uploaded file. Raises `PayloadError`."""
+
+        def tell(read_bytes: int) -> None:
+            self.tell(progress_bytes=min(read_bytes, self.upload.size_bytes))
+
+        with stored_files.opened(self.upload.file) as file:
+            return limited.look(file, our_names(), _limits(look=True), tell, shape)
+
     @contextmanager
-    def file(self, tell: Callable[[int], None]) -> Iterator[io.BufferedReader]:
-        """The uploaded file; `tell` is called with the bytes read so far, each time it is read."""
-        with stored_file(self.upload, tell) as file:
-            yield file
+    def rows(self, shape: Shape, tell: Callable[[int], None]) -> Iterator[Iterator[RawRow]]:
+        """The rows of the uploaded file; `tell` is called with the bytes read so far.
+
+        Raises `PayloadError`.
+        """
+        with (
+            stored_files.opened(self.upload.file) as file,
+            limited.rows(file, shape, _limits(), tell) as rows,
+        ):
+            yield rows
 
     def release(self, *, waiting: str = "") -> None:
         """Let somebody else go on, at once or when what is waited for has come."""
@@ -193,40 +217,10 @@ class Watch:
         self._seen = seen
 
 
-@contextmanager
-def stored_file(
-    upload: Upload, tell: Callable[[int], None] = lambda _: None
-) -> Iterator[io.BufferedReader]:
-    """The uploaded file, wherever it is stored, as the readers take it."""
-    with upload.file.open("rb") as stored:
-        yield binary(stored, tell)
-
-
-def binary(file: Any, tell: Callable[[int], None] = lambda _: None) -> io.BufferedReader:
-    """Whatever can be read and sought in, as a binary file."""
-    return io.BufferedReader(_Watched(file, tell), _BUFFER_BYTES)
-
-
-class _Watched(io.RawIOBase):
-    """A file that tells how much of it is read: no part of reading it goes unseen."""
-
-    def __init__(self, stored: Any, tell: Callable[[int], None]) -> None:
-        self._stored = stored
-        self._tell = tell
-        self._read = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._stored.seek(offset, whence))
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._stored.read(len(buffer))
-        buffer[: len(content)] = content
-        self._read += len(content)
-        self._tell(self._read)
-        return len(content)
+def _limits(*, look: bool = False) -> Limits:
+    share = _LOOK_SHARE if look else 1
+    return Limits(
+        memory_bytes=settings.UPLOAD_MEMORY_BYTES,
+        cpu_seconds=max(1, settings.UPLOAD_CPU_SECONDS // share),
+        unpacked_bytes=settings.MAX_UNPACKED_BYTES,
+    )

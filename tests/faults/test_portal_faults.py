@@ -18,7 +18,8 @@ from django.urls import URLPattern, URLResolver
 
 from ingestion import intake
 from ingestion.decoding import Row
-from ingestion.file_rows import FileFormat, Layout
+from ingestion.file_rows import Layout
+from ingestion.files.shape import FileFormat
 from ingestion.models import Activity, ApiClient, Upload
 from ingestion.portal.lists import PortalAdmin
 from ingestion.portal.urls import urlpatterns

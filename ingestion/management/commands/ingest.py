@@ -28,7 +28,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from ingestion import intake, queues, readers, sources
 from ingestion.decoding import Row
-from ingestion.file_rows import FileFormat
+from ingestion.files.shape import FileFormat
 from ingestion.intake import Idempotency
 from ingestion.management.command import add_record_type, print_table
 from ingestion.management.store_command import StoreCommand, in_words
@@ -120,19 +120,18 @@ class Command(StoreCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Queue the file's records."""
         with _opened(options["file"]) as file:
-            file_format = readers.detect(file)
-            csv_options = readers.detect_csv(file) if file_format is FileFormat.CSV else None
+            look = readers.look(file)
             if options["type"]:
                 kind = RECORD_TYPES[options["type"]]
             else:
-                guess = readers.guess_record_type(file, file_format, csv_options)
+                guess = readers.guess_record_type(look)
                 if guess is None:
                     raise CommandError(
                         "It is not certain which records these are: say it with --type "
                         f"{', '.join(RECORD_TYPES)}."
                     )
                 kind = guess
-            rows = readers.read(file, file_format, kind, csv_options)
+            rows = readers.read(file, kind, look)
             tally = _begun(file, options["resume"])
             begun_at = tally.read
             try:
@@ -141,7 +140,7 @@ class Command(StoreCommand):
                 again = f"manage.py ingest {shlex.quote(options['file'])} --type {kind.path}"
                 raise CommandError(f"{_reason(fault)} {_done(tally, again)}") from fault
             finally:
-                self._report(tally, kind, file_format, begun_at)
+                self._report(tally, kind, look.shape.file_format, begun_at)
         if not tally.read:
             raise CommandError("The file holds no record.")
         if tally.causes:

@@ -1,4 +1,4 @@
-"""JSON text, an array of records or one record, as a stream of rows.
+"""JSON text, an array of records or one record, as a stream of the texts of its records.
 
 As strict as `ingestion.decoding`: Python's own parser, NaN and Infinity refused, of keys that come
 twice the last one counts. A streaming parser (ijson) was tried and left: it turns half a surrogate
@@ -12,19 +12,18 @@ import re
 from collections.abc import Iterator
 from typing import NoReturn, TextIO
 
-from ingestion.decoding import Row
-from ingestion.outcomes import Code, FieldCode, FieldError, PayloadError
+from ingestion.outcomes import Code, PayloadError
 
 # So far a value is looked at in search of its end.
 _LONGEST_VALUE = 2**24
 _CHUNK = 2**16
 
 
-def rows(text: TextIO, *, longest_record: int) -> Iterator[Row]:
-    """The records of the array, or the one record.
+def texts(text: TextIO, *, longest_record: int) -> Iterator[str | None]:
+    """The records of the array, or the one record; None for one of more than `longest_record`
+    characters.
 
-    One that is longer than `longest_record` characters is a row with a problem. Raises
-    `PayloadError` where the JSON breaks off, maybe after the first rows.
+    Raises `PayloadError` if the JSON breaks off, maybe after the first records.
     """
     source = _Source(text)
     opening = source.next_character()
@@ -60,8 +59,8 @@ class _Source:
                 return ""
             self._read_on()
 
-    def take_items(self, longest_record: int) -> Iterator[Row]:
-        """The values of the array that begins here."""
+    def take_items(self, longest_record: int) -> Iterator[str | None]:
+        """The texts of the values of the array that begins here."""
         self._at += 1
         if self.next_character() == "]":
             self._at += 1
@@ -75,11 +74,11 @@ class _Source:
         if separator != "]":
             raise PayloadError(Code.MALFORMED_JSON)
 
-    def take_value(self, longest_record: int) -> Row:
-        """The value that begins here."""
+    def take_value(self, longest_record: int) -> str | None:
+        """The text of the value that begins here."""
         while True:
             try:
-                value, end = _decoder.raw_decode(self._buffer, self._at)
+                _, end = _decoder.raw_decode(self._buffer, self._at)
             except RecursionError:
                 raise PayloadError(Code.TOO_DEEP) from None
             except ValueError:  # no JSON, or its end is still to be read
@@ -90,8 +89,8 @@ class _Source:
             if self._ended or len(self._buffer) - self._at > _LONGEST_VALUE:
                 raise PayloadError(Code.MALFORMED_JSON)
             self._read_on()
-        length, self._at = end - self._at, end
-        return Row(problem=_TOO_LONG) if length > longest_record else Row(value=value)
+        start, self._at = self._at, end
+        return self._buffer[start:end] if end - start <= longest_record else None
 
     def _read_on(self) -> None:
         # Doubles what is not taken yet, so that a long value is parsed a few times only.
@@ -107,8 +106,3 @@ def _refuse_constant(_: str) -> NoReturn:
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 _SPACE = (" ", "\t", "\r", "\n")
 _followed = re.compile(r"[ \t\r\n]*[,\]]")
-_TOO_LONG = FieldError(
-    field=None,
-    code=FieldCode.MALFORMED_LINE,
-    message="This record is far longer than a valid one can be.",
-)

@@ -1,7 +1,7 @@
 """CSV text as a stream of rows, and how such text is laid out.
 
 The text must keep its line ends (`newline=""`) and have
-`columns.BAD_BYTES` where bytes were no text.
+`raw_rows.BAD_BYTES` where bytes were no text.
 """
 
 from __future__ import annotations
@@ -9,15 +9,12 @@ from __future__ import annotations
 import csv
 import io
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterator, Set
 from itertools import islice
 from typing import TextIO
 
-from ingestion import error_columns
-from ingestion.columns import field_name
-from ingestion.records import RECORD_TYPES
+from ingestion.files import error_columns
+from ingestion.files.shape import CsvOptions, field_name
 
 DELIMITERS = (",", ";", "\t", "|")
 
@@ -27,38 +24,20 @@ _SNIFFED_CHARACTERS = 4096
 Cells = list[str]
 
 
-class Encoding(StrEnum):
-    """The encodings in which a CSV file is read, by Python's names."""
-
-    UTF_8 = "utf-8-sig"  # with a byte order mark or without
-    UTF_16 = "utf-16"
-    CP1252 = "cp1252"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CsvOptions:
-    """How a CSV file is written. `header_line` is the 1-based line where its header row starts."""
-
-    encoding: Encoding
-    delimiter: str
-    header_line: int
-
-
-def find_header(head: str) -> tuple[str, int]:
+def find_header(head: str, names: Set[str]) -> tuple[str, int]:
     """The delimiter and the header row's 1-based line, by the beginning of the text.
 
-    The header row is the one of the first rows that names the columns of an error file, or else
-    most of our fields, by whichever delimiter; where no row names any, the first row, parted as
-    `csv.Sniffer` sees it.
+    The header row is the first row if it names the columns of an error file, or else the one of
+    the first rows that names most of `names`, by whichever delimiter; if no row names any, the
+    first row, parted as `csv.Sniffer` sees it.
     """
-    ours = {name for kind in RECORD_TYPES.values() for name in kind.serializer_class().fields}
     best, most_named = None, 0
     for delimiter in DELIMITERS:
         lines = _Lines(io.StringIO(head, newline=""), first=1, longest_row=len(head))
-        for line, cells in islice(_split(lines, delimiter), _HEAD_ROWS):
-            if error_columns.added(cells or ()):
+        for at, (line, cells) in enumerate(islice(_split(lines, delimiter), _HEAD_ROWS)):
+            if not at and error_columns.added(cells or ()):
                 return delimiter, line
-            named = len(ours.intersection(map(field_name, cells or ())))
+            named = len(names & set(map(field_name, cells or ())))
             if named > most_named:
                 best, most_named = (delimiter, line), named
     return best or (_sniffed_delimiter(head), 1)

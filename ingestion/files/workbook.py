@@ -1,34 +1,46 @@
 """What is in an XLSX workbook: its sheets, its shared texts, how its numbers are meant.
 
 Everything is bounded before it is read: what the archive says it unpacks to (and zipfile reads no
-byte more than that), its entries, its shared texts. A document type declaration, which entities
-need and workbooks never have, is refused. Number formats and dates are openpyxl's knowledge.
+byte more than that), its entries, its sheets, the parts that describe it, its shared texts. A
+document type declaration, which entities need and workbooks never have, is refused. Number formats
+and dates are openpyxl's knowledge.
 """
 
 from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, time
+from decimal import Decimal
 from posixpath import dirname, join, normpath
 from typing import IO, Any, BinaryIO
 from xml.parsers import expat
 
-from django.conf import settings
 from openpyxl.styles.numbers import BUILTIN_FORMATS, is_date_format, is_timedelta_format
 from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH, from_excel
 
-from ingestion.outcomes import Code, PayloadError
+from ingestion.files.shape import LONGEST_NAME, MOST_SHEETS, UnreadableFileError
 
 _MOST_ENTRIES = 5000
 _MOST_TEXTS_BYTES = 100 * 2**20
 _MOST_TEXTS = 5_000_000
+# Of a part that says how the workbook is made, unpacked: hundreds of times what Excel writes.
+_MOST_DESCRIPTION_BYTES = 16 * 2**20
 # Tables of records shrink to a fifth or a twentieth; only bombs go beyond this.
 _MOST_RATIO = 250
 _CHUNK = 2**16
+
+# What Excel means by number formats that have no code of their own: dates and times of Chinese,
+# Japanese and Korean (27 to 36, 50 to 58) and of Thai (ECMA-376, 18.8.30).
+_DATES_OF_ASIA = (*range(27, 37), *range(50, 59), *range(71, 79), 80, 81)
+
+# Excel keeps fifteen digits of a number.
+_EXACT_BELOW = 1e15
+_NO_MEMORY = expat.errors.XML_ERROR_NO_MEMORY
 
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _ZEROS = re.compile(r"0{2,}")
@@ -36,34 +48,37 @@ _ZEROS = re.compile(r"0{2,}")
 Handlers = dict[str, Callable[[dict[str, str]], None]]
 
 
-class UnreadableFileError(PayloadError):
-    """The file can not be read. `advice` is for people: why, and what to do."""
-
-    def __init__(self, advice: str) -> None:
-        super().__init__(Code.UNKNOWN_FILE_FORMAT)
-        self.advice = advice
-
-
 @dataclass(kw_only=True, slots=True)
 class Book:
+    """An open workbook: the parts of its sheets by their names, and how numbers become text."""
+
     archive: zipfile.ZipFile
     sheets: dict[str, str] = field(default_factory=dict)
-    texts: list[str] = field(default_factory=list)
     formats: list[Callable[[str], str]] = field(default_factory=list)
+    texts_part: str | None = None
+    _texts: list[str] | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts that cells share, read once for the whole workbook."""
+        if self._texts is None:
+            self._texts = _texts(self.archive, self.texts_part) if self.texts_part else []
+        return self._texts
 
 
 @contextmanager
-def opened(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
-    """The archive, within its bounds; what goes wrong inside it becomes a `UnreadableFileError`."""
+def opened(file: BinaryIO, most_unpacked_bytes: int) -> Iterator[Book]:
+    """The workbook, within its bounds; what goes wrong inside it becomes `UnreadableFileError`."""
     try:
         file.seek(0)
         with zipfile.ZipFile(file) as archive:
-            _check_bounds(archive)
-            yield archive
+            _check_bounds(archive, most_unpacked_bytes)
+            yield _open(archive)
     except (
         zipfile.BadZipFile,
         zipfile.LargeZipFile,
         expat.ExpatError,
+        zlib.error,
         NotImplementedError,  # packed in a way that zipfile does not know
         RuntimeError,  # an entry with a password
         EOFError,
@@ -71,19 +86,21 @@ def opened(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
         ValueError,
         OverflowError,
     ) as fault:
+        if isinstance(fault, expat.ExpatError) and fault.code == expat.errors.codes[_NO_MEMORY]:
+            raise MemoryError from fault
         raise UnreadableFileError(
             "The workbook is damaged or protected. Open it in Excel, save it as a new .xlsx file "
             "without a password, and upload that."
         ) from fault
 
 
-def _check_bounds(archive: zipfile.ZipFile) -> None:
+def _check_bounds(archive: zipfile.ZipFile, most_unpacked_bytes: int) -> None:
     entries = archive.infolist()
     unpacked = sum(entry.file_size for entry in entries)
     packed = sum(entry.compress_size for entry in entries)
     if (
         len(entries) > _MOST_ENTRIES
-        or unpacked > settings.MAX_UNPACKED_BYTES
+        or unpacked > most_unpacked_bytes
         or unpacked > _MOST_RATIO * max(packed, _CHUNK)
     ):
         raise UnreadableFileError(
@@ -91,7 +108,7 @@ def _check_bounds(archive: zipfile.ZipFile) -> None:
         )
 
 
-def open_book(archive: zipfile.ZipFile) -> Book:
+def _open(archive: zipfile.ZipFile) -> Book:
     names = set(archive.namelist())
     if "mimetype" in names:
         raise UnreadableFileError(
@@ -119,9 +136,19 @@ def open_book(archive: zipfile.ZipFile) -> Book:
 
     def sheet(attributes: dict[str, str]) -> None:
         kind, target = relations.get(attributes.get("id", ""), ("", ""))
+        name = attributes.get("name", "")
+        if len(name) > LONGEST_NAME:
+            raise UnreadableFileError(
+                f"A sheet's name is longer than {LONGEST_NAME} characters. Rename it in Excel."
+            )
         if kind == "worksheet" and target in names:
             visible = attributes.get("state", "visible") == "visible"
-            (book.sheets if visible else hidden)[attributes.get("name", "")] = target
+            (book.sheets if visible else hidden)[name] = target
+        if len(book.sheets) + len(hidden) > MOST_SHEETS:
+            raise UnreadableFileError(
+                f"The workbook has more than {MOST_SHEETS} sheets. Save the sheet with the records "
+                "as a workbook of its own, or as CSV, and upload that."
+            )
 
     _parse(archive, main, {"workbookPr": properties, "sheet": sheet})
     book.sheets = book.sheets or hidden
@@ -129,8 +156,7 @@ def open_book(archive: zipfile.ZipFile) -> Book:
         raise UnreadableFileError("The workbook has no sheet with cells.")
     parts = {kind: target for kind, target in relations.values() if target in names}
     book.formats = _formats(archive, parts.get("styles"), epoch)
-    if "sharedStrings" in parts:
-        book.texts = [parts["sharedStrings"]]  # its name, until the texts are wanted
+    book.texts_part = parts.get("sharedStrings")
     return book
 
 
@@ -145,6 +171,11 @@ def _relations(archive: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]
         absolute = target.lstrip("/") if target.startswith("/") else join(dirname(part), target)
         kind = attributes.get("Type", "").rpartition("/")[2]
         found[attributes.get("Id", "")] = (kind, normpath(absolute))
+        if len(found) > _MOST_ENTRIES:
+            raise UnreadableFileError(
+                "The workbook has more parts than is read here. Save the sheet as CSV and upload "
+                "that."
+            )
 
     if relations in archive.namelist():
         _parse(archive, relations, {"Relationship": relationship})
@@ -155,7 +186,7 @@ def _formats(
     archive: zipfile.ZipFile, part: str | None, epoch: datetime
 ) -> list[Callable[[str], str]]:
     """How a number becomes text, by its style."""
-    codes = dict(BUILTIN_FORMATS)
+    codes = {**dict.fromkeys(_DATES_OF_ASIA, "yyyy-mm-dd"), **BUILTIN_FORMATS}
     styles: list[int] = []
     in_cell_styles = False
 
@@ -199,7 +230,14 @@ def number_text(text: str) -> str:
     if text.isdecimal():
         return text
     number = float(f"{float(text):.15g}")  # the digits that Excel itself goes by
-    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+    if number.is_integer() and abs(number) < _EXACT_BELOW:
+        return str(int(number))
+    return format(Decimal(repr(number)), "f") if number and abs(number) < _EXACT_BELOW else text
+
+
+def loses_digits(text: str) -> bool:
+    """Whether Excel has put zeros, or an exponent, for the digits of a number that is too long."""
+    return not text.isdecimal() and abs(float(text)) >= _EXACT_BELOW
 
 
 def _date(text: str, epoch: datetime) -> str:
@@ -212,29 +250,27 @@ def _date(text: str, epoch: datetime) -> str:
     return value.isoformat() if isinstance(value, datetime | time) else number_text(text)
 
 
-def read_texts(book: Book) -> None:
-    """Read the texts that cells share, once for the whole workbook."""
-    if not book.texts:
-        return
-    part, book.texts = book.texts[0], []
-    if book.archive.getinfo(part).file_size > _MOST_TEXTS_BYTES:
+def _texts(archive: zipfile.ZipFile, part: str) -> list[str]:
+    if archive.getinfo(part).file_size > _MOST_TEXTS_BYTES:
         raise UnreadableFileError(
             "The workbook holds more text than is read here. Save the sheet as CSV and upload that."
         )
+    texts: list[str] = []
     pieces: list[str] = []
     reader = _TextReader(pieces)
 
     def end(name: str) -> None:
         reader.end(name)
         if name == "si":
-            book.texts.append(unescaped("".join(pieces)))
+            texts.append(unescaped("".join(pieces)))
             pieces.clear()
-            if len(book.texts) > _MOST_TEXTS:
+            if len(texts) > _MOST_TEXTS:
                 raise ValueError("too many shared texts")
 
-    with book.archive.open(part) as source:
+    with archive.open(part) as source:
         for _ in feed(source, reader.start, end, reader.text):
             pass
+    return texts
 
 
 class _TextReader:
@@ -272,6 +308,10 @@ def _parse(archive: zipfile.ZipFile, part: str, handlers: Handlers) -> None:
         if handler := handlers.get(name):
             handler({key.rpartition(":")[2]: value for key, value in attributes.items()})
 
+    if archive.getinfo(part).file_size > _MOST_DESCRIPTION_BYTES:
+        raise UnreadableFileError(
+            "The workbook describes more than is read here. Save the sheet as CSV and upload that."
+        )
     with archive.open(part) as source:
         for _ in feed(source, start):
             pass

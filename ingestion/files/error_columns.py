@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ingestion.columns import field_name
+from ingestion.files.shape import field_name
 
 LINE_COLUMN = "_line"
 PROBLEM_COLUMN = "_problem"

@@ -1,0 +1,184 @@
+"""The rows of a file of any format, before anybody asks what they mean.
+
+A file is a binary file that can seek; it is read from its beginning and left open. A record that
+cannot be read is a row with a problem and spoils no other. If nothing more can be read at all
+(JSON that breaks off, a damaged workbook) a `PayloadError` ends the rows.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any, BinaryIO, TextIO
+
+import msgspec
+
+from ingestion.files import csv_rows, json_rows
+from ingestion.files.shape import (
+    LONGEST_RECORD,
+    MOST_COLUMNS,
+    MOST_SIGNS,
+    CsvOptions,
+    Encoding,
+    FileFormat,
+    Shape,
+)
+from ingestion.outcomes import Code, PayloadError
+
+# Half a surrogate pair stands where bytes were no text: text that was decoded well has none.
+BAD_BYTES = "\udcff"
+_PLAIN_CSV = CsvOptions(encoding=Encoding.UTF_8, delimiter=",", header_line=1)
+
+
+class Problem(StrEnum):
+    """Why a row cannot be read, or a cell of it."""
+
+    TOO_LONG = "too_long"
+    TOO_MANY_VALUES = "too_many_values"
+    BROKEN = "broken"
+    TOO_WIDE = "too_wide"
+    # of a cell
+    NO_TEXT = "no_text"
+    EXCEL_ERROR = "excel_error"
+    DIGITS_LOST = "digits_lost"
+
+
+class RawRow(msgspec.Struct, frozen=True, array_like=True):
+    """One row as it stands in the file: the cells of a table, or JSON text.
+
+    `line` is the 1-based line where it starts, in JSON the record's number. A blank row has
+    neither cells nor JSON nor a problem. `faults` are the cells that cannot be read, by place;
+    `odd` has those that no encoding has, as bytes: half a surrogate pair stands in them.
+    """
+
+    line: int
+    cells: list[str] = []
+    json: bytes | None = None
+    problem: Problem | None = None
+    faults: dict[int, Problem] = {}
+    odd: dict[int, bytes] = {}
+
+    @property
+    def texts(self) -> list[str]:
+        """The cells as they stand in the file."""
+        if not self.odd:
+            return self.cells
+        texts = list(self.cells)
+        for at, content in self.odd.items():
+            texts[at] = content.decode(errors="surrogatepass")
+        return texts
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes: what rows in memory are limited by."""
+        return 64 + len(self.json or b"") + sum(map(len, self.cells)) + 8 * len(self.cells)
+
+
+def rows(file: BinaryIO, shape: Shape, *, most_unpacked_bytes: int) -> Iterator[RawRow]:
+    """Every row of a file, the blank ones too, in order; a table's header row comes first.
+
+    Raises `PayloadError`.
+    """
+    match shape.file_format:
+        case FileFormat.JSON:
+            yield from _json(file)
+        case FileFormat.NDJSON:
+            yield from _ndjson(file)
+        case FileFormat.CSV:
+            yield from _csv(file, shape.csv or _PLAIN_CSV)
+        case FileFormat.XLSX:
+            # Loaded for workbooks alone: openpyxl takes longer to load than most files to read.
+            from ingestion.files import workbook, xlsx_rows
+
+            with workbook.opened(file, most_unpacked_bytes) as book:
+                yield from xlsx_rows.sheet_rows(book, shape.sheet, shape.header_line)
+
+
+def _csv(file: BinaryIO, options: CsvOptions) -> Iterator[RawRow]:
+    with text_of(file, options.encoding, errors=MARK) as text:
+        for line, cells in csv_rows.table(text, options, longest_row=LONGEST_RECORD):
+            if cells is None:
+                yield RawRow(line, problem=Problem.BROKEN)
+            else:
+                yield table_row(line, cells)
+
+
+def table_row(line: int, cells: list[str], faults: dict[int, Problem] | None = None) -> RawRow:
+    """A row of a table, cut to the columns that are read, with text that can be encoded."""
+    problem = None
+    if len(cells) > MOST_COLUMNS:
+        # Spreadsheets like to end all rows with the same number of empty cells.
+        problem = Problem.TOO_WIDE if any(map(str.strip, cells[MOST_COLUMNS:])) else None
+        cells = cells[:MOST_COLUMNS]
+    faults, odd = faults or {}, {}
+    if _no_text.search("".join(cells)):
+        cells = list(cells)
+        for at, cell in enumerate(cells):
+            if _no_text.search(cell):
+                faults = {**faults, at: Problem.NO_TEXT}
+                odd[at] = cell.encode(errors="surrogatepass")
+                cells[at] = cell.encode(errors="replace").decode()
+    return RawRow(line, cells, problem=problem, faults=faults, odd=odd)
+
+
+def _json(file: BinaryIO) -> Iterator[RawRow]:
+    with text_of(file, "utf-8-sig") as text:
+        records = json_rows.texts(text, longest_record=LONGEST_RECORD)
+        for number, record in enumerate(records, start=1):
+            if record is None:
+                yield RawRow(number, problem=Problem.TOO_LONG)
+            else:
+                yield _json_row(number, record.encode())
+
+
+def _ndjson(file: BinaryIO) -> Iterator[RawRow]:
+    file.seek(0)
+    line = 0
+    while content := file.readline(LONGEST_RECORD + 1):
+        line += 1
+        if line == 1:
+            content = content.removeprefix(codecs.BOM_UTF8)
+        if len(content) > LONGEST_RECORD:
+            while content and not content.endswith(b"\n"):
+                content = file.readline(LONGEST_RECORD)
+            yield RawRow(line, problem=Problem.TOO_LONG)
+        elif content.strip(b" \t\r\n"):
+            yield _json_row(line, content)
+        else:
+            yield RawRow(line)
+
+
+def _json_row(line: int, content: bytes) -> RawRow:
+    # An empty list is two bytes in the file and some fifty in memory.
+    if sum(map(content.count, (b",", b"[", b"{"))) > MOST_SIGNS:
+        return RawRow(line, problem=Problem.TOO_MANY_VALUES)
+    return RawRow(line, json=content)
+
+
+@contextmanager
+def text_of(file: BinaryIO, encoding: str, errors: str = "strict") -> Iterator[TextIO]:
+    """`file` from its beginning as text with its own line ends; `file` itself stays open."""
+    file.seek(0)
+    text = io.TextIOWrapper(file, encoding, errors, newline="")
+    try:
+        yield text
+    except UnicodeDecodeError:
+        raise PayloadError(Code.MALFORMED_ENCODING) from None
+    finally:
+        if not file.closed:  # rows may be left before their end, and end after their file
+            text.detach()
+
+
+def _mark_bad_bytes(fault: Any) -> tuple[str, int]:
+    return BAD_BYTES, fault.end
+
+
+MARK = "ingestion.mark_bad_bytes"
+# Python's own handler of this kind, surrogateescape, cannot mark what is wrong in UTF-16.
+codecs.register_error(MARK, _mark_bad_bytes)
+
+_no_text = re.compile(r"[\x00\ud800-\udfff]")

@@ -1,0 +1,301 @@
+"""What a first look found in a file, what is asked about it, and what its columns are taken for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from itertools import islice
+from typing import Any
+
+from ingestion import columns, decoding, readers
+from ingestion.cells import DECIMAL_COMMA, DateOrder, Notation, possible_orders
+from ingestion.fields import IsoDateTime, Number
+from ingestion.file_rows import Layout, layout_of
+from ingestion.files import error_columns
+from ingestion.files.look import Look
+from ingestion.files.shape import Encoding, field_name
+from ingestion.formulas import unguarded
+from ingestion.models import ColumnChoice
+from ingestion.records import RECORD_TYPES, RecordType
+
+_SAMPLES = 3
+_LONGEST_SAMPLE = 200
+
+
+class Question(StrEnum):
+    """What the file does not say for certain."""
+
+    RECORD_TYPE = "record_type"
+    SHEET = "sheet"
+    ENCODING = "encoding"
+    COLUMNS = "columns"
+    DATE_ORDER = "date_order"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """A column of the file: its name, its first filled cells, the field that it is taken for.
+
+    `orders` are the orders that its dates like 03/04/2026 can have, which none tells if it is
+    empty; None if it has no such dates. `comma` is set if its numbers have a decimal comma.
+    """
+
+    name: str
+    samples: tuple[str, ...]
+    field: str | None
+    certain: bool
+    orders: tuple[DateOrder, ...] | None = None
+    comma: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspection:
+    """What a first look at the file found. `parent` is the upload whose error file this is."""
+
+    layout: Layout
+    record_type: RecordType | None
+    sheets: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    questions: frozenset[Question] = frozenset()
+    parent: int | None = None
+    header_sha256: str = ""
+
+    @property
+    def missing(self) -> list[str]:
+        """Required fields that no column is."""
+        if self.record_type is None or not self.columns:
+            return []
+        have = {column.field for column in self.columns}
+        fields = self.record_type.serializer_class().fields
+        return [name for name, field in fields.items() if field.required and name not in have]
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is kept with the upload, beside the layout and the record type."""
+        return {
+            "sheets": self.sheets,
+            "columns": [asdict(column) for column in self.columns],
+            "questions": sorted(self.questions),
+            "header_sha256": self.header_sha256,
+        }
+
+
+def from_json(
+    kept: Mapping[str, Any], layout: Layout, record_type: RecordType | None
+) -> Inspection:
+    """The inspection that `to_json` kept."""
+    return Inspection(
+        layout=layout,
+        record_type=record_type,
+        sheets=tuple(kept["sheets"]),
+        columns=tuple(
+            Column(
+                **{
+                    **column,
+                    "samples": tuple(column["samples"]),
+                    "orders": None
+                    if column["orders"] is None
+                    else tuple(map(DateOrder, column["orders"])),
+                }
+            )
+            for column in kept["columns"]
+        ),
+        questions=frozenset(map(Question, kept["questions"])),
+        header_sha256=kept["header_sha256"],
+    )
+
+
+def inspect(
+    look: Look, *, record_type: RecordType | None = None, layout: Layout | None = None
+) -> Inspection:
+    """What the look tells; `layout` says what staff know of it already, but for its columns."""
+    found = layout_of(look)
+    layout = found if layout is None else replace(layout, armed=found.armed)
+    if layout.file_format.is_table:
+        return _inspect_table(look, layout, record_type)
+    return _inspect_json(look, layout, record_type)
+
+
+def answered(found: Inspection, record_type: RecordType, layout: Layout) -> Inspection:
+    """The inspection with what staff chose. The dates may have to be asked for anew."""
+    if layout.columns is None:
+        return replace(found, record_type=record_type, layout=layout, questions=frozenset())
+    chosen = tuple(
+        replace(column, field=field, certain=True)
+        for column, field in zip(found.columns, layout.columns, strict=True)
+    )
+    notation, unclear = _with_date_order(layout.notation, chosen, record_type)
+    return replace(
+        found,
+        record_type=record_type,
+        layout=replace(layout, notation=notation),
+        columns=chosen,
+        questions=frozenset([Question.DATE_ORDER] if unclear else []),
+    )
+
+
+def as_corrected(found: Inspection, before: Layout) -> Inspection:
+    """The inspection of an error file: its dates and numbers mean what they mean in the original,
+    read as `before` says. Dates that say otherwise are asked for."""
+    order = before.notation.date_order
+    if not found.layout.armed or order is None:
+        return found
+    clash = found.layout.notation.date_order not in (None, order)
+    notation = replace(
+        found.layout.notation,
+        date_order=None if clash else order,
+        decimal_comma=found.layout.notation.decimal_comma or before.notation.decimal_comma,
+    )
+    asked = {Question.DATE_ORDER} if clash else set()
+    return replace(
+        found,
+        layout=replace(found.layout, notation=notation),
+        questions=found.questions - {Question.DATE_ORDER} | asked,
+    )
+
+
+def remember(found: Inspection) -> None:
+    """Take the next file with this header, and its error files, as this one is taken."""
+    original = error_columns.original([column.name for column in found.columns])
+    if found.record_type is not None and found.header_sha256:
+        ColumnChoice.objects.update_or_create(
+            record_type=found.record_type.path,
+            header_sha256=found.header_sha256,
+            defaults={"columns": [found.columns[at].field for at in original]},
+        )
+
+
+def _inspect_json(look: Look, layout: Layout, record_type: RecordType | None) -> Inspection:
+    guess = readers.guess_record_type(look)
+    asked = record_type is None and guess is None
+    asked = asked or (record_type is not None and guess not in (None, record_type))
+    values = [decoding.decode_line(record, 1).value for record in look.records]
+    problems = [
+        str(one.get(error_columns.PROBLEM_COLUMN, "")) for one in values if isinstance(one, dict)
+    ]
+    return Inspection(
+        layout=layout,
+        record_type=record_type or guess,
+        questions=frozenset([Question.RECORD_TYPE] if asked else []),
+        parent=error_columns.upload_of(problems),
+    )
+
+
+def _inspect_table(look: Look, layout: Layout, record_type: RecordType | None) -> Inspection:
+    header, rows = look.header, look.rows
+    if layout.armed:
+        header = list(map(unguarded, header))
+        rows = [list(map(unguarded, row)) for row in rows]
+    questions = set()
+    best = _best_type(header)
+    kind = record_type or best
+    if kind is None or (best is not None and best is not kind):
+        questions.add(Question.RECORD_TYPE)
+    shown = kind or next(iter(RECORD_TYPES.values()))
+    header_sha256 = _header_sha256(header)
+    found = _columns(header, rows, shown, header_sha256)
+    fields = {column.field for column in found}
+    if not all(column.certain for column in found) or not readers.required_fields(shown) <= fields:
+        questions.add(Question.COLUMNS)
+    notation, unclear = _with_date_order(layout.notation, found, shown)
+    if unclear:
+        questions.add(Question.DATE_ORDER)
+    comma = any(column.comma for column in _of_type(found, shown, Number))
+    notation = replace(notation, decimal_comma=notation.decimal_comma or comma)
+    if layout.csv is not None and layout.csv.encoding is Encoding.CP1252:
+        questions.add(Question.ENCODING)
+    if len(look.sheets) > 1 and _fitting_sheets(look, shown) != 1:
+        questions.add(Question.SHEET)
+    problems = error_columns.problems(header, rows[:20]) if layout.armed else []
+    return Inspection(
+        layout=replace(
+            layout,
+            columns=tuple(column.field for column in found),
+            notation=notation,
+        ),
+        record_type=kind,
+        sheets=tuple(sheet.name for sheet in look.sheets),
+        columns=found,
+        questions=frozenset(questions),
+        parent=error_columns.upload_of(problems),
+        header_sha256=header_sha256,
+    )
+
+
+def _columns(
+    header: Sequence[str], rows: Sequence[Sequence[str]], kind: RecordType, header_sha256: str
+) -> tuple[Column, ...]:
+    choice = ColumnChoice.objects.filter(record_type=kind.path, header_sha256=header_sha256).first()
+    if choice and len(choice.columns) == len(kept := error_columns.original(header)):
+        fields = dict(zip(kept, choice.columns, strict=True))
+        guesses = [columns.Guess(field=fields.get(at), certain=True) for at in range(len(header))]
+    else:
+        guesses = columns.guess(header, kind)
+    return tuple(
+        _column(name, [cell for row in rows if (cell := row[at].strip())], guess)
+        for at, (name, guess) in enumerate(zip(header, guesses, strict=True))
+    )
+
+
+def _column(name: str, cells: Sequence[str], guess: columns.Guess) -> Column:
+    found = [orders for cell in cells if (orders := possible_orders(cell))]
+    telling = {order for orders in found if len(orders) == 1 for order in orders}
+    return Column(
+        name=name,
+        samples=tuple(cell[:_LONGEST_SAMPLE] for cell in islice(cells, _SAMPLES)),
+        field=guess.field,
+        certain=guess.certain,
+        orders=tuple(sorted(telling)) if found else None,
+        comma=any(map(DECIMAL_COMMA.fullmatch, cells)),
+    )
+
+
+def _best_type(header: Sequence[str]) -> RecordType | None:
+    """The only record type all of whose required fields the columns name, or seem to name."""
+    for exact in (True, False):
+        fitting = []
+        for kind in RECORD_TYPES.values():
+            guesses = columns.guess(header, kind)
+            names = {one.field for one in guesses if one.certain or not exact}
+            if readers.required_fields(kind) <= names:
+                fitting.append(kind)
+        if len(fitting) == 1:
+            return fitting[0]
+    # Not all are there: the type whose id has a column, where that is only one.
+    names = set(map(field_name, header))
+    scores = sorted(
+        ((len(names & readers.required_fields(kind)), kind) for kind in RECORD_TYPES.values()),
+        key=lambda one: -one[0],
+    )
+    clear = scores[0][0] >= 3 and scores[0][0] >= 2 * scores[1][0]
+    return scores[0][1] if clear else None
+
+
+def _of_type(found: Iterable[Column], kind: RecordType, type_: type) -> list[Column]:
+    """The columns whose field is of this type."""
+    fields = kind.serializer_class().fields
+    return [one for one in found if one.field and isinstance(fields.get(one.field), type_)]
+
+
+def _with_date_order(
+    notation: Notation, found: Iterable[Column], kind: RecordType
+) -> tuple[Notation, bool]:
+    """The order in which all dates like 03/04/2026 make sense, and whether it must be asked."""
+    if notation.date_order is not None:
+        return notation, False
+    dated = [one for one in _of_type(found, kind, IsoDateTime) if one.orders is not None]
+    telling = {order for one in dated for order in one.orders or ()}
+    if len(telling) == 1:
+        return replace(notation, date_order=telling.pop()), False
+    return notation, bool(dated)
+
+
+def _fitting_sheets(look: Look, kind: RecordType) -> int:
+    required = readers.required_fields(kind)
+    return sum(required <= set(columns.by_name(one.header, kind)) for one in look.sheets)
+
+
+def _header_sha256(header: Sequence[str]) -> str:
+    names = (header[at].strip() for at in error_columns.original(header))
+    return hashlib.sha256("\x1f".join(names).encode(errors="replace")).hexdigest()
