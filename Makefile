@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run demo test test-matrix lint format faults audit lock screenshots clean
+.PHONY: help run demo test test-matrix lint format faults attacks audit lock screenshots clean
 
 help:
 	@sed -n 's/^# make/make/p;s/^#  /  /p' Makefile
@@ -45,6 +45,10 @@ format: $(VENV)/.test
 # make faults  the fault campaigns in full, and their table in docs/reliability.md; twenty minutes
 faults: $(VENV)/.test
 	FAULTS=long $(BIN)/pytest tests/faults -s -o timeout=3600
+
+# make attacks  attacks on a running portal, and what came of them in docs/security.md
+attacks: $(VENV)/.test
+	ATTACKS=long $(BIN)/pytest tests/attacks -s -o timeout=3600
 
 # make audit  known holes in the packages that are installed here; asks the advisory service
 # Without --strict, packages that could not be looked up would pass as good.

@@ -76,7 +76,7 @@ class Figures:
     def write(self) -> None:
         """Put the table into the page, in the place of the one before."""
         lines = [_line(number, self._rows[number]) for number in sorted(self._rows, key=_order)]
-        when = f"\nMeasured on {datetime.now(UTC):%Y-%m-%d}; {_machine()}.\n"
+        when = f"\nMeasured on {datetime.now(UTC):%Y-%m-%d}; {machine()}.\n"
         PAGE.write_text(_TABLE.sub(lambda _: _HEAD + "".join(lines) + when, PAGE.read_text()))
 
 
@@ -94,7 +94,8 @@ def _order(number: str) -> tuple[str, int]:
     return number[0], int(re.sub(r"\D", "", number))
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The machine and the Python that made the figures, in words."""
     model = re.search(r"model name\s*: (.+)", _cpu_info())
     return (
         f"{os.cpu_count()} cores ({model[1] if model else platform.machine()}), "
