@@ -18,7 +18,7 @@ from django.utils import timezone
 from ingestion import api_keys, sources
 from ingestion.api_keys import NUMBERS, OVERLAPS, SCOPES, RefusedError, is_well_formed, known, text
 from ingestion.models import ApiClient, ApiKey
-from ingestion.portal import enter
+from ingestion.portal.records import enter
 from ingestion.records import RECORD_TYPES
 from ingestion.sources import RESERVED
 from tests.api_keys import fresh_keys, header, key_of  # noqa: F401 (a fixture)

@@ -13,7 +13,7 @@ import pytest
 from ingestion import queues
 from ingestion.models import Activity
 from ingestion.outcomes import FieldCode, FieldError
-from ingestion.portal.entry_form import EntryForm
+from ingestion.portal.records.entry_form import EntryForm
 from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
 from tests.staff import member, signed_in

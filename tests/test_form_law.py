@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ingestion import intake, queues, validation
 from ingestion.cells import converter
 from ingestion.decoding import Row
-from ingestion.portal.entry_form import EntryForm
+from ingestion.portal.records.entry_form import EntryForm
 from ingestion.records import RECORD_TYPES
 from tests.staff import member, signed_in
 from tests.test_enter_record import queued

@@ -14,7 +14,7 @@ from ingestion import intake, queues
 from ingestion.consumer import Consumer
 from ingestion.decoding import Row
 from ingestion.models import Upload
-from ingestion.portal import last_known
+from ingestion.portal.queues import last_known
 from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
 from tests.staff import member, signed_in

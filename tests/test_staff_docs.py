@@ -7,7 +7,7 @@ from html import unescape
 
 import pytest
 
-from ingestion.portal.verdicts import Verdict
+from ingestion.portal.queues.verdicts import Verdict
 from tests.browser.screenshots import IMAGES, LARGEST_BYTES, PICTURES
 from tests.test_readme import PAGES, ROOT
 

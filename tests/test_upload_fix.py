@@ -20,7 +20,7 @@ from ingestion.cells import ISO_NOTATION
 from ingestion.decoding import Row
 from ingestion.models import Activity, Upload
 from ingestion.outcomes import Rejection
-from ingestion.portal.upload_fix import _Inputs
+from ingestion.portal.uploads.fix import _Inputs
 from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.uploads.findings import BadRow, Findings
 from ingestion.uploads.fixes import packed

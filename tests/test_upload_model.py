@@ -25,7 +25,7 @@ from django_tasks_db.models import DBTaskResult
 from ingestion import queues
 from ingestion.models import LooseFile, Upload, upload_storage
 from ingestion.outcomes import Code, StoreError
-from ingestion.portal.upload_state import progress
+from ingestion.portal.uploads.state import progress
 from ingestion.queues import Pause
 from ingestion.uploads import actions, queueing, stored_files, tasks, work
 from ingestion.uploads.actions import NotNowError

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingestion.portal import verdicts
-from ingestion.portal.sparklines import sparkline
-from ingestion.portal.verdicts import Flow, Verdict
+from ingestion.portal.queues import verdicts
+from ingestion.portal.queues.sparklines import sparkline
+from ingestion.portal.queues.verdicts import Flow, Verdict
 from ingestion.queues import ConsumerSummary, Minute, Pause, QueueSummary
 
 NOW = datetime(2024, 5, 14, 10, 0, 30, tzinfo=UTC)

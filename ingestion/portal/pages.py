@@ -50,7 +50,7 @@ def portal_view(
 
         @portal_view("view_portal")
         def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
-            return page(request, "portal/queue.html", title="Sessions", context={"queue": …})
+            return page(request, "portal/queues/queue.html", title="Sessions", context={"queue": …})
 
         @portal_view("pause_queue", methods=["POST"])
         def pause(request: HttpRequest, kind: RecordType) -> HttpResponse:

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern, URLResolver
 
-from ingestion.portal import figures, navigation
+from ingestion.portal import navigation, outages
 from ingestion.portal.lists import PortalAdmin
 
 _View = TypeVar("_View", bound=Callable[..., HttpResponseBase])
@@ -74,7 +74,7 @@ class PortalSite(AdminSite):
             "environment_name": settings.ENVIRONMENT_NAME,
             "version": settings.VERSION,
             # Called where a template shows it; pages that read the store by themselves do not.
-            "store_trouble": figures.store_trouble,
+            "store_trouble": outages.store_trouble,
         }
 
     def login(

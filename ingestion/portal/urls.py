@@ -6,25 +6,19 @@ from django.contrib.auth.models import Group, User
 from django.urls import URLPattern, URLResolver, path, register_converter
 
 from ingestion.models import Activity, Upload
-from ingestion.portal import (
-    dead_letters,
-    enter,
-    guide,
-    keys,
-    overview,
-    queue_changes,
-    queue_pages,
-    rejections,
-    sample_files,
-    upload_actions,
-    upload_fix,
-    upload_pages,
-)
-from ingestion.portal.accounts import GroupAdmin, UserAdmin
-from ingestion.portal.activity import ActivityAdmin
+from ingestion.portal import sample_files
+from ingestion.portal.administration.accounts import GroupAdmin, UserAdmin
+from ingestion.portal.administration.activity import ActivityAdmin
+from ingestion.portal.administration.keys import pages as keys
 from ingestion.portal.pages import RecordTypeConverter
+from ingestion.portal.queues import changes, dead_letters, overview
+from ingestion.portal.queues import pages as queue_pages
+from ingestion.portal.records import enter, guide
+from ingestion.portal.rejections import pages as rejections
 from ingestion.portal.site import site
-from ingestion.portal.upload_list import UploadAdmin
+from ingestion.portal.uploads import actions, fix
+from ingestion.portal.uploads import pages as upload_pages
+from ingestion.portal.uploads.list import UploadAdmin
 
 register_converter(RecordTypeConverter, "record_type")
 
@@ -32,10 +26,10 @@ queues = [
     path("", overview.overview, name="index"),
     path("queues/<record_type:kind>/", queue_pages.queue, name="queue"),
     path("queues/<record_type:kind>/message/", queue_pages.show_message, name="queue-message"),
-    path("queues/<record_type:kind>/pause/", queue_changes.pause, name="queue-pause"),
-    path("queues/<record_type:kind>/resume/", queue_changes.resume, name="queue-resume"),
-    path("queues/<record_type:kind>/discard/", queue_changes.discard, name="queue-discard"),
-    path("queues/<record_type:kind>/put-back/", queue_changes.put_back, name="queue-put-back"),
+    path("queues/<record_type:kind>/pause/", changes.pause, name="queue-pause"),
+    path("queues/<record_type:kind>/resume/", changes.resume, name="queue-resume"),
+    path("queues/<record_type:kind>/discard/", changes.discard, name="queue-discard"),
+    path("queues/<record_type:kind>/put-back/", changes.put_back, name="queue-put-back"),
     path("queues/<record_type:kind>/dead/", dead_letters.dead_letters, name="dead-letters"),
     path("queues/<record_type:kind>/dead/message/", dead_letters.show, name="dead-letter"),
     path("queues/<record_type:kind>/dead/put-back/", dead_letters.put_back, name="dead-put-back"),
@@ -70,11 +64,11 @@ uploads = [
         {"which": "to-fix"},
         name="upload-to-fix",
     ),
-    path("uploads/<int:number>/fix/", upload_fix.fix, name="upload-fix"),
-    path("uploads/<int:number>/queue/", upload_actions.queue, name="upload-queue"),
-    path("uploads/<int:number>/cancel/", upload_actions.cancel, name="upload-cancel"),
-    path("uploads/<int:number>/retry/", upload_actions.retry, name="upload-retry"),
-    path("uploads/<int:number>/recall/", upload_actions.recall, name="upload-recall"),
+    path("uploads/<int:number>/fix/", fix.fix, name="upload-fix"),
+    path("uploads/<int:number>/queue/", actions.queue, name="upload-queue"),
+    path("uploads/<int:number>/cancel/", actions.cancel, name="upload-cancel"),
+    path("uploads/<int:number>/retry/", actions.retry, name="upload-retry"),
+    path("uploads/<int:number>/recall/", actions.recall, name="upload-recall"),
 ]
 
 records = [

@@ -1,0 +1,1 @@
+"""Activity, keys and accounts."""

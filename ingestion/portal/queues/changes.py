@@ -1,0 +1,203 @@
+"""What staff do to a queue: pause and resume it, discard messages and put them back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from django.contrib import messages as notices
+from django.core.exceptions import BadRequest
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from ingestion import queues
+from ingestion.models import Activity
+from ingestion.outcomes import StoreError
+from ingestion.portal import activity
+from ingestion.portal.forms import ReasonForm
+from ingestion.portal.pages import portal_view
+from ingestion.portal.queues.asking import ask, failed
+from ingestion.portal.queues.forms import DiscardForm, PauseForm
+from ingestion.portal.queues.listing import WINDOW
+from ingestion.queues import REACH, Pause
+from ingestion.records import RecordType
+
+logger = structlog.get_logger(__name__)
+
+# What is chosen on a page may have moved on by the time that it is discarded.
+_REACH_OF_A_DISCARD = 2 * REACH
+
+
+@portal_view("pause_queue", methods=["GET", "HEAD", "POST"])
+def pause(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """Ask why and how long, then let nothing more onto the queue."""
+    form = PauseForm(request.POST if request.method == "POST" else None)
+    if not form.is_valid():
+        return ask(request, kind, form, "portal/queues/pause.html", f"Pause {kind.path}")
+    reason, minutes = form.cleaned_data["reason"], form.cleaned_data["minutes"]
+    now = datetime.now(UTC)
+    until = now + timedelta(minutes=minutes) if minutes else None
+    wanted = Pause(reason=reason, by=request.user.get_username(), since=now, until=until)
+
+    def note(**facts: object) -> None:
+        if minutes:
+            facts["minutes"] = minutes
+        activity.record(
+            request, Activity.Action.PAUSED, record_type=kind, reason=reason, facts=facts
+        )
+
+    try:
+        with transaction.atomic():
+            note()
+            queues.pause_queue(kind.queue, wanted)
+    except StoreError as fault:
+        if fault.outcome_unknown:
+            note(outcome="unknown")
+        return failed(request, kind, fault)
+    notices.success(request, "The queue is paused: it takes nothing until it is resumed.")
+    return redirect("admin:queue", kind)
+
+
+@portal_view("pause_queue", methods=["GET", "HEAD", "POST"])
+def resume(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """Ask why, then let messages onto the queue again."""
+    form = ReasonForm(request.POST if request.method == "POST" else None)
+    if not form.is_valid():
+        return ask(request, kind, form, "portal/queues/resume.html", f"Resume {kind.path}")
+    reason = form.cleaned_data["reason"]
+
+    def note(**facts: object) -> None:
+        activity.record(
+            request, Activity.Action.RESUMED, record_type=kind, reason=reason, facts=facts
+        )
+
+    try:
+        with transaction.atomic():
+            note()
+            was_paused = queues.resume_queue(kind.queue)
+            transaction.set_rollback(not was_paused)
+    except StoreError as fault:
+        if fault.outcome_unknown:
+            note(outcome="unknown")
+        return failed(request, kind, fault)
+    if was_paused:
+        notices.success(request, "The queue takes messages again.")
+    else:
+        notices.info(request, "The queue was not paused any more.")
+    return redirect("admin:queue", kind)
+
+
+@portal_view("discard_messages", methods=["POST"])
+def discard(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """Ask why and how many, then take the chosen messages off and keep copies of them.
+
+    The first POST, from the list, names them; the second, with `count`, confirms.
+    """
+    names = request.POST.getlist("message")
+    if len(names) > WINDOW:
+        raise BadRequest("More messages than stand on a page.")
+    if not names:
+        notices.warning(request, "Choose at least one message to discard.")
+        return redirect("admin:queue", kind)
+    newest = request.POST.get("order") == "newest"
+    form = DiscardForm(request.POST if "count" in request.POST else None, chosen=len(names))
+    if not form.is_valid():
+        return ask(
+            request,
+            kind,
+            form,
+            "portal/queues/discard.html",
+            f"Discard from {kind.path}",
+            names=names,
+            newest=newest,
+        )
+    try:
+        taken = _discard(request, kind, names, newest=newest, reason=form.cleaned_data["reason"])
+    except StoreError as fault:
+        return failed(request, kind, fault)
+    if not taken:
+        notices.warning(request, "Nothing was discarded: consumers have taken these messages.")
+    elif taken < len(names):
+        notices.warning(
+            request, f"{taken} of {len(names)} were discarded; consumers took the others first."
+        )
+    else:
+        notices.success(
+            request, f"{taken} discarded. For 7 days they can be put back from this page."
+        )
+    return redirect("admin:queue", kind)
+
+
+@portal_view("discard_messages", methods=["POST"])
+def put_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """Put what one discard took off back on the queue, where it is taken next."""
+    asked = request.POST.get("copies", "")
+    discards = Activity.objects.filter(
+        action=Activity.Action.DISCARDED, record_type=kind.path, facts__copies=asked
+    )
+    entry = discards.first() if asked.isalnum() else None
+    if entry is None:
+        raise BadRequest("No such discard.")
+    name = entry.facts["copies"]
+
+    def note(**facts: object) -> None:
+        activity.record(
+            request,
+            Activity.Action.PUT_BACK,
+            record_type=kind,
+            facts={**facts, "copies": name},
+        )
+
+    try:
+        with transaction.atomic():
+            count = queues.put_back(kind.queue, name)
+            if count:
+                note(count=count)
+    except StoreError as fault:
+        if fault.outcome_unknown:
+            note(outcome="unknown")
+        return failed(request, kind, fault)
+    if count:
+        notices.success(request, f"{count} put back: the next consumer takes them first.")
+    else:
+        notices.warning(request, "There are no copies any more: they were put back or expired.")
+    return redirect("admin:queue", kind)
+
+
+def _discard(
+    request: HttpRequest, kind: RecordType, names: Sequence[str], *, newest: bool, reason: str
+) -> int:
+    """Take the messages off and note who did it; gives how many were still there."""
+    found = queues.named(kind.queue, names, newest_first=newest)
+    raws = [found[name].raw for name in names if name in found]
+    if not raws:
+        return 0
+    copies = uuid.uuid4().hex
+
+    def note(**facts: object) -> None:
+        activity.record(
+            request,
+            Activity.Action.DISCARDED,
+            record_type=kind,
+            reason=reason,
+            facts={**facts, "copies": copies},
+        )
+
+    # Copies whose name nobody knows could not be put back: it stands in the log before they are
+    # made, and the entry is written in a transaction that is open by then.
+    logger.info("messages_discarding", type=kind.path, chosen=len(raws), copies=copies)
+    try:
+        with transaction.atomic():
+            taken = queues.take_off(
+                kind.queue, raws, name=copies, newest=newest, within=_REACH_OF_A_DISCARD
+            )
+            if taken:
+                note(count=taken)
+    except StoreError as fault:
+        if fault.outcome_unknown:
+            note(count=len(raws), outcome="unknown")
+        raise
+    return taken

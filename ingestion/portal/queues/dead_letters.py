@@ -1,0 +1,236 @@
+"""The dead letters of one queue: look at them, put them back, or throw them away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from django import forms
+from django.contrib import messages as notices
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.core.exceptions import BadRequest
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from ingestion import consumer, queues
+from ingestion.consumer import MAX_ATTEMPTS, DeadLetter
+from ingestion.models import Activity
+from ingestion.outcomes import StoreError
+from ingestion.portal import activity
+from ingestion.portal.pages import page, portal_view
+from ingestion.portal.queues import figures, listing
+from ingestion.portal.queues.asking import ask, failed
+from ingestion.portal.queues.forms import DiscardForm, PutBackForm
+from ingestion.portal.queues.listing import WINDOW
+from ingestion.queues import REACH
+from ingestion.records import RecordType
+
+_PAGE = "admin:dead-letters"
+_CHANGES = {
+    Activity.Action.PUT_BACK: (consumer.put_back, "put back"),
+    Activity.Action.DISCARDED: (consumer.discard, "discarded"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One dead letter in the list, without what it holds and why it died."""
+
+    letter: DeadLetter
+    listed: listing.Row
+    dead_seconds: float | None
+
+
+@portal_view("view_portal")
+def dead_letters(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """GET /admin/queues/<type>/dead/: three round trips to the store, however many there are.
+
+    `order` is `newest` or `oldest`, `page` counts from 1.
+    """
+    newest_first = request.GET.get("order") == "newest"
+    number = listing.page_number(request)
+    shown = {"kind": kind, "newest_first": newest_first, "attempts": MAX_ATTEMPTS, "reach": REACH}
+    try:
+        letters = consumer.dead_letters(
+            kind.queue, first=(number - 1) * WINDOW, count=WINDOW, newest_first=newest_first
+        )
+        total = _how_many(kind)
+    except StoreError as fault:
+        shown["reading"] = figures.away(fault)
+    else:
+        shown |= {"rows": list(_rows(kind, letters)), "total": total}
+        shown |= listing.pager(total, len(letters), number)
+    title = f"Dead letters of {kind.path}"
+    return page(request, "portal/queues/dead_letters.html", title=title, context=shown)
+
+
+@portal_view("see_payloads", methods=["POST"])
+def show(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """What one dead letter holds, and why it died: the reason may quote the record.
+
+    A POST, since it is noted who looked at what.
+    """
+    name = request.POST.get("message", "")
+    try:
+        letter = _listed(kind, newest_first=_newest_first(request)).get(name)
+    except StoreError as fault:
+        return failed(request, kind, fault, _PAGE)
+    if letter is None:
+        notices.warning(request, "This dead letter is gone: it was put back or discarded.")
+        return redirect(_PAGE, kind)
+    (row,) = _rows(kind, [letter])
+    shown = listing.opened(request, kind, row.listed) | {"dead": row}
+    return page(request, "portal/queues/dead_letter.html", title="Dead letter", context=shown)
+
+
+@portal_view("discard_messages", methods=["POST"])
+def put_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """Put the chosen ones back on the queue, to be taken next.
+
+    The first POST, from the list, names them; the second, with `reason`, confirms.
+    """
+    names = _chosen(request)
+    form = PutBackForm(request.POST if "reason" in request.POST else None)
+    if names and form.is_valid():
+        return _settle(request, kind, Activity.Action.PUT_BACK, names, form.cleaned_data["reason"])
+    return _confirm(request, kind, names, form, "portal/queues/put_back_dead.html")
+
+
+@portal_view("discard_messages", methods=["POST"])
+def discard(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """Throw the chosen ones away for good, after why and how many were told.
+
+    The first POST, from the list, names them; the second, with `count`, confirms.
+    """
+    names = _chosen(request)
+    form = DiscardForm(request.POST if "count" in request.POST else None, chosen=len(names))
+    if names and form.is_valid():
+        return _settle(request, kind, Activity.Action.DISCARDED, names, form.cleaned_data["reason"])
+    return _confirm(request, kind, names, form, "portal/queues/discard_dead.html")
+
+
+@portal_view("discard_messages", methods=["GET", "HEAD", "POST"])
+def put_all_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """Put every dead letter back on the queue, to be taken next."""
+    form = PutBackForm(request.POST if request.method == "POST" else None)
+    try:
+        total = _how_many(kind)
+    except StoreError as fault:
+        return failed(request, kind, fault, _PAGE)
+    if not total:
+        notices.info(request, "There are no dead letters any more.")
+        return redirect(_PAGE, kind)
+    if not form.is_valid():
+        title = f"Dead letters of {kind.path}"
+        return ask(
+            request, kind, form, "portal/queues/put_back_dead.html", title, back=_PAGE, total=total
+        )
+    note = partial(
+        activity.record,
+        request,
+        Activity.Action.PUT_BACK,
+        record_type=kind,
+        reason=form.cleaned_data["reason"],
+    )
+    note(facts={"dead_letters": total})  # before: many take their time, and lock no table
+    try:
+        count = consumer.put_back_all(kind.queue)
+    except StoreError as fault:
+        note(facts={"outcome": "unknown"})  # they go in slices: some may be back by now
+        return failed(request, kind, fault, _PAGE)
+    notices.success(request, f"{intcomma(count)} put back: the next consumer takes them first.")
+    return redirect(_PAGE, kind)
+
+
+def _settle(
+    request: HttpRequest,
+    kind: RecordType,
+    what: Activity.Action,
+    names: Sequence[str],
+    reason: str,
+) -> HttpResponse:
+    """Do it, note it, and tell how many were still there."""
+    settle, done = _CHANGES[what]
+    note = partial(activity.record, request, what, record_type=kind, reason=reason)
+    newest = _newest_first(request)
+    try:
+        listed = _listed(kind, newest_first=newest)
+        raws = [listed[name].message.raw for name in names if name in listed]
+        if newest:
+            raws.reverse()
+        with transaction.atomic():
+            count = settle(kind.queue, raws, newest=newest)
+            if count:
+                note(facts={"dead_letters": count})
+    except StoreError as fault:
+        if fault.outcome_unknown:
+            note(facts={"dead_letters": len(raws), "outcome": "unknown"})
+        return failed(request, kind, fault, _PAGE)
+    if not count:
+        notices.warning(request, f"Nothing was {done}: somebody else has dealt with these.")
+    elif count < len(names):
+        others = "somebody else has dealt with the others"
+        notices.warning(request, f"{count} of {len(names)} were {done}; {others}.")
+    else:
+        notices.success(request, f"{count} {done}.")
+    return redirect(_PAGE, kind)
+
+
+def _confirm(
+    request: HttpRequest,
+    kind: RecordType,
+    names: Sequence[str],
+    form: forms.Form,
+    template: str,
+) -> HttpResponse:
+    if not names:
+        notices.warning(request, "Choose at least one dead letter.")
+        return redirect(_PAGE, kind)
+    return ask(
+        request,
+        kind,
+        form,
+        template,
+        f"Dead letters of {kind.path}",
+        back=_PAGE,
+        names=names,
+        total=len(names),
+        newest=_newest_first(request),
+    )
+
+
+def _chosen(request: HttpRequest) -> list[str]:
+    names = request.POST.getlist("message")
+    if len(names) > WINDOW:
+        raise BadRequest("More dead letters than stand on a page.")
+    return names
+
+
+def _newest_first(request: HttpRequest) -> bool:
+    return request.POST.get("order") == "newest"
+
+
+def _how_many(kind: RecordType) -> int:
+    (consumption,) = queues.consumption([kind.queue])
+    return consumption.dead
+
+
+def _listed(kind: RecordType, *, newest_first: bool) -> dict[str, DeadLetter]:
+    """The dead letters that can be reached from one end, by their names."""
+    letters = consumer.dead_letters(kind.queue, first=0, count=REACH, newest_first=newest_first)
+    return {one.message.name: one for one in letters}
+
+
+def _rows(kind: RecordType, letters: Sequence[DeadLetter]) -> Iterator[Row]:
+    now = datetime.now(UTC)
+    listed = listing.rows(kind, [one.message for one in letters])
+    for letter, row in zip(letters, listed, strict=True):
+        died_at = letter.died_at
+        yield Row(
+            letter=letter,
+            listed=row,
+            dead_seconds=max(0.0, (now - died_at).total_seconds()) if died_at else None,
+        )

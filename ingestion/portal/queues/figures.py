@@ -1,0 +1,229 @@
+"""The figures of one queue as the pages show them: numbers, lines, a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ingestion import queues
+from ingestion.outcomes import StoreError
+from ingestion.portal import outages
+from ingestion.portal.queues import last_known, verdicts
+from ingestion.portal.queues.sparklines import Sparkline, sparkline
+from ingestion.portal.queues.verdicts import PROMISE_SECONDS, Flow, Judgement
+from ingestion.queues import ConsumerSummary, Consumption, Minute, Overview, QueueSummary
+from ingestion.records import RECORD_TYPES, RecordType
+
+_SHOWN_MINUTES = 60
+_MINUTES_PER_POINT_OF_A_DAY = 15
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """What happened in some minutes on end: the numbers behind a line."""
+
+    begins_at: datetime
+    accepted: int
+    taken: int | None
+    rejected: int
+    depth: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chart:
+    """Depth, and what went in and out, over a stretch of time; `spans` the newest first."""
+
+    spans: tuple[Span, ...]
+    depth: Sparkline
+    accepted: Sparkline
+    taken: Sparkline
+    deepest: int
+    most: int
+
+    @property
+    def begins_at(self) -> datetime:
+        """The first moment of it."""
+        return self.spans[-1].begins_at
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reader:
+    """A consumer, and how long ago its last heartbeat was; None where it does not tell."""
+
+    consumer: ConsumerSummary
+    silent_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """One queue at one moment; the summary is None where nothing was ever known of it.
+
+    `readers` are the consumers that hold or held a lease, the living first; `dead` is how many
+    dead letters there are.
+    """
+
+    kind: RecordType
+    judgement: Judgement
+    summary: QueueSummary | None = None
+    flow: Flow | None = None
+    hour: Chart | None = None
+    readers: tuple[Reader, ...] = ()
+    in_flight: int = 0
+    dead: int = 0
+
+    @property
+    def promised_seconds(self) -> int:
+        """Within which time every message is to be read."""
+        return PROMISE_SECONDS
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How long the oldest message has waited; None where none waits or nobody can tell."""
+        return self.summary.oldest_age_seconds if self.summary else None
+
+    @property
+    def promise(self) -> str:
+        """How the age stands against the promise: `ok`, `warn` in the last quarter, or `bad`."""
+        share = (self.age_seconds or 0) / PROMISE_SECONDS
+        return "bad" if share > 1 else "warn" if share > 0.75 else "ok"
+
+    @property
+    def over_seconds(self) -> float:
+        """By how much the oldest message has waited too long."""
+        return max(0.0, (self.age_seconds or 0) - PROMISE_SECONDS)
+
+    @property
+    def alive(self) -> int:
+        """How many consumers are alive."""
+        return sum(one.consumer.alive for one in self.readers)
+
+    @property
+    def lapsed(self) -> int:
+        """How many consumers are taken for dead, their lease having run out."""
+        return len(self.readers) - self.alive
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """The overview as it is now, or as it was at `as_of` because the store is away for `reason`."""
+
+    overview: Overview | None
+    as_of: datetime | None = None
+    reason: str = ""
+
+
+def read() -> Reading:
+    """All queues now, from one round trip, or the last that was known of them."""
+    try:
+        found = queues.overview([kind.queue for kind in RECORD_TYPES.values()], hours=1)
+    except StoreError as fault:
+        return away(fault)
+    last_known.remember(found)
+    return Reading(overview=found)
+
+
+def away(fault: StoreError) -> Reading:
+    """The last that was known of the queues."""
+    reason = outages.why_away(fault.code)
+    known = last_known.last_known()
+    if known is None:
+        return Reading(overview=None, reason=reason)
+    return Reading(overview=known.overview, as_of=known.at, reason=reason)
+
+
+def of_queues(reading: Reading) -> list[Figures]:
+    """The figures of every record type's queue."""
+    known = {}
+    if reading.overview:
+        rows = zip(
+            reading.overview.summaries,
+            reading.overview.histories,
+            reading.overview.consumption,
+            strict=True,
+        )
+        known = {
+            summary.queue: (summary, history.minutes, consumption)
+            for summary, history, consumption in rows
+        }
+    return [
+        of_queue(kind, *known[kind.queue], as_of=reading.as_of)
+        if kind.queue in known
+        else Figures(kind=kind, judgement=verdicts.UNREACHABLE)
+        for kind in RECORD_TYPES.values()
+    ]
+
+
+def of_queue(
+    kind: RecordType,
+    summary: QueueSummary,
+    minutes: Sequence[Minute],
+    consumption: Consumption,
+    *,
+    as_of: datetime | None = None,
+) -> Figures:
+    """The figures of one queue; of old numbers, known at `as_of`, no verdict is made."""
+    now = as_of or datetime.now(UTC)
+    flow = verdicts.flow(minutes, now=now)
+    consumers = sorted(consumption.consumers, key=lambda one: (not one.alive, one.name))
+    return Figures(
+        kind=kind,
+        judgement=verdicts.UNREACHABLE if as_of else verdicts.judge(summary, flow, consumers),
+        summary=summary,
+        flow=flow,
+        hour=chart(minutes[-_SHOWN_MINUTES:]),
+        readers=tuple(Reader(consumer=one, silent_seconds=_silence(one, now)) for one in consumers),
+        in_flight=consumption.in_flight,
+        dead=consumption.dead,
+    )
+
+
+def _silence(one: ConsumerSummary, now: datetime) -> float | None:
+    if one.last_heartbeat_at is None:
+        return None
+    # The heartbeat is timed by the store's clock.
+    return max(0.0, (now - one.last_heartbeat_at).total_seconds())
+
+
+def chart_of_day(minutes: Sequence[Minute]) -> Chart:
+    """A day's minutes by the quarter of an hour."""
+    return chart(minutes, step=_MINUTES_PER_POINT_OF_A_DAY)
+
+
+def chart(minutes: Sequence[Minute], *, step: int = 1) -> Chart:
+    """The lines of these minutes, `step` of them to a point."""
+    spans = tuple(_spans(minutes, step))
+    depths = list(_held(spans))
+    flows = [max(span.accepted, span.taken or 0) for span in spans]
+    most = max(flows, default=0)
+    return Chart(
+        spans=spans[::-1],
+        depth=sparkline(depths),
+        accepted=sparkline([span.accepted for span in spans], most=most),
+        taken=sparkline([span.taken for span in spans], most=most),
+        deepest=max((depth for depth in depths if depth is not None), default=0),
+        most=most,
+    )
+
+
+def _spans(minutes: Sequence[Minute], step: int) -> Iterator[Span]:
+    # The last points are whole; where the minutes do not fill the first one, it is left out.
+    for first in range(len(minutes) % step, len(minutes), step):
+        some = minutes[first : first + step]
+        taken = [minute.taken for minute in some if minute.taken is not None]
+        depths = [minute.depth for minute in some if minute.depth is not None]
+        yield Span(
+            begins_at=some[0].begins_at,
+            accepted=sum(minute.accepted for minute in some),
+            taken=sum(taken) if taken else None,
+            rejected=sum(minute.rejected for minute in some),
+            depth=depths[-1] if depths else None,
+        )
+
+
+def _held(spans: Sequence[Span]) -> Iterator[int | None]:
+    """The depths, each held until the next that is known."""
+    depth = None
+    for span in spans:
+        depth = depth if span.depth is None else span.depth
+        yield depth

@@ -1,0 +1,97 @@
+"""What the lists of messages and of dead letters share: pages of them, and one opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from django.http import HttpRequest
+
+from ingestion.models import Activity
+from ingestion.portal import activity
+from ingestion.queues import REACH, Message
+from ingestion.records import RecordType
+
+WINDOW = 50
+"""So many messages stand on a page."""
+
+_SHOWN_BYTES = 64 * 1024
+_OF_UPLOAD = re.compile(r"upload:([0-9]{1,18})#([0-9]{1,18})")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One message in the list, without its payload; `upload` and `line` where it came by file."""
+
+    message: Message
+    record_id: str | None
+    age_seconds: float | None
+    upload: int | None
+    line: int | None
+
+
+def rows(kind: RecordType, listed: Sequence[Message]) -> Iterator[Row]:
+    """The messages as lists show them."""
+    now = datetime.now(UTC)
+    for message in listed:
+        by_file = _OF_UPLOAD.fullmatch(message.source or "")
+        record_id = None if message.problem else message.data.get(kind.id_field)
+        yield Row(
+            message=message,
+            record_id=record_id if isinstance(record_id, str) else None,
+            age_seconds=max(0.0, (now - message.queued_at).total_seconds())
+            if message.queued_at
+            else None,
+            upload=int(by_file[1]) if by_file else None,
+            line=int(by_file[2]) if by_file else None,
+        )
+
+
+def page_number(request: HttpRequest) -> int:
+    """Which page of a list is asked for, from 1; never one that is out of reach."""
+    asked = request.GET.get("page", "")
+    number = int(asked) if re.fullmatch(r"[0-9]{1,9}", asked) else 1
+    return min(max(number, 1), REACH // WINDOW)
+
+
+def pager(total: int, listed: int, number: int) -> Mapping[str, Any]:
+    """What the foot of page `number` of a list says; `listed` of `total` stand on it."""
+    first = (number - 1) * WINDOW
+    return {
+        "first": first + 1,
+        "last": first + listed,
+        "beyond_reach": total > REACH,
+        "previous": number - 1 if number > 1 else None,
+        "next": number + 1 if first + WINDOW < min(total, REACH) else None,
+    }
+
+
+def opened(request: HttpRequest, kind: RecordType, row: Row) -> dict[str, Any]:
+    """What the page of a message shows that is no longer hidden; who looks is noted."""
+    message = row.message
+    facts = {"message": message.id or message.name, "record": row.record_id}
+    activity.record(
+        request,
+        Activity.Action.PAYLOAD_SHOWN,
+        record_type=kind,
+        facts={key: value for key, value in facts.items() if value},
+    )
+    return {
+        "kind": kind,
+        "row": row,
+        "payload": payload_text(message.raw),
+        "cut": message.size_bytes > _SHOWN_BYTES,
+    }
+
+
+def payload_text(raw: bytes) -> str:
+    """Bytes for people: JSON laid out, everything else as far as it is text; cut where long."""
+    try:
+        shown = msgspec.json.format(raw, indent=2) if len(raw) <= _SHOWN_BYTES else raw
+    except (msgspec.DecodeError, RecursionError):
+        shown = raw
+    return shown[: 2 * _SHOWN_BYTES].decode(errors="backslashreplace")

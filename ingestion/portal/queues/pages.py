@@ -1,0 +1,123 @@
+"""The page of one queue: its figures, and what lies on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.contrib import messages as notices
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from ingestion import queues
+from ingestion.models import Activity
+from ingestion.outcomes import StoreError
+from ingestion.portal.pages import page, portal_view
+from ingestion.portal.queues import figures
+from ingestion.portal.queues.asking import failed
+from ingestion.portal.queues.listing import WINDOW, opened, page_number, pager, rows
+from ingestion.queues import COPIES_TTL_SECONDS, REACH, Search, Window
+from ingestion.records import RecordType
+
+_DISCARDS_SHOWN = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Discard:
+    """Messages that staff took off: who, why, when, and how many of them can be put back."""
+
+    entry: Activity
+    copies: int
+
+    @property
+    def name(self) -> str:
+        """What the copies are kept under."""
+        name: str = self.entry.facts["copies"]
+        return name
+
+
+@portal_view("view_portal")
+def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """GET /admin/queues/<type>/: one round trip to the store, whatever lies on the queue.
+
+    `order` is `newest` or `oldest`, `page` counts from 1, `id` looks for a record instead.
+    """
+    wanted = request.GET.get("id", "").strip()
+    newest_first = request.GET.get("order") == "newest"
+    number = page_number(request)
+    listing = (
+        Search(id_field=kind.id_field, record_id=wanted)
+        if wanted
+        else Window(first=(number - 1) * WINDOW, count=WINDOW, newest_first=newest_first)
+    )
+    discards = _discards(kind)
+    try:
+        detail = queues.detail(
+            kind.queue,
+            hours=24,
+            listing=listing,
+            copies=[entry.facts["copies"] for entry in discards],
+        )
+    except StoreError as fault:
+        return _away(request, kind, fault)
+    return page(
+        request,
+        "portal/queues/queue.html",
+        title=kind.path.capitalize(),
+        context={
+            "kind": kind,
+            "figures": figures.of_queue(
+                kind, detail.summary, detail.history.minutes, detail.consumption
+            ),
+            "day": figures.chart_of_day(detail.history.minutes),
+            "rejected_today": sum(minute.rejected for minute in detail.history.minutes),
+            "rows": list(rows(kind, detail.messages)),
+            "wanted": wanted,
+            "newest_first": newest_first,
+            "reach": REACH,
+            "discards": [
+                Discard(entry=entry, copies=detail.copies[entry.facts["copies"]])
+                for entry in discards
+            ],
+            **pager(detail.summary.depth, len(detail.messages), number),
+        },
+    )
+
+
+@portal_view("see_payloads", methods=["POST"])
+def show_message(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """What one message holds. A POST, since it is noted who looked at what."""
+    newest_first = request.POST.get("order") == "newest"
+    name = request.POST.get("message", "")
+    try:
+        message = queues.named(kind.queue, [name], newest_first=newest_first).get(name)
+    except StoreError as fault:
+        return failed(request, kind, fault)
+    if message is None:
+        notices.warning(request, "This message is no longer here: a consumer has taken it.")
+        return redirect("admin:queue", kind)
+    (row,) = rows(kind, [message])
+    return page(
+        request, "portal/queues/message.html", title="Message", context=opened(request, kind, row)
+    )
+
+
+def _away(request: HttpRequest, kind: RecordType, fault: StoreError) -> HttpResponse:
+    reading = figures.away(fault)
+    (own,) = (one for one in figures.of_queues(reading) if one.kind is kind)
+    return page(
+        request,
+        "portal/queues/queue.html",
+        title=kind.path.capitalize(),
+        context={"kind": kind, "figures": own, "reading": reading},
+    )
+
+
+def _discards(kind: RecordType) -> list[Activity]:
+    kept = Activity.objects.filter(
+        action=Activity.Action.DISCARDED,
+        record_type=kind.path,
+        facts__has_key="copies",  # of dead letters that are discarded there are none
+        at__gte=datetime.now(UTC) - timedelta(seconds=COPIES_TTL_SECONDS),
+    )
+    return list(kept[:_DISCARDS_SHOWN])

@@ -1,0 +1,1 @@
+"""One record: entered by hand, and explained field by field."""

@@ -1,0 +1,149 @@
+"""One record, entered by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html
+
+from ingestion import intake, sources, validation
+from ingestion.decoding import Row
+from ingestion.intake import Idempotency
+from ingestion.models import Activity
+from ingestion.outcomes import ANSWERS, QueuePausedError, Rejection, StoreError
+from ingestion.portal import activity, rejected
+from ingestion.portal.pages import page, portal_view
+from ingestion.portal.records.entry_form import EntryForm
+from ingestion.queues import Refusal
+from ingestion.records import RECORD_TYPES, RecordType
+
+SOURCE = sources.of_client(sources.PORTAL)
+
+
+@portal_view("enter_records", methods=["GET", "HEAD", "POST"])
+def enter(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """The form; posted, it queues the record, or (with `check`) only says what would become of it.
+
+    What was typed is in every answer that is not a success, so nothing is lost; and the same form
+    sent again, by a double click or after an answer that never came, queues nothing twice. With
+    `refusal` in the address, the form begins with that refused record, and sending it fixes it.
+    """
+    refusal_id = request.GET.get("refusal", "")
+    refusal = rejected.to_fix(kind, refusal_id) if refusal_id else None
+    if refusal and refusal.fixed_by:
+        messages.warning(request, "This record is fixed already: nothing more was queued.")
+        return redirect("admin:rejection", kind, refusal_id)
+    if request.method != "POST":
+        form = EntryForm(kind, record=refusal.record if refusal else None)
+        return _form_page(request, kind, form, refusal=refusal)
+    form = EntryForm(kind, request.POST)
+    record = form.record()
+    (verdict,) = validation.judge(kind, [Row(value=record)])
+    if isinstance(verdict, Rejection):
+        form.refuse(verdict.errors)
+        return _form_page(request, kind, form, record, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+    if "check" in request.POST:
+        return _form_page(request, kind, form, record, valid=True)
+    try:
+        _queue(request, kind, verdict.id, record)
+    except StoreError as fault:
+        return _form_page(
+            request, kind, form, record, fault=fault, status=HTTPStatus.SERVICE_UNAVAILABLE
+        )
+    messages.success(
+        request,
+        format_html(
+            'Queued: {} <strong>{}</strong> lies on <a href="{}">{}</a>.',
+            kind.title,
+            verdict.id,
+            reverse("admin:queue", args=[kind]),
+            kind.queue,
+        ),
+    )
+    if refusal_id and rejected.mark_fixed(kind, refusal_id, verdict.id):
+        return redirect("admin:rejection", kind, refusal_id)
+    return redirect("admin:enter", kind)
+
+
+def _queue(
+    request: HttpRequest, kind: RecordType, record_id: str, record: Mapping[str, Any]
+) -> None:
+    """Hand the record to the intake, and note who did it. Raises `StoreError`."""
+    content = hashlib.sha256(json.dumps(record).encode()).hexdigest()
+    once = Idempotency(
+        request=f"portal:{request.user.pk}:{_form_id(request)}:{content}",
+        fingerprint=content,
+        ttl_seconds=settings.IDEMPOTENCY_SECONDS,
+        answer=lambda _: b"queued",
+    )
+    facts = {"id": record_id}
+    what = Activity.Action.ENTERED
+    if refusal_id := request.GET.get("refusal", ""):
+        facts["refused"] = refusal_id[:36]
+        what = Activity.Action.FIXED
+    try:
+        receipt = intake.accept(kind, [Row(value=record)], source=SOURCE, idempotency=once)
+    except StoreError as fault:
+        if fault.outcome_unknown:
+            facts["outcome"] = "unknown"
+            activity.record(request, what, record_type=kind, facts=facts)
+        raise
+    if receipt.replayed:
+        facts["sent"] = "again"
+    activity.record(request, what, record_type=kind, facts=facts)
+
+
+def _form_id(request: HttpRequest) -> str:
+    """Names a form from its first display to the last time that it is sent."""
+    return request.POST.get("form", "")[:32] or uuid.uuid4().hex
+
+
+def _form_page(
+    request: HttpRequest,
+    kind: RecordType,
+    form: EntryForm,
+    record: Mapping[str, Any] | None = None,
+    *,
+    valid: bool = False,
+    fault: StoreError | None = None,
+    refusal: Refusal | None = None,
+    status: int = HTTPStatus.OK,
+) -> HttpResponse:
+    shown = kind.serializer_class.example if record is None else record
+    document = json.dumps(shown, ensure_ascii=False)
+    address = request.build_absolute_uri(reverse(f"record-{kind.path}"))
+    return page(
+        request,
+        "portal/records/enter.html",
+        title="Enter one record",
+        context={
+            "kind": kind,
+            "kinds": RECORD_TYPES.values(),
+            "form": form,
+            "valid": valid,
+            "fault": fault,
+            "refusal": refusal,
+            "sentence": fault and ANSWERS[fault.code].sentence,
+            "pause_reason": fault.reason if isinstance(fault, QueuePausedError) else "",
+            "form_id": _form_id(request),
+            "is_example": record is None,
+            "json": json.dumps(shown, ensure_ascii=False, indent=2),
+            "curl": (
+                f"curl -X POST {shlex.quote(address)} \\\n"
+                "  -H 'Content-Type: application/json' \\\n"
+                f"  --data {shlex.quote(document)}"
+            ),
+        },
+        status=status,
+    )

@@ -1,0 +1,74 @@
+"""The field guide: what a record must hold, and a place to try one without queueing it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+from ingestion import decoding, validation
+from ingestion.decoding import Framing, Payload, Row
+from ingestion.outcomes import ANSWERS, FieldError, PayloadError, Rejection
+from ingestion.portal.pages import page, portal_view
+from ingestion.portal.record_fields import record_fields
+from ingestion.portal.records.entry_form import EntryForm
+from ingestion.portal.sample_files import FORMATS
+from ingestion.records import RECORD_TYPES, RecordType
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trial:
+    """What a tried row came to: what would be queued of it, or why it would not."""
+
+    queued: str = ""
+    dropped: tuple[str, ...] = ()
+    errors: tuple[FieldError, ...] = ()
+    unreadable: str = ""
+
+
+@portal_view("view_portal", methods=["GET", "HEAD", "POST"])
+def guide(request: HttpRequest, kind: RecordType) -> HttpResponse:
+    """Every field; a row that is posted, as JSON or filled in, is judged and never queued."""
+    form = EntryForm(kind, request.POST if "fill" in request.POST else None)
+    example = json.dumps(kind.serializer_class.example, ensure_ascii=False, indent=2)
+    trial = None
+    if "fill" in request.POST:
+        trial = _judge(kind, form.record())
+        form.refuse(trial.errors)
+    elif request.method == "POST":
+        trial = _try_json(kind, request.POST.get("json", ""))
+    return page(
+        request,
+        "portal/records/guide.html",
+        title="Field guide",
+        context={
+            "kind": kind,
+            "kinds": RECORD_TYPES.values(),
+            "fields": record_fields(kind),
+            "formats": FORMATS,
+            "form": form,
+            "json": request.POST.get("json", example),
+            "trial": trial,
+        },
+    )
+
+
+def _try_json(kind: RecordType, text: str) -> _Trial:
+    payload = Payload(content=text.encode(errors="replace"), framing=Framing.RECORD)
+    try:
+        (row,) = decoding.rows(payload, most=1)
+    except PayloadError as fault:
+        return _Trial(unreadable=ANSWERS[fault.code].sentence)
+    return _judge(kind, row.value)
+
+
+def _judge(kind: RecordType, record: dict[str, Any]) -> _Trial:
+    (verdict,) = validation.judge(kind, [Row(value=record)])
+    known = kind.serializer_class().fields
+    dropped = tuple(name for name in record if name not in known)
+    if isinstance(verdict, Rejection):
+        return _Trial(errors=verdict.errors, dropped=dropped)
+    queued = json.dumps(verdict.data, ensure_ascii=False, indent=2)
+    return _Trial(queued=queued, dropped=dropped)

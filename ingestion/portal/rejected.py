@@ -1,0 +1,36 @@
+"""The refused records that are kept: to be looked up, and marked once they are fixed."""
+
+from __future__ import annotations
+
+from ingestion import queues
+from ingestion.outcomes import StoreError
+from ingestion.queues import Refusal
+from ingestion.records import RecordType
+
+
+def to_fix(kind: RecordType, refusal_id: str) -> Refusal | None:
+    """The refused record to begin the entry form with; None where it can not be had any more."""
+    try:
+        return find(kind, refusal_id)
+    except StoreError:  # the form says so by itself, once it is sent
+        return None
+
+
+def mark_fixed(kind: RecordType, refusal_id: str, record_id: str) -> bool:
+    """Note that the record is queued now, as `record_id`; False where that can not be noted.
+
+    It raises nothing: the record is queued, whatever becomes of the mark.
+    """
+    try:
+        known = find(kind, refusal_id) is not None
+        if known:
+            queues.mark_fixed(kind.queue, refusal_id, record_id)
+    except StoreError:
+        return False
+    return known
+
+
+def find(kind: RecordType, refusal_id: str) -> Refusal | None:
+    """The refused record; None if it is not kept any more. Raises `StoreError`."""
+    kept = queues.refusals([kind.queue])
+    return next((one for one in kept if one.id == refusal_id), None)

@@ -1,0 +1,1 @@
+"""The latest records that the API refused."""

@@ -1,0 +1,126 @@
+"""The latest records that the API refused: look at them, fix them, send them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+
+from ingestion import queues, sources
+from ingestion.models import Activity
+from ingestion.outcomes import StoreError
+from ingestion.portal import activity, outages, rejected
+from ingestion.portal.pages import RightMissing, page, portal_view
+from ingestion.queues import Refusal
+from ingestion.records import RECORD_TYPES, RecordType
+
+_SHOWN = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A refused record and its type."""
+
+    refusal: Refusal
+    kind: RecordType
+
+    @property
+    def client(self) -> str:
+        """Who sent it."""
+        return self.refusal.source.removeprefix(sources.of_client(""))
+
+
+@portal_view("view_portal")
+def rejections(request: HttpRequest) -> HttpResponse:
+    """GET /admin/rejections/: the newest first, filtered by `type` and `code`; one round trip."""
+    kind, code = request.GET.get("type", ""), request.GET.get("code", "")
+    reason = ""
+    rows: list[Row] = []
+    try:
+        rows = list(_rows())
+    except StoreError as fault:
+        reason = outages.why_away(fault.code)
+    fitting = [
+        row
+        for row in rows
+        if kind in ("", row.kind.path)
+        and (not code or any(found == code for _, found, _ in row.refusal.errors))
+    ]
+    return page(
+        request,
+        "portal/rejections/list.html",
+        title="Rejections",
+        context={
+            "reason": reason,
+            "any": bool(rows),
+            "count": len(fitting),
+            "rows": Paginator(fitting, _SHOWN).get_page(request.GET.get("page")),
+            "kinds": RECORD_TYPES.values(),
+            "kind": kind,
+            "codes": sorted({found for row in rows for _, found, _ in row.refusal.errors} | {code}),
+            "code": code,
+        },
+    )
+
+
+@portal_view("view_portal")
+def rejection(request: HttpRequest, kind: RecordType, refusal_id: str) -> HttpResponse:
+    """GET /admin/rejections/<type>/<id>/: why it was refused, without what was sent."""
+    return _one(request, kind, refusal_id)
+
+
+@portal_view("view_portal", methods=["POST"])
+def show_rejection(request: HttpRequest, kind: RecordType, refusal_id: str) -> HttpResponse:
+    """The same with what was sent. A POST, since it is noted who looked at what."""
+    return _one(request, kind, refusal_id, show=True)
+
+
+def may_see(request: HttpRequest) -> bool:
+    """Whether the signed-in person may see what refused records hold: to judge or to fix them."""
+    return request.user.has_perm("ingestion.see_payloads") or request.user.has_perm(
+        "ingestion.enter_records"
+    )
+
+
+def _one(
+    request: HttpRequest, kind: RecordType, refusal_id: str, *, show: bool = False
+) -> HttpResponse:
+    reason, refusal = "", None
+    try:
+        refusal = rejected.find(kind, refusal_id)
+    except StoreError as fault:
+        reason = outages.why_away(fault.code)
+    if refusal is None and not reason:
+        raise Http404
+    if refusal and show:
+        if not may_see(request):
+            raise RightMissing("see_payloads")
+        activity.record(
+            request,
+            Activity.Action.PAYLOAD_SHOWN,
+            record_type=kind,
+            facts={"refused": refusal_id},
+        )
+    return page(
+        request,
+        "portal/rejections/rejection.html",
+        title=f"Refused {kind.title}",
+        context={
+            "kind": kind,
+            "reason": reason,
+            "row": Row(refusal=refusal, kind=kind) if refusal else None,
+            "may_see": may_see(request),
+            "payload": json.dumps(refusal.record, indent=2, ensure_ascii=False)
+            if refusal and show
+            else None,
+        },
+    )
+
+
+def _rows() -> Iterator[Row]:
+    kinds = {kind.queue: kind for kind in RECORD_TYPES.values()}
+    for refusal in queues.refusals(kinds):
+        yield Row(refusal=refusal, kind=kinds[refusal.queue])

@@ -1,0 +1,1 @@
+"""A file from staff, from New upload to its receipt."""

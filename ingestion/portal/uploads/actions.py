@@ -1,0 +1,92 @@
+"""What staff do with an upload: queue it, cancel it, go on, take rows back."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.humanize.templatetags.humanize import intcomma
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+
+from ingestion.models import Activity, Upload
+from ingestion.outcomes import StoreError, trouble
+from ingestion.portal import activity
+from ingestion.portal.pages import portal_view
+from ingestion.portal.uploads.access import not_now, own_upload
+from ingestion.uploads import actions
+from ingestion.uploads.actions import NotNowError
+
+
+@portal_view("upload_files", methods=["POST"])
+def queue(request: HttpRequest, number: int) -> HttpResponse:
+    """POST /admin/uploads/<n>/queue: the ready rows go onto the queue."""
+    upload = own_upload(request, number)
+    try:
+        actions.confirm(upload)
+    except NotNowError:
+        return not_now(request, number)
+    _note(request, Activity.Action.QUEUED, upload, upload.rows_ready)
+    return redirect("admin:upload", number)
+
+
+@portal_view("upload_files", methods=["POST"])
+def cancel(request: HttpRequest, number: int) -> HttpResponse:
+    """POST /admin/uploads/<n>/cancel."""
+    upload = own_upload(request, number)
+    try:
+        actions.cancel(upload)
+    except NotNowError:
+        return not_now(request, number)
+    if upload.state == Upload.State.CANCELLED:
+        _note(request, Activity.Action.CANCELLED, upload, 0)
+        messages.success(request, "Cancelled: nothing of this file was queued.")
+    else:
+        # How many rows are queued is known once the worker has ended.
+        activity.record(request, Activity.Action.CANCELLED, record_type=upload.kind, upload=upload)
+        messages.info(
+            request,
+            "No more rows will be queued. In a moment this page tells how many are queued already.",
+        )
+    return redirect("admin:upload", number)
+
+
+@portal_view("upload_files", methods=["POST"])
+def retry(request: HttpRequest, number: int) -> HttpResponse:
+    """POST /admin/uploads/<n>/retry: go on with an upload that failed."""
+    try:
+        actions.retry(own_upload(request, number))
+    except NotNowError:
+        return not_now(request, number)
+    return redirect("admin:upload", number)
+
+
+@portal_view("recall_rows", methods=["POST"])
+def recall(request: HttpRequest, number: int) -> HttpResponse:
+    """POST /admin/uploads/<n>/recall: rows that nobody has read come off the queue."""
+    upload = get_object_or_404(Upload, pk=number)
+    try:
+        count = actions.recall(upload)
+    except NotNowError:
+        return not_now(request, number)
+    except StoreError as fault:
+        messages.error(request, f"Nothing is known to be recalled: {trouble(fault)}")
+        return redirect("admin:upload", number)
+    reason = request.POST.get("reason", "")[:500]
+    _note(request, Activity.Action.RECALLED, upload, count, reason=reason)
+    if count:
+        messages.success(request, f"{intcomma(count)} rows are off the queue.")
+    else:
+        messages.info(request, "No row was left on the queue: all are read already.")
+    return redirect("admin:upload", number)
+
+
+def _note(
+    request: HttpRequest, what: Activity.Action, upload: Upload, rows: int, *, reason: str = ""
+) -> None:
+    activity.record(
+        request,
+        what,
+        record_type=upload.kind,
+        upload=upload,
+        reason=reason,
+        facts={"rows": rows},
+    )
