@@ -66,6 +66,8 @@ def as_csv(records: list[dict[str, Any]], **dialect: Any) -> str:
         (b'{"a": 1}\n{"a": ', FileFormat.NDJSON),
         (b'{"a": \n{"a": 2}\n', FileFormat.NDJSON),
         (b'broken\r\n{"a": 2}\r\n', FileFormat.NDJSON),
+        (b'{"a": "' + b"x" * 2**18 + b'"}\n{"a": 2}\n', FileFormat.NDJSON),
+        (b'{"a": "' + b"x" * 2**18 + b'"}\n', FileFormat.JSON),
         (b"tutor_id,name\n1,2\n", FileFormat.CSV),
         (b"tutor_id\n", FileFormat.CSV),
         ("\ufefftutor_id;name\n".encode(), FileFormat.CSV),

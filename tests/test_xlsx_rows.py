@@ -104,6 +104,12 @@ def test_a_cell_is_the_text_of_what_excel_means(value: Any, number_format: str, 
         ('<c r="A1"><v>0.92000000000000004</v></c>', "0.92"),
         ('<c r="A1"><v>1.2E2</v></c>', "120"),
         ('<c r="A1" s="99"><v>7</v></c>', "7"),
+        ('<c r="A1" t="b"><v>1</v></c>', "true"),
+        ('<c r="A1" t="b"><v>true</v></c>', "true"),
+        ('<c r="A1" t="b"><v>false</v></c>', "false"),
+        ('<c r="A1"><v>1E-5</v></c>', "0.00001"),
+        ('<c r="A1"><v>9.99999999999999E14</v></c>', "999999999999999"),
+        ('<c r="A1"><v>1234567890123456</v></c>', "1234567890123456"),
         ('<x:c xmlns:x="u" r="A1"><x:v>7</x:v></x:c>', "7"),
         ("<c><v>7</v></c>", "7"),
     ],
@@ -190,6 +196,46 @@ def test_a_row_with_an_error_of_excel_is_a_row_with_a_problem() -> None:
     failed, well = read_as(file, FileFormat.XLSX, TUTORS)
     assert failed.problem.code is FieldCode.MALFORMED_LINE
     assert well.value == {"name": "Ann"}
+
+
+def test_an_error_of_excel_in_a_column_that_is_no_field_spoils_no_row() -> None:
+    file = workbook(
+        sheet_xml(
+            '<row><c t="inlineStr"><is><t>name</t></is></c><c t="inlineStr"><is><t>x</t></is></c>'
+            '</row><row><c t="inlineStr"><is><t>Ann</t></is></c><c t="e"><v>#N/A</v></c></row>'
+        )
+    )
+    (row,) = read_as(file, FileFormat.XLSX, TUTORS)
+    assert (row.value, row.problem) == ({"name": "Ann"}, None)
+
+
+@pytest.mark.parametrize("number", ["1.23456789012345E+15", "1.23456789012346e+17", "1e300"])
+def test_an_id_that_lost_digits_as_a_number_is_refused_with_its_field(number: str) -> None:
+    file = workbook(
+        sheet_xml(
+            '<row><c t="inlineStr"><is><t>tutor_id</t></is></c></row>'
+            f"<row><c><v>{number}</v></c></row>"
+        )
+    )
+    (row,) = read_as(file, FileFormat.XLSX, TUTORS)
+    assert row.problem is not None
+    assert row.problem.field == "tutor_id"
+    assert "as text" in row.problem.message
+
+
+@pytest.mark.parametrize("style", [14, 22, 27, 30, 36, 50, 57, 58, 71, 77, 81])
+def test_dates_in_the_formats_of_any_language_are_dates(style: int) -> None:
+    """Excel writes those of Asian languages without a code of their own."""
+    styles = f'<styleSheet><cellXfs><xf numFmtId="{style}"/></cellXfs></styleSheet>'
+    sheet = sheet_xml('<row><c s="0"><v>45426.625</v></c></row>')
+    assert cells(workbook(sheet, styles=styles)) == [["2024-05-14T15:00:00"]]
+
+
+def test_a_duration_is_no_date() -> None:
+    styles = '<styleSheet><cellXfs><xf numFmtId="79"/></cellXfs></styleSheet>'
+    assert cells(workbook(sheet_xml('<row><c s="0"><v>1.5</v></c></row>'), styles=styles)) == [
+        ["1.5"]
+    ]
 
 
 def test_a_workbook_that_excel_writes_with_styles_is_told_by_its_content() -> None:
@@ -293,12 +339,20 @@ def test_entities_are_refused_wherever_they_stand(part: str, tmp_path: Any) -> N
         '<row><c t="s"><v>-1</v></c></row>',
         '<row><c s="x"><v>7</v></c></row>',
         "<row><c><v>seven</v></c></row>",
+        '<row r="2"><c><v>1</v></c></row><row r="1"><c><v>2</v></c></row>',
+        '<row r="2"><c><v>1</v></c></row><row r="2"><c><v>2</v></c></row>',
         "<row><c></row>",
         "<row>",
     ],
 )
 def test_a_sheet_that_makes_no_sense_is_refused_with_advice(row: str) -> None:
     assert "damaged" in refusal(workbook(sheet_xml(row))).advice
+
+
+def test_a_place_below_the_first_shared_text_is_none() -> None:
+    texts = "<sst><si><t>first</t></si><si><t>last</t></si></sst>"
+    file = workbook(sheet_xml('<row><c t="s"><v>-1</v></c></row>'), texts=texts)
+    assert "damaged" in refusal(file).advice
 
 
 def test_a_workbook_cut_short_is_refused() -> None:

@@ -19,6 +19,7 @@ def workbook(
     sheet: str,
     *,
     texts: str | None = None,
+    styles: str | None = None,
     before: Mapping[str, str] = _NONE,
     stored: bool = False,
 ) -> io.BytesIO:
@@ -30,11 +31,14 @@ def workbook(
         '<sheet name="Sheet" sheetId="1" r:id="b"/></sheets></workbook>',
         "xl/_rels/workbook.xml.rels": f'<r><Relationship Id="b" Type="{_OFFICE}/worksheet" '
         f'Target="worksheets/sheet1.xml"/><Relationship Id="c" Type="{_OFFICE}/sharedStrings" '
-        'Target="/xl/sharedStrings.xml"/></r>',
+        'Target="/xl/sharedStrings.xml"/>'
+        f'<Relationship Id="d" Type="{_OFFICE}/styles" Target="styles.xml"/></r>',
         "xl/worksheets/sheet1.xml": f"<worksheet>{sheet}</worksheet>",
     }
     if texts is not None:
         parts["xl/sharedStrings.xml"] = texts
+    if styles is not None:
+        parts["xl/styles.xml"] = styles
     file = io.BytesIO()
     packing = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
     with zipfile.ZipFile(file, "w", packing) as archive:

@@ -144,7 +144,10 @@ def _received(
                 raise ChildFaultError(f"{frame.exception} at {frame.place}")
             case Ended():
                 return
-    raise _death(process.wait(), request)
+    status = process.wait()
+    if status > 0 and status != OUT_OF_MEMORY:
+        raise ChildFaultError(f"exit status {status}")
+    raise _death(status, request)
 
 
 class _Pipe:

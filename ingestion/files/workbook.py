@@ -8,7 +8,9 @@ and dates are openpyxl's knowledge.
 
 from __future__ import annotations
 
+import errno
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -85,7 +87,11 @@ def opened(file: BinaryIO, most_unpacked_bytes: int) -> Iterator[Book]:
         LookupError,
         ValueError,
         OverflowError,
+        OSError,  # a place before the beginning of the file
+        struct.error,
     ) as fault:
+        if isinstance(fault, OSError) and fault.errno != errno.EINVAL:
+            raise
         if isinstance(fault, expat.ExpatError) and fault.code == expat.errors.codes[_NO_MEMORY]:
             raise MemoryError from fault
         raise UnreadableFileError(
