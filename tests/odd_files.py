@@ -1,4 +1,4 @@
-"""Files that were made to cost, or to break what reads them."""
+"""Files a little beyond the limits, and files made at random to break what reads them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,6 @@ def many_relations(count: int) -> bytes:
     return _changed({"xl/_rels/workbook.xml.rels": f"<r>{one}</r>"})
 
 
-def wide_rows(count: int) -> bytes:
-    """A workbook with so many rows that each have a cell in the last column of Excel."""
-    header = '<row><c t="inlineStr"><is><t>tutor_id</t></is></c></row>'
-    row = '<row><c><v>1</v></c><c r="XFD1"><v>1</v></c></row>'
-    return workbook(sheet_xml(header + row * count), stored=True).getvalue()
-
-
 def many_columns(count: int) -> bytes:
     """A CSV table of so many columns."""
     names = ",".join(f"c{n}" for n in range(count))
@@ -48,19 +41,6 @@ def many_values(count: int) -> bytes:
 def much_space(size: int) -> bytes:
     """JSON that begins with so many spaces."""
     return b'[{"tutor_id": "1"},' + b" " * size + b'{"tutor_id": "2"}]'
-
-
-def costly(scale: int = 1) -> Mapping[str, bytes]:
-    """Small files that once cost much; `scale` divides them."""
-    return {
-        "sheets": many_sheets(700 // scale + 101),
-        "more sheets": many_sheets(3000 // scale + 101),
-        "a long name": many_sheets(1, name="x" * (100_000_000 // scale)),
-        "relations": many_relations(3_000_000 // scale + 5001),
-        "columns": many_columns(15_000),
-        "values": many_values(5_000_000 // scale),
-        "far cells": wide_rows(4000 // scale + 1),
-    }
 
 
 def odd(chance: random.Random) -> bytes:

@@ -16,10 +16,11 @@ from ingestion import readers
 from ingestion.files import limited, raw_rows
 from ingestion.files.limited import ChildFaultError, Limits
 from ingestion.files.look import Look
-from ingestion.files.raw_rows import RawRow
+from ingestion.files.raw_rows import Problem, RawRow
 from ingestion.files.shape import FileFormat, Shape, UnreadableFileError
 from ingestion.outcomes import PayloadError
 from tests import odd_files
+from tests.hostile_files import hostile_files
 
 MIB = 2**20
 NAMES = readers.our_names()
@@ -87,7 +88,7 @@ def test_what_is_read_apart_is_what_is_read_here(reader: Reader, tmp_path: Path)
     assert here[4].texts == ["3", "M\udcffller"]
 
 
-@pytest.mark.parametrize(("name", "content"), odd_files.costly(scale=20).items())
+@pytest.mark.parametrize(("name", "content"), hostile_files(size=1).items())
 def test_a_file_made_to_cost_stays_within_its_limits(
     name: str, content: bytes, reader: Reader
 ) -> None:
@@ -96,8 +97,8 @@ def test_a_file_made_to_cost_stays_within_its_limits(
     except UnreadableFileError as refusal:
         assert refusal.advice.endswith(".")
     else:
-        assert name in ("values", "far cells")
-        assert count <= 202
+        assert name in ("far.xlsx", "empty-objects.json", "empty-lists.ndjson")
+        assert count <= 400
 
 
 @pytest.mark.parametrize(
@@ -114,6 +115,14 @@ def test_beyond_a_limit_the_reason_is_told(content: bytes, words: str, reader: R
     with pytest.raises(UnreadableFileError) as refusal:
         reader.read(content)
     assert words in refusal.value.advice
+
+
+def test_control_without_the_limit_the_same_file_takes_what_it_wants(reader: Reader) -> None:
+    much = Limits(memory_bytes=4096 * MIB, cpu_seconds=60, unpacked_bytes=256 * MIB)
+    content = odd_files.many_values(4_000_000)
+    with reader.rows(content, JSON, much) as rows:
+        (row,) = rows
+    assert row.problem is Problem.TOO_LONG
 
 
 def test_a_file_that_takes_too_long_ends_its_process_alone(reader: Reader) -> None:

@@ -13,7 +13,7 @@ FAULTS = {
     f"{kind}{number}"
     for kind, last in {"R": 8, "I": 3, "C": 2, "B": 2, "P": 5, "S": 7}.items()
     for number in range(1, last + 1)
-} | {"A1", "A5"}
+} | {"A1", "A2", "A5"}
 SHOWN_BY_TESTS = re.findall(
     r"^\| ([A-Z]\d) \| [^|]+ \| [^|]+ \| `test_\w+`(?:, `test_\w+`)* \|$", PAGE, re.MULTILINE
 )
