@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -13,13 +11,13 @@ from openpyxl import load_workbook
 from redis import Redis
 
 from ingestion.cells import DateOrder, Notation
-from ingestion.models import Upload
 from ingestion.uploads import actions
-from ingestion.uploads.layouts import Question
+from ingestion.uploads.inspection import Question
 from tests.test_uploads import (
     SESSIONS,
     State,
     advance,
+    answer,
     as_csv,
     as_xlsx,
     counts,
@@ -42,16 +40,6 @@ def written(rows: list[list[str]], delimiter: str = ",") -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=delimiter).writerows(rows)
     return text.getvalue().encode()
-
-
-def decide(
-    upload: Upload, *, order: DateOrder | None = None, columns: Mapping[str, str] | None = None
-) -> None:
-    """What staff answer on the Check page."""
-    found = actions.inspection(upload)
-    fields = tuple((columns or {}).get(one.name, one.field) for one in found.columns)
-    layout = replace(found.layout, notation=Notation(date_order=order), columns=fields)
-    actions.answer(upload, SESSIONS, layout)
 
 
 def test_dates_mean_what_they_meant_in_the_file_that_is_corrected(store: Redis) -> None:
@@ -80,11 +68,11 @@ def test_dates_that_contradict_the_corrected_file_are_asked_for() -> None:
             ]
         )
     )
-    decide(parent, order=DateOrder.DAY)
+    answer(parent, notation=Notation(date_order=DateOrder.DAY))
     parent = advance(parent)
     child = create(error_file(parent).replace(b"999", b"45"))
     assert (child.parent, child.state) == (parent, State.CHECK)
-    assert Question.DATE_ORDER in actions.inspection(child).questions
+    assert Question.DATE_ORDER in actions.found(child).questions
 
 
 def test_columns_that_were_chosen_are_not_asked_for_again(store: Redis) -> None:
@@ -98,7 +86,9 @@ def test_columns_that_were_chosen_are_not_asked_for_again(store: Redis) -> None:
     ]
     upload = create(as_csv(rows))
     assert upload.state == State.CHECK
-    decide(upload, columns={value: name for name, value in names.items()})
+    fields = {value: name for name, value in names.items()}
+    found = actions.found(upload)
+    answer(upload, columns=tuple(fields.get(one.name, one.field) for one in found.columns))
     parent = advance(upload)
     assert counts(parent) == (1, 1, 0, 0)
     child = read(error_file(parent).replace(b"301", b"45"))
