@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run demo test test-matrix lint format faults attacks audit lock screenshots clean
+.PHONY: help run demo quick test test-matrix lint format faults attacks audit lock screenshots clean
 
 help:
 	@sed -n 's/^# make/make/p;s/^#  /  /p' Makefile
@@ -17,16 +17,25 @@ run: $(VENV)/.run
 demo: $(VENV)/.run
 	@exec $(BIN)/python manage.py generate --demo
 
+# make quick  style, types, and the tests that start no process of their own
+quick: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m "not processes" $(PARALLEL)
+
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+
 test: $(VENV)/.test lint
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/coverage run -m pytest $(PARALLEL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 # make test-matrix  the tests on PostgreSQL and Redis, as Debian has them; TESTS names some of them
 TESTS := tests --ignore=tests/browser --ignore=tests/faults
 test-matrix: $(VENV)/.test
-	$(BIN)/python -m tests.matrix -n auto --maxprocesses 4 --dist loadfile $(TESTS)
+	$(BIN)/python -m tests.matrix $(PARALLEL) $(TESTS)
 
 # make lint   style, types, import layers, schema
 lint: $(VENV)/.test

@@ -6,7 +6,8 @@ import io
 import json
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -20,6 +21,7 @@ from structlog.stdlib import ProcessorFormatter
 
 from ingestion import embedded, queues
 from ingestion.records import RECORD_TYPES, RecordType
+from tests import process_guard
 from tests.staff import member, signed_in
 from tests.store_faults import Proxy
 
@@ -28,9 +30,18 @@ from tests.store_faults import Proxy
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test starts no process, unless it is marked as one that does."""
+    with process_guard.of_test(item):
+        return (yield)
+
+
 @pytest.fixture(scope="session")
 def _running_store() -> Iterator[str]:
-    with embedded.running(settings.DATA_DIR) as running:
+    with ExitStack() as stack:
+        with process_guard.shared():
+            running = stack.enter_context(embedded.running(settings.DATA_DIR))
         yield running.url
 
 
