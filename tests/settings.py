@@ -24,6 +24,9 @@ if _database := os.environ.get("TESTS_DATABASE_URL"):
 from ingestion import embedded  # noqa: E402
 from tutormax.settings import *  # noqa: E402, F403
 
+# Hashing a password is slow on purpose: half a second for each account that a test makes.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
 # What the tests start as processes of their own has a database and a store of its own.
 os.environ.pop("DATABASE_URL", None)
 if _store := os.environ.get("TESTS_STORE"):

@@ -23,12 +23,6 @@ RIGHT = "correct horse"
 WRONG = "wrong"
 
 
-@pytest.fixture(autouse=True)
-def _quick_hashing(settings):
-    """A thousand tries in a test: how slow a password's hash is has no part in this."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 def sign_in(name="viewer", password=WRONG, *, peer=HERE, **headers):
     """The answer to one try, from a fresh browser."""
     form = {"username": name, "password": password}
@@ -45,11 +39,10 @@ def other_peer(number):
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
-@pytest.mark.timeout(300)  # each try renders two pages
-def test_of_a_thousand_tries_at_an_account_ten_are_looked_at():
+def test_of_a_hundred_tries_at_an_account_ten_are_looked_at():
     member("Viewer")
-    answers = [sign_in(peer=other_peer(n)).status_code for n in range(1000)]
-    assert answers == [200] * (LIMIT - 1) + [429] * (1000 - LIMIT + 1)
+    answers = [sign_in(peer=other_peer(n)).status_code for n in range(100)]
+    assert answers == [200] * (LIMIT - 1) + [429] * (100 - LIMIT + 1)
     # The right password opens nothing now, from wherever it comes.
     assert sign_in(password=RIGHT, peer="198.51.100.7").status_code == 429
 
