@@ -24,7 +24,7 @@ quick: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m "not processes" $(PARALLEL)
 
-PARALLEL := -n auto --maxprocesses 4 --dist worksteal
+PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
 
 test: $(VENV)/.test lint
 	$(BIN)/coverage erase

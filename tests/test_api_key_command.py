@@ -133,6 +133,7 @@ def test_every_change_stands_in_the_activity_log_and_holds_no_key():
         assert not any(key[12:] in str(entry.facts) for key in keys)
 
 
+@pytest.mark.processes
 def test_before_the_database_is_made_the_command_says_what_to_do(tmp_path):
     done = subprocess.run(
         [sys.executable, "manage.py", "api_key", "create", "scheduler", "--scope", "tutors"],

@@ -351,6 +351,7 @@ def _post(portal: Portal, key: str, path: str = "/api/tutors") -> int:
     return answer.status
 
 
+@pytest.mark.processes
 def test_in_a_running_portal_a_revoked_key_is_dead_in_every_process_within_five_seconds(tmp_path):
     with running_portal(tmp_path / "var", WEB_WORKERS="2") as portal:
         key = _manage(portal, "create", "one", "--scope", "tutors")
@@ -403,6 +404,7 @@ def _canaries(key: str) -> list[dict]:
     ]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("form", ["plain", "json"])
 def test_no_log_line_metric_or_error_page_of_a_running_portal_holds_a_key(tmp_path, form):
     with running_portal(tmp_path / "var", LOG_FORMAT=form, LOG_LEVEL="DEBUG") as portal:

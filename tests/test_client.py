@@ -236,6 +236,7 @@ def queued(portal: Process, path: str) -> list[Any]:
     return [json.loads(message)["data"] for message in messages[::-1]]
 
 
+@pytest.mark.processes
 def test_a_line_that_is_cut_doubles_and_loses_nothing(served: Process) -> None:
     total = Delivery()
     with line_to(served, keyed=True) as line:
@@ -252,6 +253,7 @@ def test_a_line_that_is_cut_doubles_and_loses_nothing(served: Process) -> None:
     assert total.replayed == total.retries == len(line.unheard)
 
 
+@pytest.mark.processes
 def test_without_the_key_a_line_that_is_cut_doubles_records(served: Process) -> None:
     with line_to(served, keyed=False) as line:
         delivery = sent(line.address, 20)
@@ -281,6 +283,7 @@ def sent_through(portal: Process, trouble: Callable[[], None], *, times: int) ->
     return total
 
 
+@pytest.mark.processes
 def test_a_store_that_is_killed_again_and_again_doubles_and_loses_nothing(served: Process) -> None:
     def kill() -> None:
         store = embedded.find(served.data_dir)
@@ -291,6 +294,7 @@ def test_a_store_that_is_killed_again_and_again_doubles_and_loses_nothing(served
     assert queued(served, "sessions") == list(RECORDS.by_path["sessions"][: total.sent])
 
 
+@pytest.mark.processes
 def test_a_portal_that_is_killed_and_started_again_doubles_and_loses_nothing(
     tmp_path: Path,
 ) -> None:

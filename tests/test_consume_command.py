@@ -350,6 +350,7 @@ def eventually(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("word", [signal.SIGTERM, signal.SIGINT])
 def test_a_consumer_that_waits_ends_when_it_is_told_to(store, start, word) -> None:
     process = start("tutors")
@@ -365,6 +366,7 @@ def test_a_consumer_that_waits_ends_when_it_is_told_to(store, start, word) -> No
     assert not consumption([TUTORS.queue])[0].consumers
 
 
+@pytest.mark.processes
 def test_a_reader_that_goes_away_loses_no_message(store, start) -> None:
     process = start("tutors")
     process.stdout.close()
@@ -376,6 +378,7 @@ def test_a_reader_that_goes_away_loses_no_message(store, start) -> None:
     assert len(waiting(store)) == 2
 
 
+@pytest.mark.processes
 def test_a_consumer_killed_over_its_file_leaves_every_message_in_it(store, start, tmp_path) -> None:
     file = tmp_path / "out.ndjson"
     fill(TUTORS, 2000)

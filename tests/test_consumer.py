@@ -497,6 +497,7 @@ def test_every_key_lives_in_the_queues_slot(store):
         assert {key_slot(key) for key in store.scan_iter()} == {key_slot(QUEUE.encode())}
 
 
+@pytest.mark.processes
 def test_it_runs_on_a_node_of_a_cluster(use_store, tmp_path):
     # A node in cluster mode refuses every step over keys of several slots.
     config = {"cluster-enabled": "yes", "cluster-port": str(free_port()), "bind": "127.0.0.1"}

@@ -94,6 +94,7 @@ def test_a_message_is_held_twice_as_long_after_each_attempt_and_not_after_the_la
     assert stopping.waits == [0.001, 0.002, 0.004, 0.008]
 
 
+@pytest.mark.processes
 def test_the_loop_waits_through_an_outage_of_the_store(use_store, tmp_path):
     stopping = threading.Event()
     seen = []

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from django.conf import settings
 
 from ingestion import embedded
@@ -28,6 +29,7 @@ def test_the_page_names_the_keys_and_the_scripts_that_are_used():
         assert (ROOT / "ingestion/queues/lua" / script).exists()
 
 
+@pytest.mark.processes
 def test_the_python_consumer_of_the_page_takes_reaps_and_buries(store):
     (example,) = re.findall(r"### A consumer in.+?```python\n(.+?)```", PAGE, re.DOTALL)
     # Its pace is all that is changed: it beats five times a second, and fails without a rest.

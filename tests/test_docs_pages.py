@@ -219,6 +219,7 @@ def execute(page: Page, operation: str, media_type: str | None = None) -> str:
     return status.last.inner_text().split()[0]
 
 
+@pytest.mark.processes
 def test_the_example_of_a_record_can_be_sent_from_swagger_ui(page, portal, record_type):
     queued(portal, record_type)
     path = record_type.path
@@ -226,6 +227,7 @@ def test_the_example_of_a_record_can_be_sent_from_swagger_ui(page, portal, recor
     assert queued(portal, record_type) == [dict(record_type.serializer_class.example)]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("media_type", ["application/json", "application/x-ndjson"])
 def test_the_example_of_a_batch_can_be_sent_from_swagger_ui(page, portal, media_type):
     kind = RECORD_TYPES["tutors"]
@@ -235,6 +237,7 @@ def test_the_example_of_a_batch_can_be_sent_from_swagger_ui(page, portal, media_
     assert queued(portal, kind) == [example, example | {"tutor_id": "another-id"}]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("path", "heading"),
     [("/", "Send records"), ("/docs", "TutorMax"), ("/redoc", "Send one tutor profile")],
@@ -247,6 +250,7 @@ def test_a_page_shows_itself_whole_on_a_desk_and_on_a_phone(page, path, heading)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.processes
 def test_the_front_page_leads_to_the_documentation(page):
     for name, address in (("Try the API", "/docs"), ("API reference", "/redoc")):
         page.goto("/")

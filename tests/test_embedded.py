@@ -23,6 +23,8 @@ import redis
 from ingestion import embedded, processes
 from ingestion.embedded import EmbeddedStoreError, Store
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).resolve().parent.parent
 ON_LINUX = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux ends a child with its parent"

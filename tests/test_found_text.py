@@ -104,6 +104,7 @@ def test_a_row_with_text_that_no_database_keeps_is_one_refused_row(name: str) ->
     assert child.parent == upload
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(postgres.programs() is None, reason="PostgreSQL is not installed")
 @given(values=st.lists(values, min_size=20, max_size=40))
 @settings(max_examples=5, deadline=None)
@@ -114,6 +115,7 @@ def test_postgresql_keeps_what_is_found(values: list[Any], postgresql: psycopg.C
         assert kept == json.loads(text)
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(postgres.programs() is None, reason="PostgreSQL is not installed")
 @pytest.mark.parametrize("text", ["\x00", "\ud83d"])
 def test_without_that_postgresql_refuses_it(text: str, postgresql: psycopg.Cursor) -> None:

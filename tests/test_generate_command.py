@@ -53,6 +53,7 @@ def send_tutors(url: str, number: int, *manner: str) -> None:
     call_command("generate", "--type", "tutors", "--tutors", str(number), "--post", url, *manner)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("manner", [["--single"], []], ids=["singly", "in batches"])
 def test_with_a_key_the_records_are_the_clients(portal: Process, manner: list[str]) -> None:
     making = ("create", f"sender-{len(manner)}", "--scope", "tutors")
@@ -102,6 +103,7 @@ def rows(output: str) -> list[list[str]]:
 # --- sending ----------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_the_demo_queues_15_tutors_30_sessions_and_25_feedback(portal: Process) -> None:
     done = manage("generate", "--demo", PORT=str(portal.port), PYTHONIOENCODING="utf-8")
     output = done.stdout.decode()
@@ -116,6 +118,7 @@ def test_the_demo_queues_15_tutors_30_sessions_and_25_feedback(portal: Process) 
     assert f"{portal.address}/admin/" in output
 
 
+@pytest.mark.processes
 def test_the_demo_sends_five_tutors_one_by_one_and_ten_as_a_batch(portal: Process) -> None:
     call_command("generate", "--demo", portal.address)
     queued_at = [message["queued_at"] for message in queued(portal, "tutors")]
@@ -124,6 +127,7 @@ def test_the_demo_sends_five_tutors_one_by_one_and_ten_as_a_batch(portal: Proces
     assert queued_at == sorted(queued_at)
 
 
+@pytest.mark.processes
 def test_a_day_of_load_is_on_the_queues_whole_and_in_order(
     portal: Process, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +147,7 @@ def test_a_day_of_load_is_on_the_queues_whole_and_in_order(
     assert f"{3300 + given:,} records in " in output
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("manner", "requests"), [(["--single"], 7), (["--batch-size", "3"], 3), ([], 1)]
 )
@@ -157,6 +162,7 @@ def test_records_go_singly_or_in_batches(
     assert depths(portal) == {"tutors": 7, "sessions": 0, "feedbacks": 0}
 
 
+@pytest.mark.processes
 def test_after_an_outage_the_rate_is_not_caught_up_in_a_burst(monkeypatch) -> None:
     now = [1000.0]
     sent_at = []
@@ -194,6 +200,7 @@ def test_records_are_not_sent_faster_than_the_rate() -> None:
     assert time.monotonic() - started >= 0.5
 
 
+@pytest.mark.processes
 def test_refused_records_are_told_with_field_and_code_and_the_exit_status_is_2(
     portal: Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +227,7 @@ def test_refused_records_are_told_with_field_and_code_and_the_exit_status_is_2(
 # --- what goes wrong --------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_without_a_portal_it_says_how_to_start_one() -> None:
     with closing(socket.socket()) as unheard:
         unheard.bind(("127.0.0.1", 0))
@@ -250,6 +258,7 @@ def test_retries_and_what_they_found_queued_are_told(capsys: pytest.CaptureFixtu
     assert printed.err.rstrip().endswith("Trying again…")
 
 
+@pytest.mark.processes
 def test_ctrl_c_ends_it_with_what_was_sent_and_what_may_be(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -336,6 +345,7 @@ def test_csv_files_hold_a_cell_for_every_field(tmp_path: Path) -> None:
                         assert type(value)(cell) == value
 
 
+@pytest.mark.processes
 def test_one_type_goes_to_standard_output_in_utf_8() -> None:
     what = ("--type", "tutors", "--tutors", "60", "--start", str(DAY))
     where = ("--output", "-", "--format", "ndjson")

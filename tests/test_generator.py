@@ -63,6 +63,7 @@ print(hashlib.sha256(text.encode()).hexdigest())
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("hash_seed", ["0", "1", "4242"])
 def test_every_process_and_python_makes_the_same_records(hash_seed: str) -> None:
     run = subprocess.run(

@@ -60,6 +60,7 @@ def test_it_is_live_whatever_the_store_does(no_store, client):
     assert answer.json()["live"] is True
 
 
+@pytest.mark.processes
 def test_a_store_that_stops_makes_it_degraded_and_not_ready_with_the_reason(client, own_store):
     _, stop = own_store
     assert client.get("/health").json()["status"] == "healthy"
@@ -77,6 +78,7 @@ def test_a_store_that_stops_makes_it_degraded_and_not_ready_with_the_reason(clie
     assert answer.json()["reasons"] == ["store_unreachable"]
 
 
+@pytest.mark.processes
 def test_a_store_that_comes_back_makes_it_healthy_again(client, own_store, tmp_path):
     _, stop = own_store
     stop()
@@ -86,6 +88,7 @@ def test_a_store_that_comes_back_makes_it_healthy_again(client, own_store, tmp_p
         assert client.get("/health/ready").status_code == 200
 
 
+@pytest.mark.processes
 def test_a_store_that_became_a_replica_is_there_but_can_take_nothing(client, own_store):
     store, _ = own_store
     store.replicaof("127.0.0.1", 1)
@@ -184,6 +187,7 @@ def test_a_store_that_hides_its_configuration_is_ready_only_where_that_is_accept
     assert (accepted.status_code, accepted.json()["durability"]) == (200, "unknown")
 
 
+@pytest.mark.processes
 def test_a_snapshot_that_could_not_be_written_is_told_until_one_is(client, own_store, tmp_path):
     store, _ = own_store
     in_the_way = tmp_path / "dump.rdb"

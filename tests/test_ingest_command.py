@@ -151,6 +151,7 @@ def test_the_type_can_be_said(store: Redis, file: Path) -> None:
     assert "required" in printed
 
 
+@pytest.mark.processes
 def test_a_pipe_is_read_from_standard_input(store: Redis) -> None:
     read_end, write_end = os.pipe()
     with open(read_end, "rb") as pipe, open(write_end, "w") as writer:
@@ -205,6 +206,7 @@ def test_the_table_of_refusals_is_bounded(store: Redis, file: Path) -> None:
     assert len(printed) < 5000
 
 
+@pytest.mark.processes
 def test_no_value_of_a_record_is_ever_printed(store: Redis, file: Path) -> None:
     canary = "canary"
     bad = {name: canary for name in example(TUTORS)} | {"tutor_id": f"{canary} 1", canary: canary}
@@ -267,6 +269,7 @@ def test_a_store_that_takes_no_more_tells_what_is_queued(
     assert store.llen(TUTORS.queue) == 1999
 
 
+@pytest.mark.processes
 def test_a_store_that_is_away_is_told_in_a_sentence(file: Path) -> None:
     file.write_text(as_ndjson(tutors(3)))
     done = manage("ingest", str(file), REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
@@ -326,6 +329,7 @@ def test_a_line_to_the_store_that_is_cut_doubles_and_loses_nothing(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.processes
 def test_a_store_that_is_killed_and_comes_back_has_every_record_once(
     use_store: Callable[[str], None], file: Path, tmp_path: Path, settings: Any
 ) -> None:
@@ -504,6 +508,7 @@ def start_at_terminal(*arguments: str) -> tuple[subprocess.Popen[bytes], list[by
     return process, shown, reader
 
 
+@pytest.mark.processes
 def test_a_terminal_sees_a_bar_and_no_log_lines(store: Redis, file: Path) -> None:
     file.write_text(as_ndjson(tutors(2000)))
     process, shown, reader = start_at_terminal("ingest", str(file))
@@ -517,6 +522,7 @@ def test_a_terminal_sees_a_bar_and_no_log_lines(store: Redis, file: Path) -> Non
     assert "records_judged" not in text
 
 
+@pytest.mark.processes
 def test_ctrl_c_ends_with_a_true_count(store: Redis, file: Path) -> None:
     file.write_text(as_ndjson(tutors(1000)) * 60)
     process, shown, reader = start_at_terminal("ingest", str(file))

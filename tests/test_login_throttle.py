@@ -83,6 +83,7 @@ def test_known_and_unknown_names_are_answered_the_same():
     assert told("viewer", "10.0.0.1") == told("nobody", "10.0.0.2")
 
 
+@pytest.mark.processes
 def test_tries_at_the_same_time_and_in_two_processes_all_count(tmp_path):
     with running_portal(tmp_path / "var", WEB_WORKERS="2") as portal:
 
@@ -199,6 +200,7 @@ def test_behind_a_proxy_one_sender_does_not_lock_out_the_others(settings):
     assert sign_in(password=RIGHT, **{"X-Forwarded-For": "203.0.113.6"}).status_code == 302
 
 
+@pytest.mark.processes
 def test_a_site_that_speaks_https_has_one_proxy_unless_it_says_otherwise(tmp_path):
     assert settings_of(tmp_path)["TRUSTED_PROXIES"] == 0
     assert settings_of(tmp_path, HTTPS="true")["TRUSTED_PROXIES"] == 1

@@ -34,6 +34,7 @@ def open_one(folder: Path, *names: str) -> Path:
     return folder
 
 
+@pytest.mark.processes
 def test_a_portal_on_a_folder_open_to_all_closes_it_and_opens_nothing(tmp_path):
     data_dir = open_one(tmp_path / "var", "secret_key", "portal.sqlite3-old", "uploads/1/file.csv")
     old = os.umask(0)
@@ -80,6 +81,7 @@ def test_links_lead_nowhere(tmp_path):
     assert is_open(elsewhere / "file")
 
 
+@pytest.mark.processes
 def test_the_start_and_the_deployment_check_tell_of_a_database_that_others_can_open(tmp_path):
     database = tmp_path / "elsewhere.sqlite3"
     database.touch()

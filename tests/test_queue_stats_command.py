@@ -85,6 +85,7 @@ def test_a_terminal_gets_a_table_of_which_nothing_is_cut(store: Redis) -> None:
     assert "…" not in printed.getvalue()
 
 
+@pytest.mark.processes
 def test_a_folder_that_no_portal_ran_on_gets_no_store(tmp_path: Path) -> None:
     for command in ("queue_stats", "peek_queue", "consume", "dead_letters"):
         arguments = () if command == "queue_stats" else ("tutors",)
@@ -94,6 +95,7 @@ def test_a_folder_that_no_portal_ran_on_gets_no_store(tmp_path: Path) -> None:
     assert not list((tmp_path / "nowhere").glob("store*"))
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 def test_a_full_disk_is_told_in_a_sentence(store: Redis) -> None:
     with open("/dev/full", "w") as full:
@@ -102,6 +104,7 @@ def test_a_full_disk_is_told_in_a_sentence(store: Redis) -> None:
     assert done.stderr == "CommandError: The system refused: No space left on device.\n"
 
 
+@pytest.mark.processes
 def test_a_reader_that_has_gone_ends_it_without_a_word(store: Redis) -> None:
     read, write = os.pipe()
     os.close(read)
@@ -162,6 +165,7 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
     return next(line for line in process.stdout if words in line)
 
 
+@pytest.mark.processes
 def test_watch_shows_them_again_until_ctrl_c(store: Redis) -> None:
     process = watch(settings.DATA_DIR, "0.1")
     assert cells(read_until(process, "sessions"), "sessions")[1] == "0"
@@ -172,6 +176,7 @@ def test_watch_shows_them_again_until_ctrl_c(store: Redis) -> None:
     assert (process.returncode, errors) == (0, "")
 
 
+@pytest.mark.processes
 def test_watch_outlives_an_outage_of_the_store(tmp_path: Path) -> None:
     with embedded.running(tmp_path / "data"):
         process = watch(tmp_path / "data", "0.1")

@@ -20,6 +20,8 @@ from tests.store_servers import Cluster, Pair, Watched, servers, wait_for
 from tests.test_queues import depth, refusal
 from tutormax.store import store_cache
 
+pytestmark = pytest.mark.processes
+
 QUEUE = "tutormax:queue:sessions"
 OTHER = "tutormax:queue:tutors"
 QUEUES = [kind.queue for kind in RECORD_TYPES.values()]

@@ -152,6 +152,7 @@ def canaries() -> list[dict]:
     ]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(("form", "level"), [("plain", "DEBUG"), ("json", "INFO")])
 def test_no_line_of_the_whole_portal_holds_a_word_of_what_was_sent(tmp_path, form, level):
     with running_portal(tmp_path / "var", LOG_FORMAT=form, LOG_LEVEL=level) as portal:
@@ -192,6 +193,7 @@ def test_a_path_of_line_feeds_and_colours_forges_no_line(log):
 # --- Its level ---------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_at_a_higher_level_requests_leave_no_line(tmp_path):
     with running_portal(tmp_path / "var", LOG_LEVEL="warning") as portal:
         greeting = len(portal.printed)

@@ -312,6 +312,7 @@ def test_a_right_that_a_push_needs_and_lacks_is_named_before_any_record_comes(
     assert client.get("/health").json()["status"] == "degraded"
 
 
+@pytest.mark.processes
 def test_a_command_that_was_renamed_is_told_before_any_record_comes(client, use_store, tmp_path):
     renamed = tmp_path / "renamed.conf"
     renamed.write_text('rename-command LTRIM ""')

@@ -20,6 +20,8 @@ from ingestion.records import RECORD_TYPES
 from tests.faults.sending import web_processes
 from tests.portal_process import ROOT, Portal, running_portal
 
+pytestmark = pytest.mark.processes
+
 TUTORS = RECORD_TYPES["tutors"]
 EXAMPLE = dict(TUTORS.serializer_class.example)
 

@@ -68,6 +68,7 @@ SPECIAL = {
 WRONG = dict.fromkeys(set(site.ENVIRONMENT.variables) - TEXTS, "no such value!") | SPECIAL
 
 
+@pytest.mark.processes
 def test_every_wrong_value_is_told_by_name_with_a_hint_and_without_a_trace(tmp_path):
     done = manage(tmp_path, "check", **WRONG)
     assert done.returncode == 1
@@ -78,6 +79,7 @@ def test_every_wrong_value_is_told_by_name_with_a_hint_and_without_a_trace(tmp_p
     assert done.stderr.count("HINT:") == len(WRONG)
 
 
+@pytest.mark.processes
 def test_an_empty_variable_counts_as_not_set(tmp_path):
     empty = dict.fromkeys(WRONG.keys() | TEXTS, "") | {"DATA_DIR": str(tmp_path)}
     assert manage(tmp_path, "check", **empty).returncode == 0
@@ -275,6 +277,7 @@ def test_what_is_no_address_is_a_problem(environment, value):
 # --- The file ----------------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_the_file_is_read_and_the_process_wins(tmp_path):
     file = tmp_path / "portal.env"
     file.write_text(
@@ -328,6 +331,7 @@ def test_a_line_that_is_not_understood_is_told_by_its_number(tmp_path, monkeypat
     assert "SECRET_KEY" not in os.environ
 
 
+@pytest.mark.processes
 def test_a_line_that_is_not_understood_stops_the_start_and_shows_no_value(tmp_path):
     file = tmp_path / "portal.env"
     file.write_text("REDIS_ULR=redis://canary\nSECRET_KEY = canary\n")
@@ -360,6 +364,7 @@ def test_the_example_names_every_variable_and_no_other():
     assert example_lines().keys() == set(site.ENVIRONMENT.variables)
 
 
+@pytest.mark.processes
 def test_the_example_has_the_true_defaults(tmp_path):
     file = tmp_path / "portal.env"
     lines = [f"{name}={value}" for name, value in example_lines().items()]
@@ -382,12 +387,14 @@ PRODUCTION = {
 }
 
 
+@pytest.mark.processes
 def test_the_deployment_check_is_clean_with_production_settings(tmp_path):
     done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **PRODUCTION)
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout
 
 
+@pytest.mark.processes
 def test_the_deployment_check_tells_what_is_missing(tmp_path):
     lacking = PRODUCTION | {"SECRET_KEY": "", "REDIS_URL": "", "HTTPS": ""}
     lacking |= {"OPEN_WITHOUT_KEY": "true", "DEBUG": "true"}
@@ -419,6 +426,7 @@ def test_half_a_key_that_a_full_disk_left_is_made_anew(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["secret_key"]
 
 
+@pytest.mark.processes
 def test_a_relative_folder_lies_in_the_project_wherever_a_command_is_called(tmp_path):
     show = "from tutormax.settings import *; print(DATA_DIR, DATABASES['default']['NAME'])"
     folder = f"../{tmp_path.name}-nowhere"
@@ -437,6 +445,7 @@ def test_a_relative_folder_lies_in_the_project_wherever_a_command_is_called(tmp_
     shutil.rmtree(made)
 
 
+@pytest.mark.processes
 def test_the_web_server_by_itself_does_not_start_with_a_wrong_value(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tutormax.web"],
@@ -460,6 +469,7 @@ def test_where_the_key_can_not_be_kept_there_is_one_for_this_process(tmp_path):
     assert len(stored_secret_key(tmp_path / "none")) >= 50
 
 
+@pytest.mark.processes
 def test_the_api_lives_where_the_prefix_says(tmp_path):
     code = "from ingestion.api.views import endpoints; print(*endpoints().values())"
     done = manage(tmp_path, "shell", "--no-imports", "-c", code, API_PREFIX="v1/intake/")

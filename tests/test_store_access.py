@@ -12,6 +12,8 @@ from ingestion.records import RECORD_TYPES
 from tests.portal_process import free_port, running_portal
 from tests.test_settings import manage
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):

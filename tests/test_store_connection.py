@@ -83,6 +83,7 @@ def test_the_numbers_of_all_queues_cost_one_round_trip_whatever_their_depth(stor
 # --- A store that goes away --------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_a_store_that_was_away_is_used_again_without_a_restart(use_store, tmp_path):
     use_store(embedded.url(tmp_path))
     fault = refusal()
@@ -106,6 +107,7 @@ def test_a_store_that_was_away_is_used_again_without_a_restart(use_store, tmp_pa
             assert taken(client) == [b"1", b"2", b"3"]
 
 
+@pytest.mark.processes
 def test_a_store_that_still_loads_refuses_and_is_then_used_by_itself(use_store, tmp_path):
     use_store(embedded.url(tmp_path))
     with embedded.running(tmp_path) as store, Redis.from_url(store.url) as client:
@@ -144,6 +146,7 @@ def push(number: int) -> StoreError | None:
     return None
 
 
+@pytest.mark.processes
 def test_a_store_that_hangs_is_left_alone_for_a_while_and_used_again_by_itself(use_store, tmp_path):
     with embedded.running(tmp_path) as store, Redis.from_url(store.url) as client:
         use_store(store.url)
@@ -164,6 +167,7 @@ def test_a_store_that_hangs_is_left_alone_for_a_while_and_used_again_by_itself(u
         assert taken(client) == [b"before", b"1", b"after"]
 
 
+@pytest.mark.processes
 def test_a_store_that_hangs_under_many_clients_refuses_each_and_loses_and_doubles_nothing(
     use_store, tmp_path
 ):

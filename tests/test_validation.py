@@ -311,6 +311,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.processes
 def test_a_fourth_record_type_is_one_serializer_and_one_entry_and_is_found_everywhere():
     done = subprocess.run(
         [sys.executable, "-c", A_FOURTH_TYPE],

@@ -15,6 +15,12 @@ from tests.browser.school import School, fill
 from tests.portal_process import Portal, running_portal
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Each test here starts processes, and shares some with its neighbours."""
+    item.add_marker("processes")
+    item.add_marker(pytest.mark.xdist_group("browser"))
+
+
 @pytest.fixture(scope="session")
 def portal(tmp_path_factory) -> Iterator[Portal]:
     """The whole portal, as people start it."""

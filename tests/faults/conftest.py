@@ -9,6 +9,11 @@ import pytest
 from tests.faults.figures import LONG, Figures
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Each test here starts processes."""
+    item.add_marker("processes")
+
+
 @pytest.fixture(scope="session")
 def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
     """Where a campaign notes what it came to; `make faults` writes it all into the docs."""
