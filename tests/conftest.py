@@ -22,6 +22,7 @@ from structlog.stdlib import ProcessorFormatter
 from ingestion import embedded, queues
 from ingestion.records import RECORD_TYPES, RecordType
 from tests import process_guard
+from tests.portal_process import Portal, running_portal
 from tests.staff import member, signed_in
 from tests.store_faults import Proxy
 
@@ -51,6 +52,26 @@ def store(_running_store: str) -> Iterator[Redis]:
     with Redis.from_url(_running_store) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture(scope="session")
+def _portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+    with running_portal(tmp_path_factory.mktemp("portal") / "var") as portal:
+        yield portal
+
+
+@pytest.fixture
+def portal(_portal: Portal) -> Portal:
+    """The whole portal, as people start it, its queues empty; all tests of a run share it."""
+    with Redis.from_url(embedded.url(_portal.data_dir)) as store:
+        store.flushall()
+    return _portal
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Tests that share the portal run in one worker, so that it is started once."""
+    if "_portal" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.xdist_group("portal"))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pathlib import Path
 import urllib3
 
 ROOT = Path(__file__).parent.parent
-_BOUND_SECONDS = 60
+_BOUND_SECONDS = 240  # for what hangs; a busy machine may take long to start a portal
 
 
 def free_port() -> int:
@@ -77,11 +77,11 @@ class Portal:
 
     def get(self, path: str) -> urllib3.BaseHTTPResponse:
         """GET one of its addresses, without retries."""
-        return urllib3.request("GET", self.address + path, retries=False, timeout=10)
+        return urllib3.request("GET", self.address + path, retries=False, timeout=120)
 
     def post(self, path: str, record: object) -> urllib3.BaseHTTPResponse:
         """POST a record, without retries."""
-        return urllib3.request("POST", self.address + path, json=record, retries=False, timeout=10)
+        return urllib3.request("POST", self.address + path, json=record, retries=False, timeout=120)
 
     def end(self, word: signal.Signals = signal.SIGTERM) -> int:
         """Send it a signal and wait for its end; gives the exit status."""

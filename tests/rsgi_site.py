@@ -47,7 +47,7 @@ MAX_WAITING_REQUESTS = int(os.environ.get("MAX_WAITING_REQUESTS", 256))
 
 
 def _wait_for(file: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not Path(file).exists():
         if time.monotonic() > deadline:
             raise TimeoutError(file)

@@ -16,7 +16,7 @@ from ingestion import embedded
 from ingestion.processes import start_bound
 from tests.portal_process import free_port
 
-_BOUND_SECONDS = 30
+_BOUND_SECONDS = 240
 _SLOTS = 16384
 _FAILOVER_TIMEOUT_MS = 3000
 

@@ -145,7 +145,7 @@ def test_before_the_database_is_made_the_command_says_what_to_do(tmp_path):
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 1
     assert "manage.py migrate" in done.stderr

@@ -333,7 +333,7 @@ def _manage(portal: Portal, *arguments: str) -> str:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     return done.stdout.strip()
@@ -346,7 +346,7 @@ def _post(portal: Portal, key: str, path: str = "/api/tutors") -> int:
         json=EXAMPLE,
         headers={"Authorization": f"Api-Key {key}"},
         retries=False,
-        timeout=10,
+        timeout=120,
     )
     return answer.status
 
@@ -409,7 +409,7 @@ def _canaries(key: str) -> list[dict]:
 def test_no_log_line_metric_or_error_page_of_a_running_portal_holds_a_key(tmp_path, form):
     with running_portal(tmp_path / "var", LOG_FORMAT=form, LOG_LEVEL="DEBUG") as portal:
         good = _manage(portal, "create", "one", "--scope", "tutors")
-        http = urllib3.HTTPConnectionPool("127.0.0.1", portal.port, retries=False, timeout=10)
+        http = urllib3.HTTPConnectionPool("127.0.0.1", portal.port, retries=False, timeout=120)
         statuses, keys = set(), (good, text.new_key())
         for key in keys:
             secret = key[12:40]

@@ -215,20 +215,6 @@ def line_to(portal: Process, *, keyed: bool) -> Iterator[ClientLine]:
         yield line
 
 
-@pytest.fixture(scope="module")
-def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    with running_portal(tmp_path_factory.mktemp("portal")) as portal:
-        yield portal
-
-
-@pytest.fixture
-def served(_served: Process) -> Process:
-    """The running portal, its queues empty."""
-    with Redis.from_url(embedded.url(_served.data_dir)) as store:
-        store.flushall()
-    return _served
-
-
 def queued(portal: Process, path: str) -> list[Any]:
     """The records on the queue, the next to be taken first."""
     with Redis.from_url(embedded.url(portal.data_dir)) as store:
@@ -237,29 +223,29 @@ def queued(portal: Process, path: str) -> list[Any]:
 
 
 @pytest.mark.processes
-def test_a_line_that_is_cut_doubles_and_loses_nothing(served: Process) -> None:
+def test_a_line_that_is_cut_doubles_and_loses_nothing(portal: Process) -> None:
     total = Delivery()
-    with line_to(served, keyed=True) as line:
-        portal = Portal(line.address, api_prefix="/api")
+    with line_to(portal, keyed=True) as line:
+        sender = Portal(line.address, api_prefix="/api")
         for path, found in RECORDS.by_path.items():
-            for delivery in portal.post_singly(path, found[:20]):
+            for delivery in sender.post_singly(path, found[:20]):
                 total += delivery
-            for delivery in portal.post_batches(path, found[20:], 400):
+            for delivery in sender.post_batches(path, found[20:], 400):
                 total += delivery
     for path, found in RECORDS.by_path.items():
-        assert queued(served, path) == list(found)
+        assert queued(portal, path) == list(found)
     assert total.accepted == total.sent == 4120
     assert len(line.unheard) >= 20
     assert total.replayed == total.retries == len(line.unheard)
 
 
 @pytest.mark.processes
-def test_without_the_key_a_line_that_is_cut_doubles_records(served: Process) -> None:
-    with line_to(served, keyed=False) as line:
+def test_without_the_key_a_line_that_is_cut_doubles_records(portal: Process) -> None:
+    with line_to(portal, keyed=False) as line:
         delivery = sent(line.address, 20)
     assert delivery.accepted == 20
     assert len(line.unheard) >= 6
-    assert len(queued(served, "tutors")) == 20 + len(line.unheard)
+    assert len(queued(portal, "tutors")) == 20 + len(line.unheard)
 
 
 def sent_through(portal: Process, trouble: Callable[[], None], *, times: int) -> Delivery:
@@ -284,14 +270,14 @@ def sent_through(portal: Process, trouble: Callable[[], None], *, times: int) ->
 
 
 @pytest.mark.processes
-def test_a_store_that_is_killed_again_and_again_doubles_and_loses_nothing(served: Process) -> None:
+def test_a_store_that_is_killed_again_and_again_doubles_and_loses_nothing(portal: Process) -> None:
     def kill() -> None:
-        store = embedded.find(served.data_dir)
+        store = embedded.find(portal.data_dir)
         assert store is not None
         os.kill(store.pid, signal.SIGKILL)
 
-    total = sent_through(served, kill, times=4)
-    assert queued(served, "sessions") == list(RECORDS.by_path["sessions"][: total.sent])
+    total = sent_through(portal, kill, times=4)
+    assert queued(portal, "sessions") == list(RECORDS.by_path["sessions"][: total.sent])
 
 
 @pytest.mark.processes

@@ -70,7 +70,7 @@ def bury(*messages: bytes, reason: str = "it broke") -> None:
 
 def eventually(condition: Callable[[], object]) -> None:
     """Wait for what must come; the bound is for the broken only."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -19,7 +19,7 @@ from ingestion.api.schema import Described
 from ingestion.outcomes import Code, FieldCode
 from ingestion.records import RECORD_TYPES, RecordType
 from tests.browser.chromium import CHROMIUM, chromium
-from tests.portal_process import Portal, running_portal
+from tests.portal_process import Portal
 from tutormax import urls
 
 
@@ -164,13 +164,6 @@ def test_the_closed_lists_of_codes_are_in_the_schema(schema):
 
 
 # --- The pages ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def portal(tmp_path_factory) -> Iterator[Portal]:
-    """The whole portal, as people start it."""
-    with running_portal(tmp_path_factory.mktemp("docs") / "var") as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

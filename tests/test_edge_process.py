@@ -68,7 +68,7 @@ def test_a_running_request_is_finished_however_often_the_server_is_told_to_end(
             opened.touch()
             assert Answer(running).body == b"through"
             assert Answer(waiting).body == b"firstsecond"
-        assert server.process.wait(timeout=15) == 0
+        assert server.process.wait(timeout=120) == 0
     assert closed.exists()
 
 
@@ -79,7 +79,7 @@ def test_a_stop_in_a_burst_of_requests_is_heard(tmp_path: Path) -> None:
                 stack.enter_context(server.send("POST /echo", "Content-Length: 1000"))
             wait_until(lambda: server.connections() >= 500)
         server.process.terminate()  # while five hundred broken connections wake the loop
-        assert server.process.wait(timeout=15) == 0
+        assert server.process.wait(timeout=120) == 0
 
 
 def test_the_worker_ends_with_a_main_process_that_was_killed(tmp_path: Path) -> None:

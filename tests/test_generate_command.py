@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import date
 from itertools import pairwise
@@ -28,7 +28,6 @@ from ingestion.generator import generate
 from ingestion.management.commands import generate as command
 from ingestion.records import RECORD_TYPES
 from tests.portal_process import Portal as Process
-from tests.portal_process import running_portal
 from tests.scripted_portal import ACCEPTED, CUT, ScriptedPortal, refused
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +40,7 @@ def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess[byt
         cwd=ROOT,
         env=environment(**variables),
         capture_output=True,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -66,20 +65,6 @@ def test_with_a_key_the_records_are_the_clients(portal: Process, manner: list[st
 def test_half_a_key_is_not_sent() -> None:
     with pytest.raises(CommandError, match="no whole API key"):
         send_tutors("http://127.0.0.1:9", 1, "--key", "tmx_half")
-
-
-@pytest.fixture(scope="module")
-def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    with running_portal(tmp_path_factory.mktemp("portal")) as portal:
-        yield portal
-
-
-@pytest.fixture
-def portal(_served: Process) -> Process:
-    """The running portal, its queues empty."""
-    with Redis.from_url(embedded.url(_served.data_dir)) as store:
-        store.flushall()
-    return _served
 
 
 def queued(portal: Process, path: str) -> list[Any]:

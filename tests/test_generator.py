@@ -73,7 +73,7 @@ def test_every_process_and_python_makes_the_same_records(hash_seed: str) -> None
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=120,
     )
     # Pinned, as only a constant notices a Python or a machine that draws differently. A change
     # of the generator changes it: then take the new one over.

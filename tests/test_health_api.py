@@ -207,7 +207,7 @@ def _after_a_snapshot(client: Any, store: Redis) -> Any:
 def _wait_until_idle(store: Redis) -> None:
     """Return once the store writes neither a snapshot nor its file anew."""
     states = ("rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while any(map(store.info("persistence").get, states)):
         assert time.monotonic() < deadline
         time.sleep(0.02)

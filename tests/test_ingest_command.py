@@ -92,7 +92,7 @@ def manage(
         stdin=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -291,7 +291,7 @@ def meanwhile(work: Callable[[], None]) -> Iterator[None]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -512,7 +512,7 @@ def start_at_terminal(*arguments: str) -> tuple[subprocess.Popen[bytes], list[by
 def test_a_terminal_sees_a_bar_and_no_log_lines(store: Redis, file: Path) -> None:
     file.write_text(as_ndjson(tutors(2000)))
     process, shown, reader = start_at_terminal("ingest", str(file))
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=120)
     reader.join(10)
     text = b"".join(shown).decode()
     assert process.returncode == 0
@@ -526,13 +526,13 @@ def test_a_terminal_sees_a_bar_and_no_log_lines(store: Redis, file: Path) -> Non
 def test_ctrl_c_ends_with_a_true_count(store: Redis, file: Path) -> None:
     file.write_text(as_ndjson(tutors(1000)) * 60)
     process, shown, reader = start_at_terminal("ingest", str(file))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not store.llen(TUTORS.queue):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=120)
     reader.join(10)
     depth = store.llen(TUTORS.queue)
     assert process.returncode == 1

@@ -88,7 +88,7 @@ def test_tries_at_the_same_time_and_in_two_processes_all_count(tmp_path):
     with running_portal(tmp_path / "var", WEB_WORKERS="2") as portal:
 
         def answer() -> int:
-            with urllib3.PoolManager(retries=False, timeout=60) as browser:
+            with urllib3.PoolManager(retries=False, timeout=120) as browser:
                 page = browser.request("GET", portal.address + "/admin/login/")
                 token = re.search(r'csrfmiddlewaretoken" value="(\w+)"', page.data.decode())[1]
                 cookie = page.headers["Set-Cookie"].partition(";")[0]

@@ -124,7 +124,7 @@ def run(
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -172,7 +172,7 @@ def test_watch_shows_them_again_until_ctrl_c(store: Redis) -> None:
     fill(SESSIONS, good=4, bad=0)
     read_until(process, "sessions\t4\t")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
 
 
@@ -185,7 +185,7 @@ def test_watch_outlives_an_outage_of_the_store(tmp_path: Path) -> None:
     with embedded.running(tmp_path / "data"):
         read_until(process, "sessions")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, "")
 
 

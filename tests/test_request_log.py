@@ -157,7 +157,7 @@ def canaries() -> list[dict]:
 def test_no_line_of_the_whole_portal_holds_a_word_of_what_was_sent(tmp_path, form, level):
     with running_portal(tmp_path / "var", LOG_FORMAT=form, LOG_LEVEL=level) as portal:
         greeting = len(portal.printed)
-        http = urllib3.HTTPConnectionPool("127.0.0.1", portal.port, retries=False, timeout=10)
+        http = urllib3.HTTPConnectionPool("127.0.0.1", portal.port, retries=False, timeout=120)
         sent = canaries()
         statuses = [http.urlopen(**request, redirect=False).status for request in sent]
         assert {200, 201, 207, 302, 400, 401, 404, 415, 422} <= set(statuses)

@@ -69,7 +69,7 @@ def test_an_odd_request_id_is_replaced(server: Server) -> None:
 
 
 def test_a_sender_far_over_the_cap_reads_the_refusal_and_may_go_on(server: Server) -> None:
-    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=15)
+    client = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     for body in (bytes(20 * CAP), iter([bytes(CAP)] * 20)):
         client.request("POST", "/echo", body=body)
         response = client.getresponse()
@@ -281,7 +281,7 @@ def test_a_reader_that_leaves_does_not_hold_up_the_end(tmp_path: Path) -> None:
         server.process.terminate()
         wait_until(server.is_deaf)
         opened.touch()
-        assert server.process.wait(timeout=15) == 0
+        assert server.process.wait(timeout=120) == 0
 
 
 @pytest.mark.parametrize("size", [0, 1, 256 * 1024, 256 * 1024 + 1, 3_000_000])

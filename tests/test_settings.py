@@ -42,7 +42,7 @@ def manage(data_dir: Path, *arguments: str, **environment: str) -> subprocess.Co
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -437,7 +437,7 @@ def test_a_relative_folder_lies_in_the_project_wherever_a_command_is_called(tmp_
         | {"PYTHONPATH": str(ROOT), "DATA_DIR": f"var/{folder}", "DATABASE_URL": "sqlite:///x.db"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     made = Path(done.stdout.split()[0])
@@ -458,7 +458,7 @@ def test_the_web_server_by_itself_does_not_start_with_a_wrong_value(tmp_path):
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 1

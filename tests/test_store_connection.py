@@ -19,7 +19,7 @@ from tests.test_queues import OTHER, QUEUE, depth, message, peek, refusal, taken
 def push_in_the_end(message: bytes) -> list[Code]:
     """Push as soon as the store takes it; the faults on the way."""
     faults: list[Code] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             queues.push(QUEUE, [message])

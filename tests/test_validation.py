@@ -225,7 +225,7 @@ def test_threads_that_share_a_serializer_never_mix_up_their_records():
 
     def work(thread: int) -> list[str]:
         wrong = []
-        start.wait(timeout=30)
+        start.wait(timeout=120)
         for turn in range(rounds):
             path = paths[(thread + turn) % len(paths)]
             kind = RECORD_TYPES[path]
@@ -319,7 +319,7 @@ def test_a_fourth_record_type_is_one_serializer_and_one_entry_and_is_found_every
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

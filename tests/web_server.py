@@ -23,7 +23,7 @@ LARGE = 600_000  # past what always has room
 CHUNKED = "Transfer-Encoding: chunked"
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 15) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -46,7 +46,7 @@ class Server:
     def connect(self, peer: str = "") -> socket.socket:
         """A connection, from the address `peer` if one is given."""
         return socket.create_connection(
-            ("127.0.0.1", self.port), timeout=15, source_address=(peer, 0) if peer else None
+            ("127.0.0.1", self.port), timeout=120, source_address=(peer, 0) if peer else None
         )
 
     def send(self, *lines: str, body: bytes = b"", peer: str = "") -> socket.socket:
@@ -132,7 +132,7 @@ def serving(folder: Path, **bounds: int) -> Iterator[Server]:
             yield server
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=120)
             with contextlib.suppress(ProcessLookupError):  # a worker that was left behind
                 os.killpg(process.pid, signal.SIGKILL)
 

@@ -27,7 +27,7 @@ PEOPLE = {"vera": "Viewer", "uma": "Uploader", "otto": "Operator", "ada": "Admin
 """Who works there, and in which group."""
 
 PASSWORD = "correct horse battery"
-_BOUND_SECONDS = 60
+_BOUND_SECONDS = 240
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

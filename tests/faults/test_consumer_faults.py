@@ -132,7 +132,7 @@ def outcome(
     )
 
 
-@pytest.mark.timeout(60 + 2 * KILLS)
+@pytest.mark.timeout(300 + 2 * KILLS)
 def test_consumers_killed_at_random_lose_nothing(store, starting, figures):
     found = storm(store, starting, kills=KILLS, work_seconds=0.004)
     figures.add(
@@ -148,7 +148,7 @@ def test_consumers_killed_at_random_lose_nothing(store, starting, figures):
     assert found.outcome.doubled > 0
 
 
-@pytest.mark.timeout(60 + 2 * KILLS)
+@pytest.mark.timeout(300 + 2 * KILLS)
 def test_control_plain_rpop_killed_at_random_loses_messages(store, starting, figures):
     found = storm(store, starting, kills=KILLS, work_seconds=0.004, plain=True)
     figures.add_control("C1", "with a plain RPOP", found.outcome)
@@ -185,7 +185,7 @@ def push_killers(store: Redis) -> list[str]:
     return [*pushed, "last"]
 
 
-@pytest.mark.timeout(60 + 40 * KILLERS)
+@pytest.mark.timeout(300 + 40 * KILLERS)
 def test_messages_that_kill_their_consumers_are_dead_letters_after_five_and_can_be_put_back(
     store, starting, figures
 ):
@@ -214,7 +214,7 @@ def test_messages_that_kill_their_consumers_are_dead_letters_after_five_and_can_
     assert found.lost == 0
 
 
-@pytest.mark.timeout(60 + 40 * KILLERS)
+@pytest.mark.timeout(300 + 40 * KILLERS)
 def test_control_with_a_plain_rpop_a_message_that_kills_its_consumer_is_lost(
     store, starting, figures
 ):

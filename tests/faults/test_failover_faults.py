@@ -79,7 +79,7 @@ KINDS = pytest.mark.parametrize(
 
 
 @KINDS
-@pytest.mark.timeout(60 + 20 * FAILOVERS)
+@pytest.mark.timeout(300 + 20 * FAILOVERS)
 def test_what_a_replica_confirmed_survives_every_failover_once(
     tmp_path, figures, number, fault, campaign
 ):
@@ -90,7 +90,7 @@ def test_what_a_replica_confirmed_survives_every_failover_once(
 
 
 @KINDS
-@pytest.mark.timeout(60 + 20 * FAILOVERS)
+@pytest.mark.timeout(300 + 20 * FAILOVERS)
 def test_control_what_no_replica_confirmed_is_lost(tmp_path, figures, number, fault, campaign):
     outcome = campaign(tmp_path, "fsync")
     figures.add_control(number, "with the promise fsync", outcome)

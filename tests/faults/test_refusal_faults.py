@@ -96,7 +96,7 @@ def refuse(url: str, wait: Callable[[], None]) -> None:
             wait()
 
 
-@pytest.mark.timeout(60 + 2 * ROUNDS)
+@pytest.mark.timeout(300 + 2 * ROUNDS)
 def test_a_store_that_refuses_never_has_half_a_batch(tmp_path, figures):
     with (
         embedded.running(tmp_path / "store") as store,
@@ -119,7 +119,7 @@ def test_a_store_that_refuses_never_has_half_a_batch(tmp_path, figures):
     assert (outcome.lost, outcome.doubled) == (0, 0)
 
 
-@pytest.mark.timeout(60 + 2 * ROUNDS)
+@pytest.mark.timeout(300 + 2 * ROUNDS)
 def test_control_records_pushed_one_by_one_leave_half_batches(tmp_path, figures):
     acknowledged: list[str] = []
     stopping = threading.Event()

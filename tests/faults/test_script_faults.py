@@ -197,7 +197,7 @@ def former_push(name: str, messages: Sequence[bytes]) -> None:
         store.eval(FORMER, 2, QUEUE, KEYS.answer(name), name, name, *messages)
 
 
-@pytest.mark.timeout(60 + 20 * LIVES)
+@pytest.mark.timeout(300 + 20 * LIVES)
 def test_commands_refused_and_a_store_killed_in_between_lose_and_double_nothing(
     tmp_path, use_store, figures
 ):
@@ -221,7 +221,7 @@ def test_commands_refused_and_a_store_killed_in_between_lose_and_double_nothing(
     assert (outcome.lost, outcome.doubled) == (0, 0)
 
 
-@pytest.mark.timeout(60 + 20 * LIVES)
+@pytest.mark.timeout(300 + 20 * LIVES)
 def test_control_with_the_answer_remembered_before_the_push_records_are_lost(
     tmp_path, use_store, figures
 ):

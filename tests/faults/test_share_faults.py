@@ -13,7 +13,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import pytest
 import urllib3
 
 from ingestion import embedded
@@ -53,7 +52,6 @@ def memory_bytes(portal: Portal) -> int:
     )
 
 
-@pytest.mark.timeout(180)
 def test_answers_that_nobody_reads_are_given_up_and_keep_nobody_waiting(
     tmp_path: Path, figures: Figures
 ) -> None:
@@ -80,7 +78,6 @@ def test_answers_that_nobody_reads_are_given_up_and_keep_nobody_waiting(
     assert grown < 550  # half of what was asked for
 
 
-@pytest.mark.timeout(180)
 def test_control_without_a_deadline_they_stay(tmp_path: Path, figures: Figures) -> None:
     with (
         running_portal(
@@ -130,7 +127,6 @@ def waits(site: Site, *, greedy: dict[str, str], neighbour: dict[str, str]) -> l
     return sorted(taken)
 
 
-@pytest.mark.timeout(300)
 def test_dear_requests_of_one_client_leave_its_neighbour_its_turn(
     tmp_path: Path, figures: Figures
 ) -> None:

@@ -48,7 +48,7 @@ def killed(folder: Path, kills: int, **config: str) -> tuple[Outcome, Counter[st
             return settle(url, sent.acknowledged, trials=kills), Counter(sent.heard)
 
 
-@pytest.mark.timeout(60 + 5 * KILLS)
+@pytest.mark.timeout(300 + 5 * KILLS)
 def test_what_was_acknowledged_survives_every_kill_of_the_store_once(tmp_path, figures):
     outcome, heard = killed(tmp_path, KILLS)
     figures.add("R1", "the store is killed", outcome)
@@ -58,7 +58,7 @@ def test_what_was_acknowledged_survives_every_kill_of_the_store_once(tmp_path, f
     assert (outcome.lost, outcome.doubled) == (0, 0)
 
 
-@pytest.mark.timeout(60 + 5 * KILLS)
+@pytest.mark.timeout(300 + 5 * KILLS)
 def test_control_without_the_append_only_file_acknowledged_records_are_lost(tmp_path, figures):
     outcome, _ = killed(tmp_path, count(short=3, long=20), appendonly="no")
     figures.add_control("R1", "without the append-only file", outcome)

@@ -27,7 +27,7 @@ CONTROL = count(short=2, long=12)
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
-    pytest.mark.timeout(120 + 10 * (KILLS + RESTARTS)),
+    pytest.mark.timeout(300 + 10 * (KILLS + RESTARTS)),
 ]
 
 
