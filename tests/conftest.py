@@ -33,7 +33,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """A test starts no process, unless it is marked as one that does."""
+    """In the quick run no test starts a process."""
     with process_guard.of_test(item):
         return (yield)
 

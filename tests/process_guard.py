@@ -1,7 +1,6 @@
-"""Keeps the mark `processes` true: a test without it starts no process.
+"""Keeps the mark `processes` true: in `make quick`, no test starts a process.
 
-`make quick` leaves the marked tests out. What is shared by all tests of a run, such as the embedded
-store, is no test's own: it is started inside `shared()`.
+What all tests of a run share, such as the embedded store, is started inside `shared()`.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ def _set(forbidden: bool) -> Iterator[None]:
 
 def of_test(item: pytest.Item) -> AbstractContextManager[None]:
     """While this test runs, with its fixtures."""
-    return _set(item.get_closest_marker("processes") is None)
+    return _set(item.config.option.markexpr == "not processes")
 
 
 def shared() -> AbstractContextManager[None]:
