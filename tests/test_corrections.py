@@ -29,7 +29,7 @@ from tests.test_uploads import (
     session,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.processes, pytest.mark.django_db]
 
 
 def table(content: bytes) -> list[list[str]]:

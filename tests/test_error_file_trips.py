@@ -27,6 +27,8 @@ from ingestion.records import RECORD_TYPES
 from ingestion.uploads import error_files
 from tests.workbooks import sheet_xml, workbook
 
+pytestmark = pytest.mark.processes
+
 SESSIONS = RECORD_TYPES["sessions"]
 EXAMPLE = {**SESSIONS.serializer_class.example}
 PROBLEM = "duration_minutes: Must be at most 300. [upload 7]"

@@ -20,7 +20,7 @@ from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.uploads import actions, inspection, tasks
 from tests.staff import member, signed_in
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.processes, pytest.mark.django_db]
 
 TUTORS, SESSIONS, FEEDBACK = RECORD_TYPES.values()
 

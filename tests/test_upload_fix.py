@@ -27,6 +27,8 @@ from ingestion.uploads.fixes import packed
 from tests.staff import member, signed_in
 from tests.test_upload_pages import as_csv, at, session, upload, words, work
 
+pytestmark = pytest.mark.processes
+
 SESSIONS = RECORD_TYPES["sessions"]
 
 

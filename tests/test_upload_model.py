@@ -33,6 +33,8 @@ from tests.faults import figures
 from tests.test_uploads import SESSIONS, as_csv, create, session
 from tests.upload_model import RUNNING, Model
 
+pytestmark = pytest.mark.processes
+
 QUEUE = SESSIONS.queue
 STAFF = ["confirm", "cancel", "retry", "recall", "fix", "expire"]  # and the clock
 ACTS = [*STAFF, "take over", "work", "read"]

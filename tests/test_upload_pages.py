@@ -25,7 +25,7 @@ from tests.staff import member, signed_in
 SESSIONS = RECORD_TYPES["sessions"]
 State = Upload.State
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.processes, pytest.mark.django_db]
 
 
 def session(number: int, **changes: Any) -> dict[str, Any]:

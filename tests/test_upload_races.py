@@ -18,7 +18,7 @@ from ingestion.uploads import actions, tasks
 from ingestion.uploads.actions import NotNowError
 from tests.test_uploads import SESSIONS, State, advance, as_csv, queue, queued, read, session
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.processes, pytest.mark.django_db]
 
 
 @contextmanager

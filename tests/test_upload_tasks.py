@@ -21,6 +21,8 @@ from redis import Redis
 from ingestion import embedded
 from ingestion.records import RECORD_TYPES
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).resolve().parent.parent
 SESSIONS = RECORD_TYPES["sessions"]
 _BOUND_SECONDS = 60

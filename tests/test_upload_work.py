@@ -26,7 +26,7 @@ from tests.test_uploads import (
     session,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.processes, pytest.mark.django_db]
 
 
 def die(*_: Any, **__: Any) -> None:

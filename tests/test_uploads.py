@@ -33,7 +33,7 @@ SESSIONS = RECORD_TYPES["sessions"]
 TUTORS = RECORD_TYPES["tutors"]
 State = Upload.State
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.processes, pytest.mark.django_db]
 
 
 def session(number: int, **changes: Any) -> dict[str, Any]:
