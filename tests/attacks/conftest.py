@@ -10,6 +10,11 @@ from tests.attacks.attacker import Target, attacked
 from tests.attacks.table import LONG, Table
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Each test here starts processes."""
+    item.add_marker("processes")
+
+
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> Iterator[Table]:
     """Where an attack notes what it came to; `make attacks` writes it all into the docs."""
