@@ -145,6 +145,20 @@ def test_a_session_of_nobody_raises_no_cap(server: Server) -> None:
     assert answer.is_refusal(413, "body_too_large")
 
 
+def test_a_form_of_the_portal_is_small_and_of_a_stranger_smaller(server: Server) -> None:
+    """To take a form apart costs Django many times what it costs to send."""
+    signed_in = f"Cookie: csrftoken=a; sessionid={session(_auth_user_id='1')}"
+    stranger = "Cookie: csrftoken=a; sessionid=x"
+    typed = "Content-Type: application/x-www-form-urlencoded"
+    parts = "Content-Type: multipart/form-data; boundary=x"
+    for form in (typed, parts):
+        for cookie, most in ((stranger, 2**16), (signed_in, 2**20)):
+            for length, status in ((most, 404), (most + 1, 413)):
+                header = f"Content-Length: {length}"
+                answer = server.ask("POST /admin/login/", header, form, cookie, body=bytes(length))
+                assert answer.status == status, (form, cookie, length)
+
+
 def session(**values: str) -> str:
     """A session of the small site, as its cookie holds it."""
     return signing.dumps(

@@ -49,6 +49,18 @@ def test_a_refused_record_is_remembered_too(post, store):
     assert store.hget(f"{{{TUTORS.queue}}}:totals", "rejected") == b"1"
 
 
+def test_a_long_answer_takes_little_room_in_the_store(post, store):
+    """The dearest of them: what was sent is 71 bytes of gzip, and no queue gets any longer."""
+    batch = [{}] * 10_000
+    first = post("/api/tutors/batch", batch, **keyed())
+    again = post("/api/tutors/batch", batch, **keyed())
+    assert (first.status_code, first.content) == (422, again.content)
+    assert again["Idempotent-Replayed"] == "true"
+    (key,) = store.keys("*:answer:*")
+    assert len(first.content) > 900_000
+    assert store.memory_usage(key) < 50_000
+
+
 def test_a_replay_names_the_first_request_in_its_body_and_itself_in_its_header(post, store):
     first = post("/api/tutors", {}, **keyed(), **{"X-Request-ID": "first"})
     again = post("/api/tutors", {}, **keyed(), **{"X-Request-ID": "second"})

@@ -139,6 +139,16 @@ def key_of(store: Redis, role: str) -> bytes:
     return found
 
 
+@pytest.mark.parametrize("role", ["totals", "counts", "causes"])
+def test_a_count_that_is_far_too_long_is_passed_over(store: Redis, role: str) -> None:
+    """Python refuses to read it as a number, and every page shows numbers of all queues."""
+    queues.push(QUEUE, [b"{}"], rejected=1, causes={"required": 1})
+    (found,) = store.keys(f"*:{role}*")
+    store.hset(found, "accepted", "9" * 5000)
+    overview = queues.overview([QUEUE], hours=1)
+    assert overview.summaries[0].depth == 1
+
+
 @pytest.mark.parametrize("role", ["queue", "totals", "counts"])
 def test_a_push_onto_a_key_of_another_type_is_refused_and_changes_nothing(store, role):
     queues.push(QUEUE, [b"1"], rejected=1)

@@ -46,8 +46,8 @@ logger = structlog.get_logger(__name__)
 class Edge:
     """An RSGI application: read the body, then run Django with the whole request.
 
-    Bounded by settings: MAX_BODY_BYTES for one body (as sent, before unpacking; MAX_UPLOAD_BYTES
-    for a file from staff who are signed in),
+    Bounded by settings: MAX_BODY_BYTES for one body (as sent, before unpacking; for a form of the
+    portal less, and MAX_UPLOAD_BYTES for a file from staff who are signed in),
     BODY_TIMEOUT_SECONDS for all of it to arrive, MAX_BUFFERED_BYTES for the large bodies of all
     requests together, WEB_THREADS requests in Django and MAX_WAITING_REQUESTS in line for it.
     Past a bound it answers by itself (413, 408, 503) and Django hears nothing of the request.
@@ -104,8 +104,8 @@ class Edge:
             async with asyncio.timeout(settings.BODY_TIMEOUT_SECONDS):
                 headers = request.scope.headers
                 length = int(headers.get("content-length", -1))  # Granian refuses all but digits
-                if not 0 <= length <= request.most_bytes and request.may_be_a_file:
-                    await self._in_turn(request, lambda: _let_staff_send_a_file(request))
+                if not 0 <= length <= request.most_bytes and request.may_be_of_staff:
+                    await self._in_turn(request, lambda: _let_staff_send_more(request))
                 if request.refused:
                     return
                 if length > request.most_bytes:
@@ -183,7 +183,7 @@ def _client_of(request: Request) -> str:
     return f"key {name}" if name else f"address {request.address}"
 
 
-def _let_staff_send_a_file(request: Request) -> None:
+def _let_staff_send_more(request: Request) -> None:
     """Raise the cap on the body if the session in its cookie is somebody's; called in a thread.
 
     A cookie alone is no proof: anybody can send one.
@@ -204,8 +204,7 @@ def _let_staff_send_a_file(request: Request) -> None:
     finally:
         close_old_connections()
     if is_somebodys:
-        # And the form around the file.
-        request.most_bytes = settings.MAX_UPLOAD_BYTES + SMALL_BODY_BYTES
+        request.most_bytes = request.most_bytes_of_staff
 
 
 application = Edge(django_application)

@@ -16,6 +16,8 @@ from ingestion.queues.health import StoreHealth, ask_store, read_store
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 from ingestion.queues.push import Pause, read_pause
 
+_MOST_DIGITS = 20  # of a number that the store itself counts on
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueSummary:
@@ -229,7 +231,7 @@ def _numbers(reply: Any) -> dict[str, int]:
     return {
         name.decode(errors="replace"): int(value)
         for name, value in reply.items()
-        if value.removeprefix(b"-").isdigit()
+        if len(value) <= _MOST_DIGITS and value.removeprefix(b"-").isdigit()
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,11 @@ _push = Script("push")
 # student data.
 _REJECTIONS_KEPT = 500
 _REJECTIONS_TTL_SECONDS = 7 * 24 * 3600
+
+# A longer answer is kept packed. It may be a megabyte about records that were nothing, sent in 71
+# bytes, and no limit of a queue keeps those out. No answer begins like gzip by itself.
+_PLAIN_BYTES = 1024
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +89,7 @@ def push(
             msgspec.json.encode(causes or {}),
             rejected,
             once.fingerprint if once else "",
-            once.answer if once else b"",
+            _packed(once.answer) if once else b"",
             once.ttl_seconds if once else 0,
             len(rejections),
             _REJECTIONS_KEPT,
@@ -97,13 +103,25 @@ def push(
         case [b"pushed", place]:
             return Pushed(place=place)
         case [b"replayed", answer, place]:
-            return Pushed(place=place, answer=answer)
+            return Pushed(place=place, answer=_unpacked(answer))
         case [b"conflict"]:
             raise IntakeError(Code.KEY_REUSED)
         case [b"paused", pause]:
             raise _paused(read_pause(pause))
         case _:
             raise StoreError(Code.QUEUE_FULL, retry_after_seconds=5)
+
+
+def _packed(answer: bytes) -> bytes:
+    if len(answer) <= _PLAIN_BYTES:
+        return answer
+    return zlib.compress(answer, level=1, wbits=16 + zlib.MAX_WBITS)
+
+
+def _unpacked(kept: bytes) -> bytes:
+    if not kept.startswith(_GZIP):
+        return kept
+    return zlib.decompress(kept, wbits=16 + zlib.MAX_WBITS)
 
 
 def ask_refusal(round_trip: RoundTrip, queue: str) -> None:

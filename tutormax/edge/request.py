@@ -25,7 +25,11 @@ SMALL_BODY_BYTES = 64 * 1024
 
 # Beyond this a body lies in a temporary file until the request ends.
 _IN_MEMORY_BYTES = 2**20
+_PORTAL_PATH = "/admin/"
 _UPLOAD_PATH = "/admin/upload"
+# What staff type into a form has room here. Django takes a form apart before it knows who sends
+# it, at many times the cost of a body of the API; while it undoes %xx no other thread runs.
+_FORM_BYTES = 2**20
 
 logger = structlog.get_logger(__name__)
 
@@ -39,10 +43,13 @@ class Request:
     body: IO[bytes] = field(
         default_factory=lambda: SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 (closed by the edge)
     )
-    most_bytes: int = field(default_factory=lambda: settings.MAX_BODY_BYTES)
+    most_bytes: int = field(init=False)
     size_bytes: int = 0
     began: float = field(default_factory=time.perf_counter)
     refused: bool = False
+
+    def __post_init__(self) -> None:
+        self.most_bytes = SMALL_BODY_BYTES if self._is_of_portal else settings.MAX_BODY_BYTES
 
     @property
     def peer(self) -> str:
@@ -62,14 +69,23 @@ class Request:
         return bool("host" in scope.headers or scope.authority or scope.http_version == "1")
 
     @property
-    def may_be_a_file(self) -> bool:
-        """Whether this is the form with which staff upload a file, if they are signed in."""
-        headers = self.scope.headers
-        return (
-            self.scope.path.startswith(_UPLOAD_PATH)
-            and headers.get("content-type", "").startswith("multipart/form-data")
-            and settings.SESSION_COOKIE_NAME in headers.get("cookie", "")
-        )
+    def may_be_of_staff(self) -> bool:
+        """Whether this is a form of the portal from somebody who may be signed in."""
+        cookies = self.scope.headers.get("cookie", "")
+        return self._is_of_portal and settings.SESSION_COOKIE_NAME in cookies
+
+    @property
+    def most_bytes_of_staff(self) -> int:
+        """The cap on a form of the portal for who is signed in; the largest is for a file."""
+        is_file = self.scope.path.startswith(_UPLOAD_PATH) and self.scope.headers.get(
+            "content-type", ""
+        ).startswith("multipart/form-data")
+        # A file, and the form around it.
+        return settings.MAX_UPLOAD_BYTES + SMALL_BODY_BYTES if is_file else _FORM_BYTES
+
+    @property
+    def _is_of_portal(self) -> bool:
+        return bool(self.scope.path.startswith(_PORTAL_PATH))
 
     def refuse(self, code: Code) -> None:
         """Answer in the contract's error shape and log it; only the first refusal counts."""
