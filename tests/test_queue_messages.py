@@ -104,6 +104,8 @@ def test_a_message_says_what_it_is(store):
         (b"[]", "no message of ours"),
         (b'{"data": [], "queued_at": "2024-05-14T10:00:00Z"}', "no message of ours"),
         (b'{"data": {}, "queued_at": "2024-05-14T10:00:00"}', "no message of ours"),
+        (b'{"data": {}, "queued_at": "9999-12-31T23:59:59-23:59"}', "no message of ours"),
+        (b'{"data": {}, "queued_at": "0001-01-01T00:00:00+23:59"}', "no message of ours"),
     ],
     ids=lambda one: repr(one[:30]),
 )
@@ -154,11 +156,12 @@ def test_numbers_that_somebody_else_wrote_are_passed_over(store):
     store.hset(KEYS.totals, mapping={"accepted": "many", b"\xff": 1})
     store.hset(KEYS.counts(hour), f"accepted:{minute}", "")
     store.set(KEYS.causes(hour), "no hash")
-    store.set(KEYS.pause, "by hand")
-    (summary,) = queues.overview([QUEUE], hours=1).summaries
-    assert (summary.depth, summary.accepted) == (1, 0)
-    assert summary.pause is not None
-    assert summary.pause.reason == "set outside the portal"
+    for pause in ("by hand", "[" * 100_000, '{"a":' * 5000):
+        store.set(KEYS.pause, pause)
+        (summary,) = queues.overview([QUEUE], hours=1).summaries
+        assert (summary.depth, summary.accepted) == (1, 0)
+        assert summary.pause is not None
+        assert summary.pause.reason == "set outside the portal"
 
 
 # --- Taking off and putting back ---------------------------------------------------------------

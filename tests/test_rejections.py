@@ -59,6 +59,37 @@ def test_they_are_filtered_by_type_and_code(browser, store):
     assert "<b>" not in none.text
 
 
+_KEPT = {"at": "2026-01-02T03:04:05Z", "source": "api:x", "record_id": None, "errors": []}
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b'{"a":' * 5000,
+        *(
+            json.dumps({"id": "x", "record": {}} | _KEPT | odd).encode()
+            for odd in (
+                {"id": ""},
+                {"id": "a/b"},
+                {"id": "x\n"},
+                {"at": "2026-01-02T03:04:05"},
+                {"at": "9999-12-31T23:59:59-23:59"},
+            )
+        ),
+    ],
+    ids=lambda one: repr(one[:20]),
+)
+def test_what_another_program_put_among_them_is_passed_over(browser, store, foreign):
+    name = refuse(TUTORS, BAD)
+    store.lpush(f"{{{TUTORS.queue}}}:rejections", foreign)
+    store.hset(f"{{{TUTORS.queue}}}:fixed", name, b"\xff")
+    assert shown(browser.get(PAGE)) == [f"tutors/{name}"]
+    assert browser.get(f"{PAGE}tutors/{name}/").status_code == 200
+
+
 @pytest.mark.parametrize("number", ["1e999", "-1e999"])
 def test_a_number_beyond_all_others_is_never_shown_as_if_nothing_was_sent(browser, store, number):
     bad = json.dumps(BAD).replace('"age": 7', f'"age": {number}')

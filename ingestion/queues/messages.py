@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -255,7 +255,8 @@ def _message(raw: bytes) -> Message:
     try:
         msgspec.json.decode(raw)
         envelope = msgspec.json.decode(raw, type=_Envelope)
-    except msgspec.ValidationError:
+        queued_at = envelope.queued_at.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):  # in UTC it is beyond the calendar
         return Message(raw=raw, name=name, problem="no message of ours")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Message(raw=raw, name=name, problem="not JSON")
@@ -264,6 +265,6 @@ def _message(raw: bytes) -> Message:
         name=name,
         id=envelope.id,
         source=envelope.source,
-        queued_at=envelope.queued_at,
+        queued_at=queued_at,
         data=envelope.data,
     )

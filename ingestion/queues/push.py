@@ -152,7 +152,7 @@ def read_pause(content: bytes) -> Pause:
     """The pause as it lies in the store."""
     try:
         return msgspec.json.decode(content, type=Pause)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Set by hand, by somebody with a shell: it keeps messages out all the same.
         return Pause(reason="set outside the portal", by="unknown", since=datetime.now(UTC))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 
@@ -21,8 +22,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     record that staff sent in its place.
     """
 
-    id: str
-    at: datetime
+    id: Annotated[str, msgspec.Meta(pattern=r"^[-0-9A-Za-z_]{1,64}\Z")]
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     source: str
     record_id: str | None
     errors: tuple[tuple[str | None, str, str], ...]
@@ -46,12 +47,24 @@ def refusals(queues: Iterable[str]) -> list[Refusal]:
     for queue in names:
         kept, fixed = next(replies), next(replies)
         for raw in kept:
-            one = msgspec.json.decode(raw, type=Refusal)
+            if (one := _ours(raw)) is None:
+                continue
             by = fixed.get(one.id.encode())
             found.append(
-                msgspec.structs.replace(one, queue=queue, fixed_by=by.decode() if by else None)
+                msgspec.structs.replace(
+                    one, queue=queue, fixed_by=by.decode(errors="replace") if by else None
+                )
             )
     return sorted(found, key=lambda one: one.at, reverse=True)
+
+
+def _ours(raw: bytes) -> Refusal | None:
+    """What was kept; None if another program put something else there."""
+    try:
+        one = msgspec.json.decode(raw, type=Refusal)
+        return msgspec.structs.replace(one, at=one.at.astimezone(UTC))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return None
 
 
 def mark_fixed(queue: str, refusal_id: str, record_id: str) -> None:
