@@ -93,6 +93,7 @@ ODD_FILES = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ODD_FILES)
 def test_a_row_with_text_that_no_database_keeps_is_one_refused_row(name: str) -> None:

@@ -20,7 +20,7 @@ from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.uploads import actions, inspection, tasks
 from tests.staff import member, signed_in
 
-pytestmark = [pytest.mark.processes, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 TUTORS, SESSIONS, FEEDBACK = RECORD_TYPES.values()
 
@@ -79,6 +79,7 @@ def test_by_a_file_with_the_command(store, case, tmp_path, monkeypatch):
     assert store.llen(kind.queue) == (not refusal[1])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("file_format", ["csv", "ndjson"])
 def test_by_an_upload(store, case, file_format):
     kind, record, refusal = case

@@ -93,6 +93,7 @@ def test_corrections_are_sent_by_who_may_act_on_what_they_correct(store):
     assert [child.uploaded_by for child in one.children.order_by("pk")] == [owner, admin]
 
 
+@pytest.mark.processes
 def test_a_file_that_names_the_upload_of_another_is_no_correction_of_it(store):
     owner = member("Uploader")
     other = User.objects.create_user("other", is_staff=True)
@@ -159,7 +160,7 @@ def test_an_admin_makes_an_account_with_its_group_in_one_step(admin):
     assert user.has_perm("ingestion.upload_files")
 
 
-def test_an_admin_changes_accounts_that_hold_no_more_than_his_own(admin):
+def test_an_admin_changes_accounts_that_hold_no_more_than_their_own(admin):
     user = member("Operator")
     assert change(admin, user, first_name="Otto").status_code == 302
     user.refresh_from_db()
@@ -188,7 +189,7 @@ def test_nobody_but_a_superuser_makes_a_superuser(admin):
     assert user.is_superuser
 
 
-def test_nobody_hands_out_a_group_that_may_more_than_he(admin):
+def test_nobody_hands_out_a_group_that_may_more_than_they(admin):
     beyond = Group.objects.create(name="Beyond")
     beyond.permissions.add(Permission.objects.get(codename="delete_session"))
     user = member("Viewer")

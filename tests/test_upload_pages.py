@@ -355,7 +355,7 @@ def test_who_may_not_upload_is_refused_every_action(group: str, uploader: Client
     assert "<form" not in page.split("<main", 1)[1].split("</main")[0]
 
 
-def test_an_uploader_sees_the_uploads_of_others_and_acts_on_his_own_alone(
+def test_an_uploader_sees_the_uploads_of_others_and_acts_on_their_own_alone(
     uploader: Client,
 ) -> None:
     one = upload(uploader, as_csv(session(1, duration_minutes=999, subject="Canary")))

@@ -42,7 +42,7 @@ _USE_NOTED_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """What a good key says: who sends, and what he may do."""
+    """What a good key says: who sends, and what they may do."""
 
     client: str
     scopes: frozenset[str]

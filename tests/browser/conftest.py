@@ -49,7 +49,7 @@ def browser(portal: Portal) -> Iterator[Browser]:
 
 @pytest.fixture
 def tab(browser: Browser, portal: Portal, school: School) -> Iterator[Callable[..., Page]]:
-    """`tab("uma", …)` opens a tab in which she is signed in; nothing may go wrong in it.
+    """`tab("uma", …)` opens a tab in which Uma is signed in; nothing may go wrong in it.
 
     None is nobody; other arguments are those of the browser's context.
     """
