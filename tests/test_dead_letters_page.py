@@ -256,7 +256,7 @@ def test_a_get_changes_nothing(operator, store, action):
 def test_an_action_while_the_store_is_away_says_so_and_is_not_noted(operator, no_store, action):
     answer = operator.post(f"{PAGE}{action}/", ACTIONS[action], follow=True)
     assert answer.status_code == 200
-    assert notice(answer)[0].startswith("The store does not answer. Not done")
+    assert notice(answer)[0].startswith("The store does not answer. Nothing was changed.")
     assert not Activity.objects.exists()
 
 
@@ -273,7 +273,7 @@ def test_a_change_whose_answer_is_lost_is_noted_as_such(operator, store, proxy, 
     form = {"message": names(operator.get(PAGE)), **also}
     proxy.cuts = 1
     answer = operator.post(f"{PAGE}{action}/", form, follow=True)
-    assert "see what the queue says" in " ".join(notice(answer))
+    assert "look at the queue before you try again" in " ".join(notice(answer))
     assert left() == []
     assert [one.facts for one in Activity.objects.all() if one.facts.get("outcome") == "unknown"]
 

@@ -398,14 +398,14 @@ def test_an_action_while_the_store_is_away_says_so_and_is_not_noted(
 ):
     answer = operator.post(f"{PAGE}{action}/", form, follow=True)
     assert answer.status_code == 200
-    assert notice(answer)[0].startswith("The store does not answer. Not done")
+    assert notice(answer)[0].startswith("The store does not answer. Nothing was changed.")
     assert not Activity.objects.exists()
 
 
 def test_a_pause_whose_answer_is_lost_is_noted_as_such(operator, store, proxy):
     proxy.cuts = 1
     answer = operator.post(f"{PAGE}pause/", {"reason": "Maintenance", "minutes": ""}, follow=True)
-    assert "see what the queue says" in " ".join(notice(answer))
+    assert "look at the queue before you try again" in " ".join(notice(answer))
     assert store.exists(f"{{{SESSIONS.queue}}}:pause")
     (noted,) = Activity.objects.all()
     assert (noted.action, noted.facts) == (Activity.Action.PAUSED, {"outcome": "unknown"})

@@ -21,6 +21,7 @@ from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
 from ingestion.uploads import tasks
 from tests.staff import member, signed_in
+from tests.store_faults import Proxy
 
 SESSIONS = RECORD_TYPES["sessions"]
 State = Upload.State
@@ -326,6 +327,18 @@ def test_rows_are_recalled_by_who_may(uploader: Client, store: Redis) -> None:
     assert store.llen(SESSIONS.queue) == 0
     entry = Activity.objects.get(action="recalled")
     assert (entry.reason, entry.facts) == ("Wrong month", {"rows": 4})
+
+
+def test_a_recall_whose_answer_is_lost_is_noted_as_unknown(
+    uploader: Client, store: Redis, proxy: Proxy
+) -> None:
+    one = upload(uploader, as_csv(session(1)))
+    uploader.post(at("upload-queue", one))
+    work(one)
+    proxy.cuts = 1
+    answer = signed_in(member("Operator")).post(at("upload-recall", one), follow=True)
+    assert "It is unknown whether this was done: look at the upload" in words(answer)
+    assert Activity.objects.get(action="recalled").facts == {"outcome": "unknown"}
 
 
 def test_all_uploads_are_listed_with_search_and_filters(uploader: Client) -> None:

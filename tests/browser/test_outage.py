@@ -70,10 +70,10 @@ def test_the_last_known_numbers_are_shown_as_such_and_never_as_zeros(tab):
 
 
 @pytest.mark.usefixtures("stopped_store")
-def test_a_change_that_the_store_did_not_take_is_told_as_not_done(tab):
+def test_a_change_that_the_store_never_answered_is_told_as_unknown(tab):
     page = tab("otto")
     # Not a pause: the store may do it once it goes on, and other tests want the queue.
     page.goto("/admin/queues/tutors/resume/")
     page.get_by_label("Reason").fill("Nobody hears this")
     page.get_by_role("button", name="Resume the queue").click()
-    expect(page.get_by_text("Not done, as far as the portal knows")).to_be_visible()
+    expect(page.get_by_text("It is unknown whether this was done")).to_be_visible()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from django import forms
-from django.contrib import messages as notices
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from ingestion.outcomes import StoreError
-from ingestion.portal import outages
 from ingestion.portal.pages import page
+from ingestion.portal.store_changes import tell_failure
 from ingestion.records import RecordType
 
 
@@ -38,10 +37,6 @@ def ask(
 def failed(
     request: HttpRequest, kind: RecordType, fault: StoreError, to: str = "admin:queue"
 ) -> HttpResponse:
-    """Back to a page of the queue: a change, or a look, that the store did not answer to."""
-    notices.error(
-        request,
-        f"{outages.why_away(fault.code)} Not done, as far as the portal knows: see what the queue "
-        "says before you try again.",
-    )
+    """Back to a page of the queue, which says why the store did not do it."""
+    tell_failure(request, fault, where="queue")
     return redirect(to, kind)

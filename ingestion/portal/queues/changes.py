@@ -9,19 +9,18 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from django.contrib import messages as notices
 from django.core.exceptions import BadRequest
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from ingestion import queues
 from ingestion.models import Activity
 from ingestion.outcomes import StoreError
-from ingestion.portal import activity
 from ingestion.portal.forms import ReasonForm
 from ingestion.portal.pages import portal_view
 from ingestion.portal.queues.asking import ask, failed
 from ingestion.portal.queues.forms import DiscardForm, PauseForm
 from ingestion.portal.queues.listing import WINDOW
+from ingestion.portal.store_changes import store_change
 from ingestion.queues import REACH, Pause
 from ingestion.records import RecordType
 
@@ -41,21 +40,13 @@ def pause(request: HttpRequest, kind: RecordType) -> HttpResponse:
     now = datetime.now(UTC)
     until = now + timedelta(minutes=minutes) if minutes else None
     wanted = Pause(reason=reason, by=request.user.get_username(), since=now, until=until)
-
-    def note(**facts: object) -> None:
-        if minutes:
-            facts["minutes"] = minutes
-        activity.record(
-            request, Activity.Action.PAUSED, record_type=kind, reason=reason, facts=facts
-        )
-
+    facts = {"minutes": minutes} if minutes else {}
     try:
-        with transaction.atomic():
-            note()
+        with store_change(
+            request, Activity.Action.PAUSED, record_type=kind, reason=reason, facts=facts
+        ):
             queues.pause_queue(kind.queue, wanted)
     except StoreError as fault:
-        if fault.outcome_unknown:
-            note(outcome="unknown")
         return failed(request, kind, fault)
     notices.success(request, "The queue is paused: it takes nothing until it is resumed.")
     return redirect("admin:queue", kind)
@@ -68,22 +59,14 @@ def resume(request: HttpRequest, kind: RecordType) -> HttpResponse:
     if not form.is_valid():
         return ask(request, kind, form, "portal/queues/resume.html", f"Resume {kind.path}")
     reason = form.cleaned_data["reason"]
-
-    def note(**facts: object) -> None:
-        activity.record(
-            request, Activity.Action.RESUMED, record_type=kind, reason=reason, facts=facts
-        )
-
     try:
-        with transaction.atomic():
-            note()
-            was_paused = queues.resume_queue(kind.queue)
-            transaction.set_rollback(not was_paused)
+        with store_change(
+            request, Activity.Action.RESUMED, record_type=kind, reason=reason
+        ) as change:
+            change.happened = queues.resume_queue(kind.queue)
     except StoreError as fault:
-        if fault.outcome_unknown:
-            note(outcome="unknown")
         return failed(request, kind, fault)
-    if was_paused:
+    if change.happened:
         notices.success(request, "The queue takes messages again.")
     else:
         notices.info(request, "The queue was not paused any more.")
@@ -142,23 +125,14 @@ def put_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
     if entry is None:
         raise BadRequest("No such discard.")
     name = entry.facts["copies"]
-
-    def note(**facts: object) -> None:
-        activity.record(
-            request,
-            Activity.Action.PUT_BACK,
-            record_type=kind,
-            facts={**facts, "copies": name},
-        )
-
     try:
-        with transaction.atomic():
+        with store_change(
+            request, Activity.Action.PUT_BACK, record_type=kind, facts={"copies": name}
+        ) as change:
             count = queues.put_back(kind.queue, name)
-            if count:
-                note(count=count)
+            change.happened = bool(count)
+            change.facts["count"] = count
     except StoreError as fault:
-        if fault.outcome_unknown:
-            note(outcome="unknown")
         return failed(request, kind, fault)
     if count:
         notices.success(request, f"{count} put back: the next consumer takes them first.")
@@ -176,28 +150,15 @@ def _discard(
     if not raws:
         return 0
     copies = uuid.uuid4().hex
-
-    def note(**facts: object) -> None:
-        activity.record(
-            request,
-            Activity.Action.DISCARDED,
-            record_type=kind,
-            reason=reason,
-            facts={**facts, "copies": copies},
-        )
-
-    # Copies whose name nobody knows could not be put back: it stands in the log before they are
-    # made, and the entry is written in a transaction that is open by then.
+    # Copies whose name nobody knows could not be put back, so the log names them before they exist.
     logger.info("messages_discarding", type=kind.path, chosen=len(raws), copies=copies)
-    try:
-        with transaction.atomic():
-            taken = queues.take_off(
-                kind.queue, raws, name=copies, newest=newest, within=_REACH_OF_A_DISCARD
-            )
-            if taken:
-                note(count=taken)
-    except StoreError as fault:
-        if fault.outcome_unknown:
-            note(count=len(raws), outcome="unknown")
-        raise
+    facts = {"count": len(raws), "copies": copies}
+    with store_change(
+        request, Activity.Action.DISCARDED, record_type=kind, reason=reason, facts=facts
+    ) as change:
+        taken = queues.take_off(
+            kind.queue, raws, name=copies, newest=newest, within=_REACH_OF_A_DISCARD
+        )
+        change.happened = bool(taken)
+        change.facts["count"] = taken
     return taken

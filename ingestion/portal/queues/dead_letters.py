@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 
 from django import forms
 from django.contrib import messages as notices
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.exceptions import BadRequest
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
@@ -19,12 +17,12 @@ from ingestion import consumer, queues
 from ingestion.consumer import MAX_ATTEMPTS, DeadLetter
 from ingestion.models import Activity
 from ingestion.outcomes import StoreError
-from ingestion.portal import activity
 from ingestion.portal.pages import page, portal_view
 from ingestion.portal.queues import figures, listing
 from ingestion.portal.queues.asking import ask, failed
 from ingestion.portal.queues.forms import DiscardForm, PutBackForm
 from ingestion.portal.queues.listing import WINDOW
+from ingestion.portal.store_changes import store_change
 from ingestion.queues import REACH
 from ingestion.records import RecordType
 
@@ -128,18 +126,18 @@ def put_all_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
         return ask(
             request, kind, form, "portal/queues/put_back_dead.html", title, back=_PAGE, total=total
         )
-    note = partial(
-        activity.record,
-        request,
-        Activity.Action.PUT_BACK,
-        record_type=kind,
-        reason=form.cleaned_data["reason"],
-    )
-    note(facts={"dead_letters": total})  # before: many take their time, and lock no table
     try:
-        count = consumer.put_back_all(kind.queue)
+        with store_change(
+            request,
+            Activity.Action.PUT_BACK,
+            record_type=kind,
+            reason=form.cleaned_data["reason"],
+            facts={"dead_letters": total},
+            in_slices=True,
+        ) as change:
+            change.note()  # before: this process may be killed while it works through many
+            count = consumer.put_back_all(kind.queue)
     except StoreError as fault:
-        note(facts={"outcome": "unknown"})  # they go in slices: some may be back by now
         return failed(request, kind, fault, _PAGE)
     notices.success(request, f"{intcomma(count)} put back: the next consumer takes them first.")
     return redirect(_PAGE, kind)
@@ -154,20 +152,18 @@ def _settle(
 ) -> HttpResponse:
     """Do it, note it, and tell how many were still there."""
     settle, done = _CHANGES[what]
-    note = partial(activity.record, request, what, record_type=kind, reason=reason)
     newest = _newest_first(request)
     try:
         listed = _listed(kind, newest_first=newest)
         raws = [listed[name].message.raw for name in names if name in listed]
         if newest:
             raws.reverse()
-        with transaction.atomic():
+        facts = {"dead_letters": len(raws)}
+        with store_change(request, what, record_type=kind, reason=reason, facts=facts) as change:
             count = settle(kind.queue, raws, newest=newest)
-            if count:
-                note(facts={"dead_letters": count})
+            change.happened = bool(count)
+            change.facts["dead_letters"] = count
     except StoreError as fault:
-        if fault.outcome_unknown:
-            note(facts={"dead_letters": len(raws), "outcome": "unknown"})
         return failed(request, kind, fault, _PAGE)
     if not count:
         notices.warning(request, f"Nothing was {done}: somebody else has dealt with these.")

@@ -22,9 +22,10 @@ from ingestion.decoding import Row
 from ingestion.intake import Idempotency
 from ingestion.models import Activity
 from ingestion.outcomes import ANSWERS, QueuePausedError, Rejection, StoreError
-from ingestion.portal import activity, rejected
+from ingestion.portal import rejected
 from ingestion.portal.pages import page, portal_view
 from ingestion.portal.records.entry_form import EntryForm
+from ingestion.portal.store_changes import store_change
 from ingestion.queues import Refusal
 from ingestion.records import RECORD_TYPES, RecordType
 
@@ -92,16 +93,10 @@ def _queue(
     if refusal_id := request.GET.get("refusal", ""):
         facts["refused"] = refusal_id[:36]
         what = Activity.Action.FIXED
-    try:
+    with store_change(request, what, record_type=kind, facts=facts) as change:
         receipt = intake.accept(kind, [Row(value=record)], source=SOURCE, idempotency=once)
-    except StoreError as fault:
-        if fault.outcome_unknown:
-            facts["outcome"] = "unknown"
-            activity.record(request, what, record_type=kind, facts=facts)
-        raise
-    if receipt.replayed:
-        facts["sent"] = "again"
-    activity.record(request, what, record_type=kind, facts=facts)
+        if receipt.replayed:
+            change.facts["sent"] = "again"
 
 
 def _form_id(request: HttpRequest) -> str:

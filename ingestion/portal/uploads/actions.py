@@ -8,9 +8,10 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
 from ingestion.models import Activity, Upload
-from ingestion.outcomes import StoreError, trouble
+from ingestion.outcomes import StoreError
 from ingestion.portal import activity
 from ingestion.portal.pages import portal_view
+from ingestion.portal.store_changes import store_change, tell_failure
 from ingestion.portal.uploads.access import not_now, own_upload
 from ingestion.uploads import actions
 from ingestion.uploads.actions import NotNowError
@@ -63,15 +64,22 @@ def retry(request: HttpRequest, number: int) -> HttpResponse:
 def recall(request: HttpRequest, number: int) -> HttpResponse:
     """POST /admin/uploads/<n>/recall: rows that nobody has read come off the queue."""
     upload = get_object_or_404(Upload, pk=number)
+    reason = request.POST.get("reason", "")[:500]
     try:
-        count = actions.recall(upload)
+        with store_change(
+            request,
+            Activity.Action.RECALLED,
+            record_type=upload.kind,
+            upload=upload,
+            reason=reason,
+            in_slices=True,
+        ) as change:
+            count = change.facts["rows"] = actions.recall(upload)
     except NotNowError:
         return not_now(request, number)
     except StoreError as fault:
-        messages.error(request, f"Nothing is known to be recalled: {trouble(fault)}")
+        tell_failure(request, fault, where="upload")
         return redirect("admin:upload", number)
-    reason = request.POST.get("reason", "")[:500]
-    _note(request, Activity.Action.RECALLED, upload, count, reason=reason)
     if count:
         messages.success(request, f"{intcomma(count)} rows are off the queue.")
     else:
@@ -79,14 +87,6 @@ def recall(request: HttpRequest, number: int) -> HttpResponse:
     return redirect("admin:upload", number)
 
 
-def _note(
-    request: HttpRequest, what: Activity.Action, upload: Upload, rows: int, *, reason: str = ""
-) -> None:
-    activity.record(
-        request,
-        what,
-        record_type=upload.kind,
-        upload=upload,
-        reason=reason,
-        facts={"rows": rows},
-    )
+def _note(request: HttpRequest, what: Activity.Action, upload: Upload, rows: int) -> None:
+    facts = {"rows": rows}
+    activity.record(request, what, record_type=upload.kind, upload=upload, facts=facts)
