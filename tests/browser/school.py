@@ -126,7 +126,9 @@ def _main() -> None:
         "queueing": upload("feedback-may.csv", table(feedback[:80])),
         "cancelled": upload("sessions-old.csv", table(sessions[:5])),
     }
+    wait(uploads["check"], "check")
     uma.post(f"/admin/uploads/{uploads['check']}/check/", {"record_type": "sessions", "look": "1"})
+    wait(uploads["check"], "check")
     wait(uploads["failed"], "failed")
     for state in ("done", "review", "queueing", "cancelled"):
         wait(uploads[state], "review")

@@ -21,6 +21,7 @@ from ingestion.uploads.findings import field_root
 State = Upload.State
 # Before that an estimate would only jump about.
 _ESTIMATE_AFTER_SECONDS = 2.0
+_TIMED = (State.READING, State.QUEUEING, State.CANCELLING)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +79,8 @@ def progress(upload: Upload) -> Progress:
     share = min(1.0, done / total) if total else 0.0
     rows = f"{intcomma(upload.progress_rows)}"
     words = f"{rows} of {intcomma(upload.rows_ready)} rows queued" if queueing else f"{rows} rows"
+    if upload.state == State.INSPECTING:
+        words = "What it is, and how its rows lie"
     if upload.step_at is None and upload.state in Upload.RUNNING and not upload.waiting:
         words = "Waiting for its turn"
     where = None
@@ -114,7 +117,7 @@ def _waiting(upload: Upload) -> str:
 
 
 def _left(upload: Upload, share: float) -> str:
-    if upload.step_at is None or upload.waiting or upload.state not in Upload.RUNNING:
+    if upload.step_at is None or upload.waiting or upload.state not in _TIMED:
         return ""
     took = (now() - upload.step_at).total_seconds()
     if took < _ESTIMATE_AFTER_SECONDS or share < 0.01:
