@@ -1,5 +1,9 @@
 """The only way onto a queue, and what "accepted" means.
 
+Every face takes the same steps, and none of them calls back: rows (`validation.read`, or a file's
+rows), `receive`, an answer made from the receipt, `queue` with that answer. Only the last step
+touches the store. The API charges a client's quota between the rows and `receive`.
+
 A record is accepted once the store has said that its message lies on the queue. Until then
 nothing is promised, and no record is ever held in memory alone.
 """
@@ -9,7 +13,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +21,7 @@ import msgspec
 import structlog
 
 from ingestion import queues, sources, validation
-from ingestion.decoding import Payload, Row
+from ingestion.decoding import Row
 from ingestion.outcomes import Receipt, Rejection, StoreError, utc_timestamp
 from ingestion.queues import Once
 from ingestion.records import RecordType
@@ -32,51 +36,48 @@ _IGNORED_NAMES_TOLD = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Idempotency:
-    """What makes a request safe to repeat.
+class Received:
+    """Records that are validated and not queued yet.
 
-    `request` names it (by client, record type and key, or by upload and line), `fingerprint` stands
-    for its content. `answer` makes from the receipt what the same request is answered for the next
-    `ttl_seconds`; it is remembered in the same step in which the records are queued.
+    `records` will be queued. `receipt` is what can be said once they are, and what an answer is
+    made from.
     """
 
-    request: str
-    fingerprint: str
-    ttl_seconds: int
-    answer: Callable[[Receipt], bytes]
+    record_type: RecordType
+    records: tuple[Valid, ...]
+    receipt: Receipt
 
 
-def accept(
-    record_type: RecordType,
-    payload: Payload | Iterable[Row],
-    *,
-    source: str,
-    strict: bool = False,
-    idempotency: Idempotency | None = None,
-    admit: Callable[[int], None] | None = None,
-) -> Receipt:
-    """Judge every record of `payload` and queue the valid ones in one atomic push, in order.
+def receive(record_type: RecordType, rows: Iterable[Row], *, strict: bool = False) -> Received:
+    """Validate every record. With `strict`, one rejection keeps all of them off the queue.
 
-    With `strict`, one rejection keeps everything off the queue. `source` says where the records
-    came in (contract, section 3); an upload's gets the line of each record. `admit` is told
-    for how many records the payload counts before any is judged, and may refuse them all by an
-    `IntakeError`. Gives
-    a receipt in which every record is accepted or rejected. Raises `PayloadError` where there is
-    nothing to judge and `IntakeError` (mostly a `StoreError`) where the push was refused; then
-    nothing was queued, unless the fault says that its outcome is unknown.
+    Touches no store. Raises `PayloadError` if there is nothing to validate.
     """
-    verdicts = validation.judge(record_type, payload, admit=admit)
+    verdicts = validation.validate(record_type, rows)
     rejections = tuple(verdict for verdict in verdicts if isinstance(verdict, Rejection))
-    records = [verdict for verdict in verdicts if isinstance(verdict, Valid)]
+    records = tuple(verdict for verdict in verdicts if isinstance(verdict, Valid))
     if strict and rejections:
-        records = []
+        records = ()
     receipt = Receipt(
         ids=tuple(record.id for record in records),
         rejections=rejections,
         ignored_fields=_ignored_fields(records),
     )
+    return Received(record_type=record_type, records=records, receipt=receipt)
+
+
+def queue(received: Received, *, source: str, once: Once | None = None) -> Receipt:
+    """Queue the valid records in one atomic push, in order, and count the rejections.
+
+    `source` says where the records came in (contract, section 3); an upload's gets the line of
+    each record. With `once` the same request is queued once, however often it comes, and its
+    answer is remembered in the same step. Gives the receipt with what the store said. Raises
+    `IntakeError` (mostly a `StoreError`) if the push was refused; then nothing was queued, unless
+    the fault says that its outcome is unknown.
+    """
+    record_type, records, receipt = received.record_type, received.records, received.receipt
+    rejections = receipt.rejections
     causes: Counter[str] = Counter(error.code for one in rejections for error in one.errors)
-    once = _once(idempotency, receipt) if idempotency else None
     queued_at = utc_timestamp()
     try:
         pushed = queues.push(
@@ -84,14 +85,14 @@ def accept(
             [_message(record, record_type, source, queued_at) for record in records],
             rejected=len(rejections),
             causes=causes,
-            rejections=_refusals(rejections, source, queued_at),
+            rejections=_kept(rejections, source, queued_at),
             once=once,
         )
         receipt = replace(receipt, place=pushed.place, replayed=pushed.answer is not None)
         if once:
             receipt = replace(receipt, answer=pushed.answer or once.answer)
     except StoreError:
-        # With no record to queue the verdict stands without the store; only its count is lost.
+        # With no record to queue the verdicts stand without the store; only their count is lost.
         if records:
             raise
         logger.warning("rejections_not_counted", type=record_type.path, rejected=len(rejections))
@@ -116,15 +117,6 @@ def _ignored_fields(records: Iterable[Valid]) -> Mapping[str, int]:
     return told
 
 
-def _once(idempotency: Idempotency, receipt: Receipt) -> Once:
-    return Once(
-        request=idempotency.request,
-        fingerprint=idempotency.fingerprint,
-        answer=idempotency.answer(receipt),
-        ttl_seconds=idempotency.ttl_seconds,
-    )
-
-
 def _message(record: Valid, record_type: RecordType, source: str, queued_at: str) -> bytes:
     """The envelope that lies on the queue (contract, section 3)."""
     with_line = source.startswith(sources.UPLOAD) and record.line is not None
@@ -139,8 +131,8 @@ def _message(record: Valid, record_type: RecordType, source: str, queued_at: str
     )
 
 
-def _refusals(rejections: tuple[Rejection, ...], source: str, at: str) -> list[bytes]:
-    """Refused records of the API as the store keeps them; files have error files instead."""
+def _kept(rejections: tuple[Rejection, ...], source: str, at: str) -> list[bytes]:
+    """Rejections of the API as the store keeps them for staff; files have error files instead."""
     if not source.startswith(sources.API):
         return []
     return [

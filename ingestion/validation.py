@@ -1,4 +1,4 @@
-"""What is valid: a payload or rows in, one verdict per record out.
+"""What is valid: rows in, one verdict per record out.
 
 The serializer decides. One instance per record type is built once and shared by all threads:
 building one for every record costs five times the validation itself, and `run_validation` keeps
@@ -7,7 +7,7 @@ nothing on the serializer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import islice
@@ -17,7 +17,7 @@ from django.conf import settings
 from rest_framework.exceptions import ValidationError
 
 from ingestion import decoding
-from ingestion.decoding import Payload, Row
+from ingestion.decoding import Payload, Row, Rows
 from ingestion.outcomes import Code, FieldCode, FieldError, PayloadError, Rejection
 from ingestion.records import RecordType
 from ingestion.serializers import RecordSerializer
@@ -50,41 +50,33 @@ _NOT_AN_OBJECT = FieldError(
 )
 
 
-def judge(
-    record_type: RecordType,
-    payload: Payload | Iterable[Row],
-    *,
-    admit: Callable[[int], None] | None = None,
-) -> list[Verdict]:
+def read(payload: Payload) -> Rows:
+    """The records of a payload, counted and not validated yet.
+
+    Raises `PayloadError` if the payload as a whole cannot be read, or holds no record or more than
+    `settings.MAX_BATCH_RECORDS`.
+    """
+    rows = decoding.rows(payload, most=settings.MAX_BATCH_RECORDS)
+    _check_count(rows.count)
+    return rows
+
+
+def validate(record_type: RecordType, rows: Iterable[Row]) -> list[Verdict]:
     """One verdict per record, in the order given; the first rejections hold what was sent.
 
-    `admit` is told for how many records the payload counts before any is judged, or that it cannot
-    be read, and may raise. Raises `PayloadError` if there is no record, if there are more
-    than `settings.MAX_BATCH_RECORDS`, or if the payload as a whole cannot be read.
+    Raises `PayloadError` if there is no record, if there are more than
+    `settings.MAX_BATCH_RECORDS`, or if it turns out only now that the payload cannot be read.
     """
-    # Counted first: a batch over the limit is refused before its records are judged, and no row
-    # beyond the limit is even made.
-    if isinstance(payload, Payload):
-        try:
-            found = decoding.rows(payload, most=settings.MAX_BATCH_RECORDS)
-            _check_count(found.count)
-        except PayloadError:
-            if admit:
-                admit(decoding.size_in_records(payload))
-            raise
-        if admit:
-            admit(found.charged)
-        rows: Iterable[Row] = found
-    else:
-        given = list(islice(payload, settings.MAX_BATCH_RECORDS + 1))
-        _check_count(len(given))
-        rows = given
-    judge_record = _judge_of(record_type.serializer_class, record_type.id_field)
+    if not isinstance(rows, Rows):  # those are counted
+        # No row beyond the limit is even made.
+        rows = list(islice(rows, settings.MAX_BATCH_RECORDS + 1))
+        _check_count(len(rows))
+    validator = _validator(record_type.serializer_class, record_type.id_field)
     verdicts: list[Verdict] = []
-    refused = 0
+    rejected = 0
     for index, row in enumerate(rows):
-        verdict = judge_record(row, index, keep=refused < RECORDS_KEPT)
-        refused += isinstance(verdict, Rejection)
+        verdict = validator(row, index, keep=rejected < RECORDS_KEPT)
+        rejected += isinstance(verdict, Rejection)
         verdicts.append(verdict)
     return verdicts
 
@@ -97,12 +89,12 @@ def _check_count(count: int) -> None:
 
 
 @cache
-def _judge_of(serializer_class: type[RecordSerializer], id_field: str) -> _Judge:
-    return _Judge(serializer_class(), id_field)
+def _validator(serializer_class: type[RecordSerializer], id_field: str) -> _Validator:
+    return _Validator(serializer_class(), id_field)
 
 
-class _Judge:
-    """What judges the records of one type. Shared by all threads: nothing is kept on it."""
+class _Validator:
+    """What validates the records of one type. Shared by all threads: nothing is kept on it."""
 
     def __init__(self, serializer: RecordSerializer, id_field: str) -> None:
         self._serializer = serializer

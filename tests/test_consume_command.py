@@ -43,7 +43,7 @@ def fill(kind: RecordType, number: int) -> None:
     records = [
         {**kind.serializer_class.example, kind.id_field: f"record-{n}"} for n in range(number)
     ]
-    intake.accept(kind, [Row(value=one) for one in records], source="command")
+    intake.queue(intake.receive(kind, [Row(value=one) for one in records]), source="command")
 
 
 def waiting(store: Redis, kind: RecordType = TUTORS) -> list[bytes]:

@@ -259,7 +259,7 @@ def test_a_cell_becomes_what_its_field_takes_or_stays_text(
 def test_an_empty_cell_is_an_absent_field_and_the_serializer_decides() -> None:
     example = dict(TUTORS.serializer_class.example)
     rows = read_csv(as_csv([example | {"status": "", "created_at": "  "}, example | {"age": " "}]))
-    valid, refused = validation.judge(TUTORS, rows)
+    valid, refused = validation.validate(TUTORS, rows)
     assert valid.data["status"] == "active"
     assert "created_at" not in valid.data
     assert [(one.field, one.code) for one in refused.errors] == [("age", FieldCode.REQUIRED)]
@@ -279,7 +279,7 @@ def test_what_can_not_be_converted_is_refused_by_the_serializer(
     field: str, cell: str, code: FieldCode
 ) -> None:
     example = dict(TUTORS.serializer_class.example)
-    (refused,) = validation.judge(TUTORS, read_csv(as_csv([example | {field: cell}])))
+    (refused,) = validation.validate(TUTORS, read_csv(as_csv([example | {field: cell}])))
     assert [error.code for error in refused.errors] == [code]
 
 

@@ -23,7 +23,7 @@ def browser(db):
 
 
 def judge(record_type, record):
-    (verdict,) = validation.judge(record_type, [Row(value=record)])
+    (verdict,) = validation.validate(record_type, [Row(value=record)])
     return verdict
 
 

@@ -81,7 +81,7 @@ def sent_back(kind: Any, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def verdict(kind: Any, record: dict[str, Any]) -> Any:
-    (found,) = validation.judge(kind, [Row(value=record)])
+    (found,) = validation.validate(kind, [Row(value=record)])
     return found
 
 
@@ -191,7 +191,7 @@ def test_no_value_of_any_field_is_altered(kind: Any, name: str) -> None:
 
 def test_it_happened(db: None, store: Any) -> None:
     """A session whose "no" would have become yes."""
-    intake.accept(SESSIONS, [Row(value=BAD_SESSION)], source="api:crm")
+    intake.queue(intake.receive(SESSIONS, [Row(value=BAD_SESSION)]), source="api:crm")
     name = queues.refusals([SESSIONS.queue])[0].id
     browser = signed_in(member("Uploader"))
     address = f"/admin/enter/sessions/?refusal={name}"
@@ -226,5 +226,5 @@ def test_an_odd_value_of_an_optional_field_is_cleared_by_hand(sent: Any, meant: 
 
 def test_a_number_that_json_cannot_say_is_never_kept_as_null(store: Any) -> None:
     record = {**SESSIONS.serializer_class.example, "engagement_score": float("inf")}
-    intake.accept(SESSIONS, [Row(value=record)], source="api:crm")
+    intake.queue(intake.receive(SESSIONS, [Row(value=record)]), source="api:crm")
     assert queues.refusals([SESSIONS.queue])[0].record is None

@@ -421,7 +421,7 @@ def test_a_stopped_run_prints_the_command_that_goes_on_and_queues_nothing_twice(
     records = tutors(2500)
     records[stop_after + 7]["age"] = 7
     file.write_text(as_csv(records))
-    push = command.intake.accept
+    push = command.intake.queue
 
     def stopped(*arguments: Any, **options: Any) -> Receipt:
         if store.llen(TUTORS.queue) >= stop_after:
@@ -430,7 +430,7 @@ def test_a_stopped_run_prints_the_command_that_goes_on_and_queues_nothing_twice(
         return push(*arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(command.intake, "accept", stopped)
+        patched.setattr(command.intake, "queue", stopped)
         status, _, words = ingest(file)
     assert status == 1
     again = shlex.split(words.splitlines()[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 from redis import Redis
 from structlog.stdlib import ProcessorFormatter
 
+from ingestion import intake, validation
 from ingestion.decoding import Framing, Payload, Row
-from ingestion.intake import accept
-from ingestion.outcomes import Code, PayloadError, StoreError
+from ingestion.outcomes import Code, PayloadError, Receipt, StoreError
 from ingestion.records import RecordType
 
 # In texts that are valid, and in texts that are not.
@@ -33,6 +34,14 @@ def named(record_type: RecordType, *ids: str) -> list[dict[str, Any]]:
 
 def payload(*records: Any) -> Payload:
     return Payload(content=json.dumps(records).encode(), framing=Framing.ARRAY)
+
+
+def accept(
+    record_type: RecordType, sent: Payload | Iterable[Row], *, source: str, strict: bool = False
+) -> Receipt:
+    """All steps of the intake."""
+    rows = validation.read(sent) if isinstance(sent, Payload) else sent
+    return intake.queue(intake.receive(record_type, rows, strict=strict), source=source)
 
 
 def taken(store: Redis, record_type: RecordType) -> list[dict[str, Any]]:

@@ -134,7 +134,9 @@ def test_a_consumer_that_hangs_is_named_where_nothing_is_read(browser, store):
 def test_rejections_are_shown_by_type_and_cause(browser, store):
     assert "Nothing was refused" in words(browser.get("/admin/"))
     bad = {**TUTORS.serializer_class.example, "email": "nope"}
-    intake.accept(TUTORS, [Row(value=bad), Row(value=bad), Row(value={})], source="api:crm")
+    intake.queue(
+        intake.receive(TUTORS, [Row(value=bad), Row(value=bad), Row(value={})]), source="api:crm"
+    )
     answer = browser.get("/admin/")
     assert "Tutors 14 problems required 12 invalid_email 2" in words(answer)
     assert '?type=tutors&amp;code=invalid_email"' in answer.text

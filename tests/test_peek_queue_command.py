@@ -34,7 +34,7 @@ def fill(kind: RecordType, number: int, **changes: Any) -> None:
         {**kind.serializer_class.example, kind.id_field: f"record-{n}", **changes}
         for n in range(number)
     ]
-    intake.accept(kind, [Row(value=one) for one in records], source="command")
+    intake.queue(intake.receive(kind, [Row(value=one) for one in records]), source="command")
 
 
 def test_it_shows_the_next_messages_and_takes_none(store: Redis, record_type: RecordType) -> None:

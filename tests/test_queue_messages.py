@@ -340,7 +340,7 @@ def test_a_text_that_only_looks_like_a_source_is_no_row_of_an_upload(store):
 
 
 def refuse(kind, record, source="api:crm"):
-    intake.accept(kind, [Row(value=record)], source=source)
+    intake.queue(intake.receive(kind, [Row(value=record)]), source=source)
 
 
 def test_refused_records_of_the_api_are_kept_the_newest_first_with_what_was_sent(store):
@@ -366,6 +366,6 @@ def test_a_fixed_rejection_names_the_record_that_fixed_it(store):
 
 def test_rejections_are_bounded_and_expire(store):
     for _ in range(26):
-        intake.accept(TUTORS, [Row(value={}) for _ in range(30)], source="api:crm")
+        intake.queue(intake.receive(TUTORS, [Row(value={}) for _ in range(30)]), source="api:crm")
     assert len(queues.refusals([TUTORS.queue])) == 500  # 20 of each request, at most 500
     assert 0 < store.ttl(Keys(TUTORS.queue).rejections) <= 7 * 86_400

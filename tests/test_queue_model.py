@@ -24,9 +24,8 @@ from ingestion import consumer as consuming
 from ingestion import intake, queues
 from ingestion.consumer import Consumer
 from ingestion.decoding import Row
-from ingestion.intake import Idempotency
 from ingestion.outcomes import IntakeError
-from ingestion.queues import Pause
+from ingestion.queues import Once, Pause
 from ingestion.queues.keys import Keys
 from ingestion.records import RECORD_TYPES
 from tests.faults import figures
@@ -119,11 +118,11 @@ class Protocol(stateful.RuleBasedStateMachine):
     @rule(request=requests)
     def send_again(self, request):
         answer = b"answer %d" % next(self.numbers)  # another one each time, were it not remembered
-        once = Idempotency(
+        once = Once(
             request=f"{request.source} {request.key}",
             fingerprint=repr(request.records),
             ttl_seconds=86_400,
-            answer=lambda _: answer,
+            answer=answer,
         )
         rows = [
             Row(value={**EXAMPLE, "tutor_id": one, "age": 30 if valid else 3}, line=line)
@@ -131,8 +130,9 @@ class Protocol(stateful.RuleBasedStateMachine):
         ]
 
         def accept():
-            idempotency = once if request.key else None
-            said = intake.accept(TUTORS, rows, source=request.source, idempotency=idempotency)
+            received = intake.receive(TUTORS, rows)
+            named = once if request.key else None
+            said = intake.queue(received, source=request.source, once=named)
             if said.place is None:  # with nothing to queue, the verdict stands without the store
                 assert not said.ids
                 return UNKNOWN

@@ -40,7 +40,7 @@ def cells(printed: str, label: str) -> list[str]:
 
 def fill(kind: RecordType, good: int, bad: int) -> None:
     rows = [Row(value=dict(kind.serializer_class.example))] * good + [Row(value={})] * bad
-    intake.accept(kind, rows, source="command")
+    intake.queue(intake.receive(kind, rows), source="command")
 
 
 def test_it_shows_depth_age_and_totals_of_every_queue(

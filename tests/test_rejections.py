@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from ingestion import intake, queues
+from ingestion import intake, queues, validation
 from ingestion.decoding import Framing, Payload, Row
 from ingestion.models import Activity
 from ingestion.records import RECORD_TYPES
@@ -28,7 +28,7 @@ def browser(db):
 
 def refuse(kind, record):
     """Let the API refuse this record; gives the name under which it is kept."""
-    intake.accept(kind, [Row(value=record)], source="api:crm")
+    intake.queue(intake.receive(kind, [Row(value=record)]), source="api:crm")
     return queues.refusals([kind.queue])[0].id
 
 
@@ -93,7 +93,8 @@ def test_what_another_program_put_among_them_is_passed_over(browser, store, fore
 @pytest.mark.parametrize("number", ["1e999", "-1e999"])
 def test_a_number_beyond_all_others_is_never_shown_as_if_nothing_was_sent(browser, store, number):
     bad = json.dumps(BAD).replace('"age": 7', f'"age": {number}')
-    intake.accept(TUTORS, Payload(content=bad.encode(), framing=Framing.RECORD), source="api:crm")
+    rows = validation.read(Payload(content=bad.encode(), framing=Framing.RECORD))
+    intake.queue(intake.receive(TUTORS, rows), source="api:crm")
     (refusal,) = queues.refusals([TUTORS.queue])
     assert refusal.record is None
     assert "no record that could be kept" in words(browser.get(f"{PAGE}tutors/{refusal.id}/"))
@@ -102,7 +103,7 @@ def test_a_number_beyond_all_others_is_never_shown_as_if_nothing_was_sent(browse
 def test_they_come_in_pages(browser, store):
     intake_of = [Row(value={}) for _ in range(20)]
     for _ in range(3):
-        intake.accept(TUTORS, intake_of, source="api:crm")
+        intake.queue(intake.receive(TUTORS, intake_of), source="api:crm")
     assert len(shown(browser.get(PAGE))) == 50
     assert len(shown(browser.get(PAGE, {"page": "2"}))) == 10
     assert browser.get(PAGE, {"page": "x"}).status_code == 200

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ingestion.decoding import Row
 from ingestion.outcomes import Rejection
 from ingestion.records import RECORD_TYPES
-from ingestion.validation import Valid, judge
+from ingestion.validation import Valid, validate
 
 # As the contract prints them: they must be accepted as they stand.
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -321,7 +321,7 @@ def record_with(path: str, name: str, value: Any) -> dict[str, Any]:
 
 
 def verdict(path: str, record: Any) -> Valid | Rejection:
-    (one,) = judge(RECORD_TYPES[path], [Row(value=record)])
+    (one,) = validate(RECORD_TYPES[path], [Row(value=record)])
     return one
 
 

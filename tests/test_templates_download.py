@@ -40,7 +40,7 @@ def names_of(record_type):
 
 def test_both_sample_records_are_valid_and_different(record_type):
     samples = sample_records(record_type)
-    verdicts = validation.judge(record_type, [readers.Row(value=one) for one in samples])
+    verdicts = validation.validate(record_type, [readers.Row(value=one) for one in samples])
     assert all(isinstance(verdict, Valid) for verdict in verdicts)
     assert len({verdict.id for verdict in verdicts}) == 2
 

@@ -212,7 +212,7 @@ def test_a_form_that_nobody_touched_changes_nothing(
     example = record_type.serializer_class.example
     names = st.sampled_from(list(record_type.serializer_class().fields))
     record = {**example, **data.draw(st.dictionaries(names, values, min_size=1, max_size=5))}
-    (verdict,) = validation.judge(record_type, [Row(value=record, line=1)])
+    (verdict,) = validation.validate(record_type, [Row(value=record, line=1)])
     if not isinstance(verdict, Rejection):
         return
     findings = Findings()

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ingestion.decoding import Framing, Payload, Row
 from ingestion.outcomes import FieldCode, FieldError, PayloadError, Rejection
 from ingestion.records import RECORD_TYPES, RecordType
-from ingestion.validation import Valid, judge
+from ingestion.validation import Valid, Verdict, read, validate
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,20 +33,24 @@ def array(*records: Any) -> Payload:
     return Payload(content=json.dumps(records).encode(), framing=Framing.ARRAY)
 
 
+def verdicts_on(record_type: RecordType, payload: Payload) -> list[Verdict]:
+    return validate(record_type, read(payload))
+
+
 # --- Verdicts ----------------------------------------------------------------------------------
 
 
 def test_each_record_has_its_own_verdict_in_the_order_given(record_type):
     good = example(record_type)
     bad = example(record_type, **{record_type.id_field: None})
-    verdicts = judge(record_type, array(good, bad, 7, good))
+    verdicts = verdicts_on(record_type, array(good, bad, 7, good))
     assert [type(one) for one in verdicts] == [Valid, Rejection, Rejection, Valid]
     assert verdicts[0] == verdicts[3] == Valid(id=good[record_type.id_field], data=good)
     assert [one.index for one in verdicts if isinstance(one, Rejection)] == [1, 2]
 
 
 def test_the_same_id_twice_in_a_batch_is_two_records(record_type):
-    first, second = judge(record_type, array(example(record_type), example(record_type)))
+    first, second = verdicts_on(record_type, array(example(record_type), example(record_type)))
     assert first == second
     assert isinstance(first, Valid)
 
@@ -54,7 +58,7 @@ def test_the_same_id_twice_in_a_batch_is_two_records(record_type):
 def test_verdicts_on_lines_say_their_line_and_count_records_without_the_blank_ones(record_type):
     good = json.dumps(example(record_type)).encode()
     content = b"\n" + good + b"\n\n{\n \n[]\n" + good
-    verdicts = judge(record_type, Payload(content=content, framing=Framing.LINES))
+    verdicts = verdicts_on(record_type, Payload(content=content, framing=Framing.LINES))
     assert [one.line for one in verdicts] == [2, 4, 6, 7]
     rejections = [one for one in verdicts if isinstance(one, Rejection)]
     assert [(one.index, one.errors[0].code.value) for one in rejections] == [
@@ -66,7 +70,7 @@ def test_verdicts_on_lines_say_their_line_and_count_records_without_the_blank_on
 def test_a_row_that_could_not_be_read_is_refused_for_that_reason(record_type):
     problem = FieldError(field=None, code=FieldCode.MALFORMED_LINE, message="It is torn.")
     good = Row(value=example(record_type), line=2)
-    verdicts = judge(record_type, iter([Row(line=1, problem=problem), good]))
+    verdicts = validate(record_type, iter([Row(line=1, problem=problem), good]))
     assert verdicts[0] == Rejection(index=0, line=1, errors=(problem,))
     assert isinstance(verdicts[1], Valid)
     assert verdicts[1].line == 2
@@ -74,14 +78,14 @@ def test_a_row_that_could_not_be_read_is_refused_for_that_reason(record_type):
 
 @pytest.mark.parametrize("value", [None, True, 7, 1.5, "text", [], [{}]])
 def test_what_is_no_object_is_refused_as_a_whole(record_type, value):
-    (verdict,) = judge(record_type, array(value))
+    (verdict,) = verdicts_on(record_type, array(value))
     assert isinstance(verdict, Rejection)
     assert [(one.field, one.code.value) for one in verdict.errors] == [(None, "not_an_object")]
     assert verdict.id is None
 
 
 def test_a_rejection_carries_the_records_id_where_that_is_valid(record_type):
-    (verdict,) = judge(record_type, array({record_type.id_field: "x-1"}))
+    (verdict,) = verdicts_on(record_type, array({record_type.id_field: "x-1"}))
     assert isinstance(verdict, Rejection)
     assert verdict.id == "x-1"
 
@@ -89,7 +93,7 @@ def test_a_rejection_carries_the_records_id_where_that_is_valid(record_type):
 @pytest.mark.parametrize("bad", [None, 7, "", " ", "two words", "x" * 65, "x\x00", ["x"], {}])
 def test_a_rejection_never_repeats_an_id_that_is_not_valid(record_type, bad):
     changed = {record_type.id_field: bad}
-    for verdict in judge(record_type, array(changed, example(record_type, **changed))):
+    for verdict in verdicts_on(record_type, array(changed, example(record_type, **changed))):
         assert isinstance(verdict, Rejection)
         assert verdict.id is None
 
@@ -114,12 +118,12 @@ def test_whatever_json_is_sent_each_record_has_exactly_one_verdict(path, data):
     kind = RECORD_TYPES[path]
     names = st.sampled_from(list(kind.serializer_class.example))
     record = example(kind, **data.draw(st.dictionaries(names, json_values, max_size=3)))
-    (verdict,) = judge(kind, [Row(value=record, line=3)])
+    (verdict,) = validate(kind, [Row(value=record, line=3)])
     assert isinstance(verdict, Valid | Rejection)
     assert verdict.line == 3
     assert isinstance(verdict, Valid) or verdict.errors
     whole = data.draw(st.lists(json_values, min_size=1, max_size=3))
-    verdicts = judge(kind, [Row(value=value) for value in whole])
+    verdicts = validate(kind, [Row(value=value) for value in whole])
     assert [one.index for one in verdicts if isinstance(one, Rejection)] == list(range(len(whole)))
 
 
@@ -150,7 +154,7 @@ def test_a_record_that_lacks_fields_is_refused_as_the_serializer_refuses_it(path
     record = example(kind, **data.draw(st.dictionaries(st.sampled_from(names), json_values)))
     for name in data.draw(st.lists(st.sampled_from(names), unique=True)):
         del record[name]
-    (verdict,) = judge(kind, [Row(value=record)])
+    (verdict,) = validate(kind, [Row(value=record)])
     told = by_the_serializer(kind, record)
     if isinstance(verdict, Rejection):
         assert [(one.field, one.code, one.message) for one in verdict.errors] == told
@@ -162,7 +166,7 @@ def test_refusals_of_one_cause_share_one_object(record_type):
     """Ten thousand of them come in seventy bytes of gzip."""
     wrong = {name: [] for name in example(record_type)}
     for record in ({}, wrong, {record_type.id_field: 7}):
-        first, second = judge(record_type, array(record, record))
+        first, second = verdicts_on(record_type, array(record, record))
         assert isinstance(first, Rejection)
         assert isinstance(second, Rejection)
         assert all(a is b for a, b in zip(first.errors, second.errors, strict=True))
@@ -173,16 +177,16 @@ def test_refusals_of_one_cause_share_one_object(record_type):
 
 def test_a_batch_of_the_limit_is_judged_and_one_more_record_is_too_many(record_type, settings):
     settings.MAX_BATCH_RECORDS = 3
-    assert len(judge(record_type, array(1, 2, 3))) == 3
+    assert len(verdicts_on(record_type, array(1, 2, 3))) == 3
     lines = b"1\n\n2\n3\n"
-    assert len(judge(record_type, Payload(content=lines, framing=Framing.LINES))) == 3
+    assert len(verdicts_on(record_type, Payload(content=lines, framing=Framing.LINES))) == 3
     for payload in (
         array(1, 2, 3, 4),
         Payload(content=lines + b"4", framing=Framing.LINES),
         [Row(value=1)] * 4,
     ):
         with pytest.raises(PayloadError) as caught:
-            judge(record_type, payload)
+            validate(record_type, read(payload) if isinstance(payload, Payload) else payload)
         assert caught.value.code.value == "batch_too_large"
 
 
@@ -190,7 +194,7 @@ def test_of_a_batch_over_the_limit_no_row_beyond_it_is_made(record_type, setting
     settings.MAX_BATCH_RECORDS = 3
     rows = iter([Row(value=one) for one in range(10)])
     with pytest.raises(PayloadError):
-        judge(record_type, rows)
+        validate(record_type, rows)
     assert next(rows).value == 4
 
 
@@ -206,7 +210,7 @@ def test_of_a_batch_over_the_limit_no_row_beyond_it_is_made(record_type, setting
 )
 def test_a_batch_of_nothing_is_refused(record_type, payload):
     with pytest.raises(PayloadError) as caught:
-        judge(record_type, payload)
+        validate(record_type, read(payload) if isinstance(payload, Payload) else payload)
     assert caught.value.code.value == "empty_batch"
 
 
@@ -235,7 +239,7 @@ def test_threads_that_share_a_serializer_never_mix_up_their_records():
             if turn % 2:
                 record |= {counts[path]: name}
                 expected = [(counts[path], "not_an_integer")]
-            (verdict,) = judge(kind, [Row(value=record)])
+            (verdict,) = validate(kind, [Row(value=record)])
             found: Any = verdict
             if isinstance(verdict, Rejection):
                 found = [(one.field, one.code.value) for one in verdict.errors]

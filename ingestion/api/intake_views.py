@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from ingestion import intake, queues
+from ingestion import decoding, intake, queues, sources, validation
 from ingestion.api import intake_schema
 from ingestion.api.access import client_name
 from ingestion.api.body import read_payload
@@ -23,8 +23,7 @@ from ingestion.api.errors import error_document, field_errors_document
 from ingestion.api.requests import ApiRequest
 from ingestion.api.schema import Described
 from ingestion.api.views import View
-from ingestion.decoding import Payload
-from ingestion.intake import Idempotency
+from ingestion.decoding import Payload, Rows
 from ingestion.outcomes import (
     ANSWERS,
     AccessError,
@@ -34,7 +33,7 @@ from ingestion.outcomes import (
     Rejection,
     utc_timestamp,
 )
-from ingestion.queues import Quota
+from ingestion.queues import Once, Quota
 from ingestion.records import RECORD_TYPES, RecordType
 
 # A batch's answer lists so many rejections at most (contract, section 2).
@@ -61,21 +60,21 @@ class IntakeView(View, ABC):
         strict = _strict(self.query(request))
         payload = read_payload(request, batch=self.batch)
 
-        def answer(receipt: Receipt) -> bytes:
-            status, document = self.tell(receipt, request)
-            return b"%d %s" % (status, msgspec.json.encode(document))
-
-        receipt = intake.accept(
-            self.record_type,
-            payload,
-            source=f"api:{client}",
-            strict=strict,
-            idempotency=_idempotency(
-                request, client, payload, answer, route=self._route, strict=strict
-            ),
-            admit=self._charger(client),
-        )
-        status, _, body = (receipt.answer or answer(receipt)).partition(b" ")
+        request_name = _request_name(request, client, self._route)
+        rows = self._charged_rows(client, payload)
+        received = intake.receive(self.record_type, rows, strict=strict)
+        status_code, document = self.tell(received.receipt, request)
+        answer = b"%d %s" % (status_code, msgspec.json.encode(document))
+        once = None
+        if request_name:
+            once = Once(
+                request=request_name,
+                fingerprint=_fingerprint(payload, strict=strict),
+                answer=answer,
+                ttl_seconds=settings.IDEMPOTENCY_SECONDS,
+            )
+        receipt = intake.queue(received, source=sources.of_client(client), once=once)
+        status, _, body = (receipt.answer or answer).partition(b" ")
         request.log_facts.update(accepted=receipt.accepted, rejected=receipt.rejected)
         return HttpResponse(
             body,
@@ -89,18 +88,22 @@ class IntakeView(View, ABC):
         # As the addresses were when answers were first remembered.
         return f"/api/{self.record_type.path}{'/batch' if self.batch else ''}"
 
-    def _charger(self, client: str) -> Callable[[int], None] | None:
-        """What charges the client's quota, where the site sets one."""
-        per_minute = settings.CLIENT_RECORDS_PER_MINUTE
-        if not per_minute:
-            return None
+    def _charged_rows(self, client: str, payload: Payload) -> Rows:
+        """The rows of the payload, once they are charged to the client's quota."""
+        try:
+            rows = validation.read(payload)
+        except PayloadError:
+            self._charge(client, decoding.size_in_records(payload))
+            raise
+        self._charge(client, rows.charged)
+        return rows
 
-        def charge(records: int) -> None:
+    def _charge(self, client: str, records: int) -> None:
+        """Charge the quota of a client, if there is one. Raises `AccessError` if it is used up."""
+        if per_minute := settings.CLIENT_RECORDS_PER_MINUTE:
             self._quota = quota = queues.charge(client, records, per_minute=per_minute)
             if quota.wait_seconds:
                 raise AccessError(Code.QUOTA_EXCEEDED, retry_after_seconds=quota.wait_seconds)
-
-        return charge
 
     def finalize_response(
         self, request: Request, response: Response, *arguments: Any, **named: Any
@@ -177,16 +180,8 @@ def _refused(code: Code, request: ApiRequest, **facts: Any) -> tuple[HTTPStatus,
     return ANSWERS[code].status, error_document(code, request_id=request.request_id, **facts)
 
 
-def _idempotency(
-    request: ApiRequest,
-    client: str,
-    payload: Payload,
-    answer: Callable[[Receipt], bytes],
-    *,
-    route: str,
-    strict: bool,
-) -> Idempotency | None:
-    """By the Idempotency-Key header, where there is one; a key counts per client and route.
+def _request_name(request: ApiRequest, client: str, route: str) -> str | None:
+    """What names this request, from its Idempotency-Key; a key counts per client and route.
 
     The route is named by what it is: its address may change between two tries (`API_PREFIX`).
     """
@@ -195,15 +190,13 @@ def _idempotency(
         return None
     if not _KEY.fullmatch(key):
         raise PayloadError(Code.INVALID_KEY)
-    name = "\n".join((client, route, key))
+    return hashlib.sha256("\n".join((client, route, key)).encode()).hexdigest()
+
+
+def _fingerprint(payload: Payload, *, strict: bool) -> str:
     content = hashlib.sha256(payload.content)
     content.update(f"{payload.framing} {strict}".encode())
-    return Idempotency(
-        request=hashlib.sha256(name.encode()).hexdigest(),
-        fingerprint=content.hexdigest(),
-        ttl_seconds=settings.IDEMPOTENCY_SECONDS,
-        answer=answer,
-    )
+    return content.hexdigest()
 
 
 def _strict(query: Mapping[str, str]) -> bool:

@@ -151,7 +151,7 @@ def fix(
         record = rows.get(line)
         if record is None:
             raise NotNowError
-        (verdict,) = validation.judge(kind, [Row(value=fixed(record, correction), line=line)])
+        (verdict,) = validation.validate(kind, [Row(value=fixed(record, correction), line=line)])
         if isinstance(verdict, Rejection):
             refused[line] = verdict.errors
     # What is corrected is what this reading found: another one may have come in between.

@@ -1,4 +1,10 @@
-"""The second step: push the rows that reading found ready, in chunks, each of them once."""
+"""The second step: push the rows that reading found ready, in chunks, each of them once.
+
+Reading kept one verdict per row and no records: up to a million of them would be a second store of
+student data. So the file is read again here, and its rows are validated again. That gives the
+records as they are queued (defaults added, unknown fields dropped), and holds if the rules have
+changed since, or the file on the disk.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,6 @@ from django.utils.timezone import now
 from ingestion import file_rows, intake, queues, sources
 from ingestion.decoding import Row
 from ingestion.file_rows import FileRow, FileRows
-from ingestion.intake import Idempotency
 from ingestion.models import Upload
 from ingestion.outcomes import Receipt, StoreError, trouble
 from ingestion.queues import Once
@@ -133,19 +138,16 @@ def _ready_rows(upload: Upload, rows: Iterator[FileRow]) -> Iterator[FileRow]:
 
 
 def _push(work: Work, kind: RecordType, chunk: list[Row]) -> Receipt:
-    def answer(receipt: Receipt) -> bytes:
-        last_line = chunk[-1].line or 0
-        came_to = _Chunk(accepted=receipt.accepted, rows=len(chunk), last_line=last_line)
-        return came_to.to_bytes()
-
-    number = work.upload.pk
-    idempotency = Idempotency(**_name(work.upload), answer=answer)
+    received = intake.receive(kind, chunk)
+    came_to = _Chunk(
+        accepted=received.receipt.accepted, rows=len(chunk), last_line=chunk[-1].line or 0
+    )
+    once = Once(**_name(work.upload), answer=came_to.to_bytes())
+    source = sources.of_upload(work.upload.pk)
     give_up_at = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            return intake.accept(
-                kind, chunk, source=sources.of_upload(number), idempotency=idempotency
-            )
+            return intake.queue(received, source=source, once=once)
         except StoreError as fault:
             if time.monotonic() > give_up_at:
                 raise WaitError(trouble(fault)) from fault

@@ -112,7 +112,7 @@ class _Reading:
             filled.append((one, one.row))
         if not filled:
             return
-        verdicts = validation.judge(self._kind, [row for _, row in filled])
+        verdicts = validation.validate(self._kind, [row for _, row in filled])
         for (one, row), verdict in zip(filled, verdicts, strict=True):
             if isinstance(verdict, Rejection):
                 self._refuse(one, row, verdict)

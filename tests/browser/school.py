@@ -180,7 +180,10 @@ def _accept(path: str, records: Sequence[dict[str, Any]]) -> None:
     from ingestion.decoding import Row
     from ingestion.records import RECORD_TYPES
 
-    intake.accept(RECORD_TYPES[path], [Row(value=record) for record in records], source="api:local")
+    intake.queue(
+        intake.receive(RECORD_TYPES[path], [Row(value=record) for record in records]),
+        source="api:local",
+    )
 
 
 def _refuse(

@@ -121,7 +121,7 @@ def people(db: None, store: Any) -> list[Client]:
     ApiClient.objects.create(name="crm")
     for kind in RECORD_TYPES.values():
         rows = [Row(value=kind.serializer_class.example), Row(value={})]
-        intake.accept(kind, rows, source="api:crm")
+        intake.queue(intake.receive(kind, rows), source="api:crm")
     browsers += [signed_in(root), Client()]
     for browser in browsers:
         browser.raise_request_exception = False

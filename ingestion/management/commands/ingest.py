@@ -29,10 +29,10 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 from ingestion import intake, queues, readers, sources
 from ingestion.decoding import Row
 from ingestion.files.shape import FileFormat
-from ingestion.intake import Idempotency
 from ingestion.management.command import add_record_type, print_table
 from ingestion.management.store_command import StoreCommand, in_words
 from ingestion.outcomes import FieldError, IntakeError, Receipt, StoreError, trouble
+from ingestion.queues import Once
 from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.stats import duration
 
@@ -201,11 +201,12 @@ def _push(
     The store knows it by the run and its place in the file, so it is queued once although the
     answer to a try may be lost. A pause and a full queue are waited out like an outage.
     """
-    idempotency = Idempotency(
+    received = intake.receive(kind, chunk)
+    once = Once(
         request=f"command:{tally.run}:{tally.read}",
         fingerprint=tally.run,
         ttl_seconds=settings.IDEMPOTENCY_SECONDS,
-        answer=lambda receipt: b"%d" % receipt.accepted,
+        answer=b"%d" % received.receipt.accepted,
     )
     in_doubt = False
     told = ""
@@ -214,7 +215,7 @@ def _push(
         nonlocal in_doubt
         tally.unsure = len(chunk)
         try:
-            return intake.accept(kind, chunk, source=sources.COMMAND, idempotency=idempotency)
+            return intake.queue(received, source=sources.COMMAND, once=once)
         except StoreError as fault:
             in_doubt = in_doubt or fault.outcome_unknown
             tally.unsure = len(chunk) if in_doubt else 0

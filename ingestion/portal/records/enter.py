@@ -17,16 +17,16 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from ingestion import intake, sources, validation
+from ingestion import intake, sources
 from ingestion.decoding import Row
-from ingestion.intake import Idempotency
+from ingestion.intake import Received
 from ingestion.models import Activity
-from ingestion.outcomes import ANSWERS, QueuePausedError, Rejection, StoreError
+from ingestion.outcomes import ANSWERS, QueuePausedError, StoreError
 from ingestion.portal import rejected
 from ingestion.portal.pages import page, portal_view
 from ingestion.portal.records.entry_form import EntryForm
 from ingestion.portal.store_changes import store_change
-from ingestion.queues import Refusal
+from ingestion.queues import Once, Refusal
 from ingestion.records import RECORD_TYPES, RecordType
 
 SOURCE = sources.of_client(sources.PORTAL)
@@ -50,14 +50,15 @@ def enter(request: HttpRequest, kind: RecordType) -> HttpResponse:
         return _form_page(request, kind, form, refusal=refusal)
     form = EntryForm(kind, request.POST)
     record = form.record()
-    (verdict,) = validation.judge(kind, [Row(value=record)])
-    if isinstance(verdict, Rejection):
-        form.refuse(verdict.errors)
+    received = intake.receive(kind, [Row(value=record)])
+    if received.receipt.rejections:
+        (rejection,) = received.receipt.rejections
+        form.refuse(rejection.errors)
         return _form_page(request, kind, form, record, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     if "check" in request.POST:
         return _form_page(request, kind, form, record, valid=True)
     try:
-        _queue(request, kind, verdict.id, record)
+        _queue(request, received, record)
     except StoreError as fault:
         return _form_page(
             request, kind, form, record, fault=fault, status=HTTPStatus.SERVICE_UNAVAILABLE
@@ -67,34 +68,33 @@ def enter(request: HttpRequest, kind: RecordType) -> HttpResponse:
         format_html(
             'Queued: {} <strong>{}</strong> lies on <a href="{}">{}</a>.',
             kind.title,
-            verdict.id,
+            received.receipt.ids[0],
             reverse("admin:queue", args=[kind]),
             kind.queue,
         ),
     )
-    if refusal_id and rejected.mark_fixed(kind, refusal_id, verdict.id):
+    if refusal_id and rejected.mark_fixed(kind, refusal_id, received.receipt.ids[0]):
         return redirect("admin:rejection", kind, refusal_id)
     return redirect("admin:enter", kind)
 
 
-def _queue(
-    request: HttpRequest, kind: RecordType, record_id: str, record: Mapping[str, Any]
-) -> None:
+def _queue(request: HttpRequest, received: Received, record: Mapping[str, Any]) -> None:
     """Hand the record to the intake, and note who did it. Raises `StoreError`."""
     content = hashlib.sha256(json.dumps(record).encode()).hexdigest()
-    once = Idempotency(
+    once = Once(
         request=f"portal:{request.user.pk}:{_form_id(request)}:{content}",
         fingerprint=content,
         ttl_seconds=settings.IDEMPOTENCY_SECONDS,
-        answer=lambda _: b"queued",
+        answer=b"queued",
     )
+    (record_id,) = received.receipt.ids
     facts = {"id": record_id}
     what = Activity.Action.ENTERED
     if refusal_id := request.GET.get("refusal", ""):
         facts["refused"] = refusal_id[:36]
         what = Activity.Action.FIXED
-    with store_change(request, what, record_type=kind, facts=facts) as change:
-        receipt = intake.accept(kind, [Row(value=record)], source=SOURCE, idempotency=once)
+    with store_change(request, what, record_type=received.record_type, facts=facts) as change:
+        receipt = intake.queue(received, source=SOURCE, once=once)
         if receipt.replayed:
             change.facts["sent"] = "again"
 

@@ -65,7 +65,7 @@ def _try_json(kind: RecordType, text: str) -> _Trial:
 
 
 def _judge(kind: RecordType, record: dict[str, Any]) -> _Trial:
-    (verdict,) = validation.judge(kind, [Row(value=record)])
+    (verdict,) = validation.validate(kind, [Row(value=record)])
     known = kind.serializer_class().fields
     dropped = tuple(name for name in record if name not in known)
     if isinstance(verdict, Rejection):
