@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -54,15 +53,15 @@ class Row:
 class Rows:
     """The rows of a payload, in order: how many there are, and each decoded when its turn comes.
 
-    `charged` is for how many records the payload counts in its sender's quota.
+    `row` decodes the one with this index. `lines` are those of NDJSON, each with its number from 1.
     """
 
     count: int
-    charged: int
-    decoded: Callable[[], Iterator[Row]]
+    row: Callable[[int], Row]
+    lines: Sequence[tuple[int, bytes]] = ()
 
     def __iter__(self) -> Iterator[Row]:
-        return self.decoded()
+        return map(self.row, range(self.count))
 
 
 def rows(payload: Payload, *, most: int) -> Rows:
@@ -72,26 +71,30 @@ def rows(payload: Payload, *, most: int) -> Rows:
     the worst case while the rows are gone through. A line of NDJSON that cannot be read is a row
     with a problem and spoils no other line.
     """
+    check_size(payload)
     content = payload.content
+    if payload.framing is Framing.LINES:
+        lines = list(islice(_lines(content), most + 1))
+        return Rows(
+            count=len(lines), lines=lines, row=lambda at: decode_line(lines[at][1], lines[at][0])
+        )
+    text = strict_json.text_of(content)
+    if payload.framing is Framing.RECORD:
+        record = _record(text)
+        return Rows(count=1, row=lambda _: Row(value=record))
+    if not strict_json.is_array(text):
+        strict_json.value(text)
+        raise PayloadError(Code.NOT_AN_ARRAY)
+    places = list(islice(strict_json.entries(text), most + 1))
+    return Rows(count=len(places), row=lambda at: Row(value=strict_json.entry(text, places[at])))
+
+
+def check_size(payload: Payload) -> None:
+    """Raise `PayloadError` if the payload has more values than any may have."""
     # However it is framed, so that a million small lines cost no more than one long array.
-    signs = strict_json.signs(content) + _line_feeds(payload)
+    signs = strict_json.signs(payload.content) + _line_feeds(payload)
     if signs > max(1_000_000, 100 * settings.MAX_BATCH_RECORDS):
         raise PayloadError(Code.TOO_MANY_VALUES)
-    decoded: Callable[[], Iterator[Row]]
-    if payload.framing is Framing.LINES:
-        count = sum(1 for _ in islice(_lines(content), most + 1))
-        decoded = partial(_decoded_lines, content)
-    elif payload.framing is Framing.RECORD:
-        record = _record(strict_json.text_of(content))
-        count, decoded = 1, lambda: iter((Row(value=record),))
-    else:
-        text = strict_json.text_of(content)
-        if not strict_json.is_array(text):
-            strict_json.value(text)
-            raise PayloadError(Code.NOT_AN_ARRAY)
-        places = list(islice(strict_json.entries(text), most + 1))
-        count, decoded = len(places), partial(_decoded_entries, text, places)
-    return Rows(count=count, charged=max(count, size_in_records(payload)), decoded=decoded)
 
 
 def size_in_records(payload: Payload) -> int:
@@ -127,14 +130,6 @@ def _record(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise PayloadError(Code.NOT_AN_OBJECT)
     return value
-
-
-def _decoded_entries(text: str, places: list[int]) -> Iterator[Row]:
-    return (Row(value=strict_json.entry(text, at)) for at in places)
-
-
-def _decoded_lines(content: bytes) -> Iterator[Row]:
-    return (decode_line(text, line) for line, text in _lines(content))
 
 
 def _lines(content: bytes) -> Iterator[tuple[int, bytes]]:

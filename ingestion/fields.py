@@ -27,12 +27,12 @@ _LONGEST_DATETIME = 35
 
 # Spelled out, since `\s` and `\d` mean other characters in Python than in the patterns of OpenAPI
 # (JavaScript's); this way the schema promises to the letter what the server accepts.
-_WHITE_SPACE = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+WHITE_SPACE = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 
 ANY_PATTERN = r"^[^\x00]*$"
-NOT_BLANK_PATTERN = rf"^[^\x00]*[^\x00{_WHITE_SPACE}][^\x00]*$"
-ID_PATTERN = rf"^[^{_WHITE_SPACE}{_CONTROL}]+$"
+NOT_BLANK_PATTERN = rf"^[^\x00]*[^\x00{WHITE_SPACE}][^\x00]*$"
+ID_PATTERN = rf"^[^{WHITE_SPACE}{_CONTROL}]+$"
 
 # ISO 8601, extended format. The whole calendar is in it; year 0 does not exist.
 _DAY = (
@@ -47,7 +47,7 @@ _OFFSET = r"(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?"
 DATETIME_PATTERN = rf"^(?!0000)(?:[0-9]{{4}}-{_DAY}|{_LEAP_YEAR}-02-29)T{_TIME}{_OFFSET}$"
 
 _unstorable = re.compile(r"[\x00\ud800-\udfff]")
-_not_blank = re.compile(rf"[^{_WHITE_SPACE}]")
+_not_blank = re.compile(rf"[^{WHITE_SPACE}]")
 _id = re.compile(ID_PATTERN.strip("^$"))
 _datetime = re.compile(DATETIME_PATTERN.removeprefix("^").removesuffix("$"))
 

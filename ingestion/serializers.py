@@ -5,7 +5,8 @@ Everything else is derived from them: the OpenAPI schema, forms, templates, the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rest_framework import serializers
@@ -29,10 +30,40 @@ def _optional_datetime(help_text: str) -> IsoDateTime:
     return IsoDateTime(required=False, allow_null=True, help_text=help_text)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """A rule between fields of a record.
+
+    `holds` gets the values of `fields`, None for one that is absent. If it is broken, the field
+    `at` is refused with `code` and `message`.
+    """
+
+    fields: tuple[str, ...]
+    holds: Callable[..., bool]
+    at: str
+    code: FieldCode
+    message: str
+
+
 class RecordSerializer(serializers.Serializer[Any]):
-    """A record type. `example` is one whole valid record; fields not declared are dropped."""
+    """A record type: its fields, and the rules between them.
+
+    `example` is one whole valid record. Fields that are not declared are dropped.
+    """
 
     example: ClassVar[Mapping[str, Any]]
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Check the rules between fields; all that are broken are told at once."""
+        broken = {
+            rule.at: ErrorDetail(rule.message, rule.code)
+            for rule in self.rules
+            if not rule.holds(*map(attrs.get, rule.fields))
+        }
+        if broken:
+            raise serializers.ValidationError(broken)
+        return attrs
 
 
 class TutorSerializer(RecordSerializer):
@@ -131,23 +162,28 @@ class SessionSerializer(RecordSerializer):
         "updated_at": "2024-05-14T16:05:00",
     }
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Hold the rules between fields; all that are broken are told at once."""
-        broken = {}
-        if attrs["is_first_session"] != (attrs["session_number"] == 1):
-            broken["is_first_session"] = ErrorDetail(
-                "Must be true when session_number is 1, and false otherwise.",
-                FieldCode.FIRST_SESSION_MISMATCH,
-            )
-        if attrs["no_show"] and attrs.get("actual_start") is not None:
-            broken["actual_start"] = ErrorDetail(
-                "Leave it out (null in JSON, an empty cell in a table) if no_show is true: a "
-                "session that nobody attended has no start.",
-                FieldCode.NO_SHOW_HAS_START,
-            )
-        if broken:
-            raise serializers.ValidationError(broken)
-        return attrs
+    rules = (
+        Rule(
+            fields=("is_first_session", "session_number"),
+            holds=lambda first, number: first == (number == 1),
+            at="is_first_session",
+            code=FieldCode.FIRST_SESSION_MISMATCH,
+            message="Must be true when session_number is 1, and false otherwise.",
+        ),
+        Rule(
+            fields=("no_show", "actual_start"),
+            holds=lambda no_show, start: not no_show or start is None,
+            at="actual_start",
+            code=FieldCode.NO_SHOW_HAS_START,
+            message="Leave it out (null in JSON, an empty cell in a table) if no_show is true: a "
+            "session that nobody attended has no start.",
+        ),
+    )
+
+
+_FIRST_SESSION_ONLY = (
+    "Leave it out (null in JSON, an empty cell in a table) if is_first_session is false."
+)
 
 
 def _rating(what: str) -> Integer:
@@ -204,19 +240,19 @@ class FeedbackSerializer(RecordSerializer):
         "improvement_areas": None,
     }
 
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Hold the rules between fields; all that are broken are told at once."""
-        if attrs["is_first_session"]:
-            return attrs
-        first_session_only = ErrorDetail(
-            "Leave it out (null in JSON, an empty cell in a table) if is_first_session is false.",
-            FieldCode.FIRST_SESSION_ONLY,
-        )
-        broken = {}
-        if attrs.get("would_recommend") is not None:
-            broken["would_recommend"] = first_session_only
-        if attrs.get("improvement_areas"):
-            broken["improvement_areas"] = first_session_only
-        if broken:
-            raise serializers.ValidationError(broken)
-        return attrs
+    rules = (
+        Rule(
+            fields=("is_first_session", "would_recommend"),
+            holds=lambda first, recommends: first or recommends is None,
+            at="would_recommend",
+            code=FieldCode.FIRST_SESSION_ONLY,
+            message=_FIRST_SESSION_ONLY,
+        ),
+        Rule(
+            fields=("is_first_session", "improvement_areas"),
+            holds=lambda first, areas: first or not areas,
+            at="improvement_areas",
+            code=FieldCode.FIRST_SESSION_ONLY,
+            message=_FIRST_SESSION_ONLY,
+        ),
+    )

@@ -260,8 +260,8 @@ def test_an_empty_cell_is_an_absent_field_and_the_serializer_decides() -> None:
     example = dict(TUTORS.serializer_class.example)
     rows = read_csv(as_csv([example | {"status": "", "created_at": "  "}, example | {"age": " "}]))
     valid, refused = validation.validate(TUTORS, rows)
-    assert valid.data["status"] == "active"
-    assert "created_at" not in valid.data
+    assert b'"status":"active"' in valid.content
+    assert b"created_at" not in valid.content
     assert [(one.field, one.code) for one in refused.errors] == [("age", FieldCode.REQUIRED)]
 
 

@@ -40,7 +40,7 @@ def accept(
     record_type: RecordType, sent: Payload | Iterable[Row], *, source: str, strict: bool = False
 ) -> Receipt:
     """All steps of the intake."""
-    rows = validation.read(sent) if isinstance(sent, Payload) else sent
+    rows = validation.read(record_type, sent) if isinstance(sent, Payload) else sent
     return intake.queue(intake.receive(record_type, rows, strict=strict), source=source)
 
 

@@ -93,7 +93,7 @@ def test_what_another_program_put_among_them_is_passed_over(browser, store, fore
 @pytest.mark.parametrize("number", ["1e999", "-1e999"])
 def test_a_number_beyond_all_others_is_never_shown_as_if_nothing_was_sent(browser, store, number):
     bad = json.dumps(BAD).replace('"age": 7', f'"age": {number}')
-    rows = validation.read(Payload(content=bad.encode(), framing=Framing.RECORD))
+    rows = validation.read(TUTORS, Payload(content=bad.encode(), framing=Framing.RECORD))
     intake.queue(intake.receive(TUTORS, rows), source="api:crm")
     (refusal,) = queues.refusals([TUTORS.queue])
     assert refusal.record is None

@@ -328,7 +328,8 @@ def verdict(path: str, record: Any) -> Valid | Rejection:
 def accepted(path: str, record: dict[str, Any]) -> dict[str, Any]:
     one = verdict(path, record)
     assert isinstance(one, Valid), one
-    return dict(one.data)
+    found: dict[str, Any] = json.loads(one.content)
+    return found
 
 
 def refused(path: str, record: dict[str, Any]) -> set[tuple[str | None, str]]:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ingestion.decoding import Framing, Payload, Row
 from ingestion.outcomes import FieldCode, FieldError, PayloadError, Rejection
 from ingestion.records import RECORD_TYPES, RecordType
-from ingestion.validation import Valid, Verdict, read, validate
+from ingestion.validation import Valid, Verdict, encode, read, validate
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,8 +33,8 @@ def array(*records: Any) -> Payload:
     return Payload(content=json.dumps(records).encode(), framing=Framing.ARRAY)
 
 
-def verdicts_on(record_type: RecordType, payload: Payload) -> list[Verdict]:
-    return validate(record_type, read(payload))
+def verdicts_on(record_type: RecordType, sent: Payload | list[Row]) -> list[Verdict]:
+    return validate(record_type, read(record_type, sent) if isinstance(sent, Payload) else sent)
 
 
 # --- Verdicts ----------------------------------------------------------------------------------
@@ -45,7 +45,7 @@ def test_each_record_has_its_own_verdict_in_the_order_given(record_type):
     bad = example(record_type, **{record_type.id_field: None})
     verdicts = verdicts_on(record_type, array(good, bad, 7, good))
     assert [type(one) for one in verdicts] == [Valid, Rejection, Rejection, Valid]
-    assert verdicts[0] == verdicts[3] == Valid(id=good[record_type.id_field], data=good)
+    assert verdicts[0] == verdicts[3] == Valid(id=good[record_type.id_field], content=encode(good))
     assert [one.index for one in verdicts if isinstance(one, Rejection)] == [1, 2]
 
 
@@ -186,7 +186,9 @@ def test_a_batch_of_the_limit_is_judged_and_one_more_record_is_too_many(record_t
         [Row(value=1)] * 4,
     ):
         with pytest.raises(PayloadError) as caught:
-            validate(record_type, read(payload) if isinstance(payload, Payload) else payload)
+            validate(
+                record_type, read(record_type, payload) if isinstance(payload, Payload) else payload
+            )
         assert caught.value.code.value == "batch_too_large"
 
 
@@ -210,7 +212,9 @@ def test_of_a_batch_over_the_limit_no_row_beyond_it_is_made(record_type, setting
 )
 def test_a_batch_of_nothing_is_refused(record_type, payload):
     with pytest.raises(PayloadError) as caught:
-        validate(record_type, read(payload) if isinstance(payload, Payload) else payload)
+        validate(
+            record_type, read(record_type, payload) if isinstance(payload, Payload) else payload
+        )
     assert caught.value.code.value == "empty_batch"
 
 
@@ -235,7 +239,7 @@ def test_threads_that_share_a_serializer_never_mix_up_their_records():
             kind = RECORD_TYPES[path]
             name = f"{thread}-{turn}"
             record = example(kind, **{kind.id_field: name})
-            expected: Valid | list[tuple[str | None, str]] = Valid(id=name, data=record)
+            expected: Valid | list[tuple[str | None, str]] = Valid(id=name, content=encode(record))
             if turn % 2:
                 record |= {counts[path]: name}
                 expected = [(counts[path], "not_an_integer")]

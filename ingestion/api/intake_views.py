@@ -23,7 +23,7 @@ from ingestion.api.errors import error_document, field_errors_document
 from ingestion.api.requests import ApiRequest
 from ingestion.api.schema import Described
 from ingestion.api.views import View
-from ingestion.decoding import Payload, Rows
+from ingestion.decoding import Payload
 from ingestion.outcomes import (
     ANSWERS,
     AccessError,
@@ -35,6 +35,7 @@ from ingestion.outcomes import (
 )
 from ingestion.queues import Once, Quota
 from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.validation import Records
 
 # A batch's answer lists so many rejections at most (contract, section 2).
 MOST_ERRORS = 1000
@@ -61,8 +62,8 @@ class IntakeView(View, ABC):
         payload = read_payload(request, batch=self.batch)
 
         request_name = _request_name(request, client, self._route)
-        rows = self._charged_rows(client, payload)
-        received = intake.receive(self.record_type, rows, strict=strict)
+        records = self._charged_records(client, payload)
+        received = intake.receive(self.record_type, records, strict=strict)
         status_code, document = self.tell(received.receipt, request)
         answer = b"%d %s" % (status_code, msgspec.json.encode(document))
         once = None
@@ -88,15 +89,15 @@ class IntakeView(View, ABC):
         # As the addresses were when answers were first remembered.
         return f"/api/{self.record_type.path}{'/batch' if self.batch else ''}"
 
-    def _charged_rows(self, client: str, payload: Payload) -> Rows:
-        """The rows of the payload, once they are charged to the client's quota."""
+    def _charged_records(self, client: str, payload: Payload) -> Records:
+        """The records of the payload, once they are charged to the client's quota."""
         try:
-            rows = validation.read(payload)
+            records = validation.read(self.record_type, payload)
         except PayloadError:
             self._charge(client, decoding.size_in_records(payload))
             raise
-        self._charge(client, rows.charged)
-        return rows
+        self._charge(client, records.charged)
+        return records
 
     def _charge(self, client: str, records: int) -> None:
         """Charge the quota of a client, if there is one. Raises `AccessError` if it is used up."""

@@ -70,5 +70,5 @@ def _judge(kind: RecordType, record: dict[str, Any]) -> _Trial:
     dropped = tuple(name for name in record if name not in known)
     if isinstance(verdict, Rejection):
         return _Trial(errors=verdict.errors, dropped=dropped)
-    queued = json.dumps(verdict.data, ensure_ascii=False, indent=2)
+    queued = json.dumps(json.loads(verdict.content), ensure_ascii=False, indent=2)
     return _Trial(queued=queued, dropped=dropped)
