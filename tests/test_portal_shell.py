@@ -176,6 +176,19 @@ def test_the_session_cookie_is_out_of_reach_of_scripts_and_of_other_sites(client
     assert cookie["max-age"] == 12 * 3600
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "value", ['"\\000' + "a" * 31 + '"', '"\\377\\303(aaaaaaaa"', "a" * 4000, "a" * 31]
+)
+def test_a_cookie_that_can_name_no_session_is_none_and_costs_no_query(
+    client, django_assert_num_queries, value
+):
+    """PostgreSQL fails at the NUL that a quoted cookie may hold."""
+    with django_assert_num_queries(0):
+        answer = client.get("/admin/", headers={"cookie": f"sessionid={value}"})
+    assert answer["Location"].startswith("/admin/login/")
+
+
 def test_apps_of_the_stock_admin_have_no_pages_of_their_own():
     assert visible("Admin", "/admin/auth/")["Location"] == "/admin/"
 

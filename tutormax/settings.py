@@ -177,6 +177,7 @@ AUTHENTICATION_BACKENDS = [
     "ingestion.portal.sign_in.CountedTries",
     "django.contrib.auth.backends.ModelBackend",
 ]
+SESSION_ENGINE = "tutormax.sessions"
 # A sign-in holds for a working day.
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
