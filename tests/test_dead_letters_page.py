@@ -95,7 +95,7 @@ def test_while_the_store_is_away_the_page_says_so(operator, no_store):
     assert answer.status_code == 200
     said = words(answer)
     assert "The store does not answer." in said
-    assert "The dead letters can not be listed" in said
+    assert "The dead letters cannot be listed" in said
     assert "no dead letters" not in said
 
 
@@ -202,7 +202,7 @@ def test_chosen_ones_are_discarded_for_good_after_the_count_and_a_reason(operato
     assert (left(), waiting(store)) == ([letters[0], letters[3]], [])
     assert (entry().action, entry().reason) == ("discarded", "Test data")
     assert entry().facts == {"dead_letters": 2}
-    # The queue's page lists what can be put back: these can not.
+    # The queue's page lists what can be put back: these cannot.
     assert "Discarded in the last 7 days" not in words(operator.get("/admin/queues/sessions/"))
 
 

@@ -135,7 +135,7 @@ def test_while_the_store_is_away_the_page_says_so(operator, store, no_store):
     assert answer.status_code == 200
     said = words(answer)
     assert "The store does not answer." in said
-    assert "The messages can not be listed" in said
+    assert "The messages cannot be listed" in said
     assert "queue is empty" not in said
 
 

@@ -18,7 +18,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400, in the shell for those who are known to be staff by then."""
     title = "This request cannot be read"
     sentence = (
-        "Something in the address or in the form is not as this site makes it. Nothing was changed."
+        "The address or the form holds something that this site does not send. Nothing was changed."
     )
     # Some requests are refused before it is known who sends them.
     if not hasattr(request, "user") or not site.has_permission(request):
@@ -29,14 +29,14 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
         title=title,
         context={
             "sentence": sentence,
-            "advice": "The navigation leads to everything that there is.",
+            "advice": "Use the navigation to find what you are looking for.",
         },
         status=HTTPStatus.BAD_REQUEST,
     )
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """403, with the right that would be needed where that is known."""
+    """403, with the right that is needed, if it is known."""
     right = exception.name if isinstance(exception, RightMissing) else None
     return page(
         request,
@@ -58,7 +58,7 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
         title="There is no such page",
         context={
             "sentence": "The address is misspelled, or what it showed is gone.",
-            "advice": "The navigation leads to everything that there is.",
+            "advice": "Use the navigation to find what you are looking for.",
         },
         status=HTTPStatus.NOT_FOUND,
     )
@@ -95,8 +95,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _alone(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "This page failed",
-        "The fault is ours. Try again; if it stays, tell an administrator the time and the address "
-        "of the page: the log knows what happened.",
+        "The fault is ours. Try again. If it happens again, tell an administrator the time and the "
+        "address of the page: the log knows what happened.",
     )
 
 

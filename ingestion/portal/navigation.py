@@ -14,7 +14,7 @@ from ingestion.records import RECORD_TYPES
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Link:
     """One entry. `right` is the permission that its page asks for; `home` is all addresses below
-    which it counts as the present one, where that is more than its own."""
+    which it counts as the present one, if that is more than its own."""
 
     title: str
     url: str

@@ -123,7 +123,7 @@ class RecordTypeConverter:
     regex = "[a-z0-9_-]+"
 
     def to_python(self, value: str) -> RecordType:
-        """The record type; ValueError, and with it 404, where there is none."""
+        """The record type; ValueError, and so 404, if there is none."""
         if value not in RECORD_TYPES:
             raise ValueError
         return RECORD_TYPES[value]

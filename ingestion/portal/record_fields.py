@@ -64,7 +64,7 @@ class RecordField:
     """One field of a record type.
 
     `least` and `most` bound the value of numbers, the length of texts and of lists; None is no
-    bound. `default` is None where there is none. `example` is its value in the type's example.
+    bound. `default` is None if there is none. `example` is its value in the type's example.
     """
 
     name: str
@@ -86,7 +86,7 @@ class RecordField:
 
     @property
     def rule(self) -> str:
-        """What is allowed, in words; nothing where the kind alone says it all."""
+        """What is allowed, in words; empty if the kind alone says it all."""
         match self.kind:
             case Kind.ID:
                 return f"up to {self.most} characters, without spaces"
@@ -104,7 +104,7 @@ class RecordField:
 
     @property
     def in_files(self) -> str:
-        """How a cell of a file says it, where that is not plain."""
+        """How a cell of a file writes it, if that is not obvious."""
         return _IN_FILES.get(self.kind, "")
 
     @property

@@ -9,7 +9,7 @@ from ingestion.records import RecordType
 
 
 def to_fix(kind: RecordType, refusal_id: str) -> Refusal | None:
-    """The refused record to begin the entry form with; None where it can not be had any more."""
+    """The refused record to begin the entry form with; None where it cannot be had any more."""
     try:
         return find(kind, refusal_id)
     except StoreError:  # the form says so by itself, once it is sent
@@ -17,7 +17,7 @@ def to_fix(kind: RecordType, refusal_id: str) -> Refusal | None:
 
 
 def mark_fixed(kind: RecordType, refusal_id: str, record_id: str) -> bool:
-    """Note that the record is queued now, as `record_id`; False where that can not be noted.
+    """Note that the record is queued now, as `record_id`; False where that cannot be noted.
 
     It raises nothing: the record is queued, whatever becomes of the mark.
     """

@@ -55,7 +55,7 @@ class PortalSite(AdminSite):
     def admin_view(self, view: _View, cacheable: bool = False) -> _View:
         """The view for staff alone; 400 for an address that no page of this site makes.
 
-        All pages pass here, so what the databases and the store can not take never reaches them.
+        All pages pass here, so what the databases and the store cannot take never reaches them.
         """
 
         @wraps(view)

@@ -15,7 +15,7 @@ from tests.browser.places import PLACES
 WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 WIDE, NARROW = 1280, 390
 
-# What sticks out of the window to the right and can not be scrolled to.
+# What sticks out of the window to the right and cannot be scrolled to.
 CUT_OFF = """() => [...document.querySelectorAll("main :is(a, button, input, label, p, li)")]
     .filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth + 1)
     .filter((one) => {

@@ -42,7 +42,7 @@ def queued(store: Redis, kind: Any) -> list[str]:
 
 
 def sessions(prefix: str) -> list[dict[str, Any]]:
-    """Five sessions, of which the second and the third can not be taken."""
+    """Five sessions, of which the second and the third cannot be taken."""
     example = dict(SESSIONS.serializer_class.example)
     found = [{**example, "session_id": f"{prefix}-{number}"} for number in range(5)]
     found[1]["engagement_score"] = "87%"

@@ -116,7 +116,7 @@ def discard(request: HttpRequest, kind: RecordType) -> HttpResponse:
 
 @portal_view("discard_messages", methods=["POST"])
 def put_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
-    """Put what one discard took off back on the queue, where it is taken next."""
+    """Put the messages of one discard back on the queue, as the next to be taken."""
     asked = request.POST.get("copies", "")
     discards = Activity.objects.filter(
         action=Activity.Action.DISCARDED, record_type=kind.path, facts__copies=asked

@@ -79,7 +79,7 @@ class Figures:
 
     @property
     def age_seconds(self) -> float | None:
-        """How long the oldest message has waited; None where none waits or nobody can tell."""
+        """How long the oldest message has waited; None if none waits, or if it is unknown."""
         return self.summary.oldest_age_seconds if self.summary else None
 
     @property
@@ -207,7 +207,7 @@ def chart(minutes: Sequence[Minute], *, step: int = 1) -> Chart:
 
 
 def _spans(minutes: Sequence[Minute], step: int) -> Iterator[Span]:
-    # The last points are whole; where the minutes do not fill the first one, it is left out.
+    # Only whole points are shown: if the minutes do not fill the first one, it is left out.
     for first in range(len(minutes) % step, len(minutes), step):
         some = minutes[first : first + step]
         taken = [minute.taken for minute in some if minute.taken is not None]

@@ -32,7 +32,7 @@ def remember(overview: Overview) -> None:
 
     In a file of the data folder: it outlives this process and serves the others on this machine,
     and a page that is looked at every few seconds writes nothing to the database. It is a copy and
-    no state: nothing but pages during an outage is made from it, and a folder that can not be
+    no state: nothing but pages during an outage is made from it, and a folder that cannot be
     written costs only that.
     """
     path = _path()

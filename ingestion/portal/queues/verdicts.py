@@ -13,7 +13,7 @@ from ingestion.stats import duration
 PROMISE_SECONDS = 3600
 """Every message is to be read within the hour."""
 
-# What comes in and goes out is judged over so many minutes, the one that still runs included.
+# Rates in and out are taken over so many minutes, including the current one.
 JUDGED_MINUTES = 5
 # A message that waits no longer than this says nothing bad of anybody.
 _SHORT_SECONDS = 120
@@ -53,9 +53,9 @@ class Judgement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flow:
-    """Messages in and out in the judged minutes, of which the last one still runs.
+    """Messages in and out in the last minutes, including the current one.
 
-    `minutes` is how long that was; `taken` is None where nobody looked.
+    `minutes` is how long that was; `taken` is None if nobody looked.
     """
 
     accepted: int
@@ -64,19 +64,19 @@ class Flow:
 
     @property
     def in_per_minute(self) -> float:
-        """The mean of the judged minutes."""
+        """The mean of the last minutes."""
         return self.accepted / self.minutes
 
     @property
     def out_per_minute(self) -> float | None:
-        """The mean of the judged minutes; None where nobody looked."""
+        """The mean of the last minutes; None if nobody looked."""
         return None if self.taken is None else self.taken / self.minutes
 
 
 UNREACHABLE = Judgement(
     verdict=Verdict.UNREACHABLE,
-    meaning="The store does not answer. Senders get an error and send again later; what lies on "
-    "the queue is not touched.",
+    meaning="The store does not answer. Senders get an error and send again later. Messages on "
+    "the queue are not touched.",
 )
 
 
@@ -97,7 +97,7 @@ def judge(
 ) -> Judgement:
     """The verdict on a queue from its numbers, what went in and out of it, and who takes from it.
 
-    A consumer that is alive is none that reads: where messages wait and none leaves, its work
+    A consumer that is alive may still not read: if messages wait and none leaves, its work
     hangs. Those that take with a bare `RPOP` are not among `consumers`.
     """
     if summary.broken:
@@ -170,7 +170,7 @@ def _judge_empty(consumers: Sequence[ConsumerSummary]) -> Judgement:
 
 
 def _where_to_look(consumers: Sequence[ConsumerSummary]) -> str:
-    """What to see to where messages wait and none leaves."""
+    """What staff should check if messages wait and none leaves the queue."""
     alive = [one for one in consumers if one.alive]
     held = sum(one.in_flight for one in alive)
     if len(alive) == 1:

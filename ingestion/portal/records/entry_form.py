@@ -1,4 +1,4 @@
-"""A form for one record, made from the serializer; it converts what is typed and judges nothing."""
+"""A form for one record, made from the serializer; it converts input but does not validate it."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class FieldText:
         return json.dumps(value, ensure_ascii=bool(_NOT_IN_PAGES.search(str(value))))
 
     def value(self, typed: str) -> Any:
-        """What was typed, as a value; `ABSENT` if nothing was. It judges nothing."""
+        """What was typed, as a value; `ABSENT` if nothing was. It validates nothing."""
         typed = lines(typed)
         text = typed.strip()
         if not text:

@@ -30,7 +30,7 @@ class _Trial:
 
 @portal_view("view_portal", methods=["GET", "HEAD", "POST"])
 def guide(request: HttpRequest, kind: RecordType) -> HttpResponse:
-    """Every field; a row that is posted, as JSON or filled in, is judged and never queued."""
+    """Every field; a posted record, as JSON or from the form, is validated and never queued."""
     form = EntryForm(kind, request.POST if "fill" in request.POST else None)
     example = json.dumps(kind.serializer_class.example, ensure_ascii=False, indent=2)
     trial = None

@@ -60,7 +60,7 @@ class UploadForm(forms.Form):
 
     @property
     def kind(self) -> RecordType | None:
-        """The chosen type; None where the file shall tell."""
+        """The chosen type; None if it is to be found from the file."""
         return RECORD_TYPES.get(self.cleaned_data["record_type"])
 
     @property

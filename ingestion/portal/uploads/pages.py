@@ -146,7 +146,7 @@ def upload_file(request: HttpRequest, number: int, which: str) -> FileResponse:
 
 
 def _answer(request: HttpRequest, one: Upload, form: CheckForm) -> HttpResponse | None:
-    """Take what was chosen; None where the dates must be asked for first."""
+    """Apply what was chosen; None if the date order must be asked for first."""
     if form.changes_structure or "look" in request.POST:
         actions.look_again(one, form.kind, form.layout)
         if "look" not in request.POST:

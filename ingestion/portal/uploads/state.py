@@ -103,7 +103,7 @@ def progress(upload: Upload) -> Progress:
 
 
 def _waiting(upload: Upload) -> str:
-    """What the upload waits for, and that nobody has to do anything; empty where for nothing."""
+    """What the upload waits for, and that it goes on by itself; empty if it waits for nothing."""
     if not upload.waiting:
         return ""
     try:

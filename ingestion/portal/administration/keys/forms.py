@@ -36,7 +36,7 @@ class CreateForm(_LifetimeForm):
         max_length=63,
         label="Name of the client",
         help_text="Like scheduler or crm-sync. It stands in the source of all that the client "
-        "sends, and can not be changed.",
+        "sends, and cannot be changed.",
         widget=forms.TextInput({"autocomplete": "off", "autocapitalize": "none"}),
         error_messages={"required": "Name the program that will use the key."},
     )
@@ -56,7 +56,7 @@ class RotateForm(_LifetimeForm):
         choices=[(word, _OVERLAP_WORDS[word]) for word in OVERLAPS],
         initial="1d",
         label="The keys until now",
-        help_text="Long enough to bring the new key to where the client runs.",
+        help_text="Allow enough time to install the new key on the client.",
     )
     newest = forms.IntegerField(widget=forms.HiddenInput)
     field_order = ("days", "overlap", "newest")
