@@ -391,6 +391,13 @@ def test_a_consumer_that_speaks_bare_commands_is_reaped_like_any_other(store):
         eventually(lambda: store.zscore(KEYS.leases, "bare") is None)
 
 
+def test_a_consumer_that_says_what_no_one_can_read_is_listed_by_its_name(store):
+    store.zadd(KEYS.leases, {"odd": 1})
+    store.hset(KEYS.consumers, "odd", '{"a":' * 5000)
+    (seen,) = consumption([QUEUE])[0].consumers
+    assert (seen.name, seen.host) == ("odd", None)
+
+
 @pytest.mark.parametrize("lease_ends", [2**53, 1.7e15, float("inf"), -(2.0**60)])
 @pytest.mark.parametrize("lease_seconds", [30.0, 1e300])
 def test_a_lease_that_is_no_time_hides_nobody(store, lease_ends, lease_seconds):

@@ -40,7 +40,16 @@ def test_dead_letters_are_listed_in_windows_from_either_end(store):
 
 
 @pytest.mark.parametrize(
-    "why", [None, "not JSON", "{}", '{"reason":"r","attempts":1,"died_at_ms":1e300}', "\udcff"]
+    "why",
+    [
+        None,
+        "not JSON",
+        "{}",
+        '{"reason":"r","attempts":1,"died_at_ms":1e300}',
+        "\udcff",
+        '{"a":' * 5000,
+    ],
+    ids=lambda why: repr(why)[:20],
 )
 def test_a_foreign_dead_letter_is_listed_without_a_reason(store, why):
     store.lpush(KEYS.dead, b"foreign")

@@ -96,6 +96,6 @@ def _letter(message: Message, why: bytes | None) -> DeadLetter:
         told = msgspec.json.decode(why or b"", type=_Why)
         died_at = datetime.fromtimestamp(told.died_at_ms / 1000, UTC)
     # There is none, or another program wrote it.
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError, OSError):
+    except (msgspec.DecodeError, ValueError, RecursionError, OverflowError, OSError):
         return DeadLetter(message=message)
     return DeadLetter(message=message, reason=told.reason, attempts=told.attempts, died_at=died_at)

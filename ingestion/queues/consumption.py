@@ -97,7 +97,7 @@ def _summary(one: Any, now: int) -> ConsumerSummary:
         ends_at = datetime.fromtimestamp(lease_ends / 1000, UTC)
         heartbeat_at = ends_at - timedelta(seconds=says.lease_seconds)
     # It speaks the bare protocol, or writes times that are none.
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError, OSError):
+    except (msgspec.DecodeError, ValueError, RecursionError, OverflowError, OSError):
         return ConsumerSummary(**summary)
     return ConsumerSummary(
         **summary,
