@@ -22,6 +22,8 @@ from ingestion.outcomes import PayloadError
 from tests import odd_files
 from tests.hostile_files import hostile_files
 
+pytestmark = pytest.mark.processes
+
 MIB = 2**20
 NAMES = readers.our_names()
 SMALL = Limits(memory_bytes=128 * MIB, cpu_seconds=10, unpacked_bytes=256 * MIB)

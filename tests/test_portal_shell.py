@@ -239,7 +239,7 @@ def test_a_fault_of_ours_is_a_page_without_a_trace(monkeypatch):
     def broken(*_):
         raise RuntimeError("canary")
 
-    monkeypatch.setattr(validation, "judge", broken)
+    monkeypatch.setattr(validation, "validate", broken)
     browser = signed_in(member("Viewer"), raise_request_exception=False)
     answer = browser.post("/admin/guide/tutors/", {"json": "{}"})
     assert answer.status_code == 500
