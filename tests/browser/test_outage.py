@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import expect
@@ -34,16 +35,25 @@ NEEDS_NONE = (
 )
 
 
+@contextmanager
+def held_still(portal) -> Iterator[None]:
+    """The store answers nothing in the block."""
+    with Redis.from_url(embedded.url(portal.data_dir)) as client:
+        store = client.info("server")["process_id"]
+    os.kill(store, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(store, signal.SIGCONT)
+
+
 @pytest.fixture
 def stopped_store(portal, tab) -> Iterator[None]:
     """The store, held still after the overview was seen once."""
     seen = tab("otto")
     seen.goto("/admin/")
-    with Redis.from_url(embedded.url(portal.data_dir)) as client:
-        store = client.info("server")["process_id"]
-    os.kill(store, signal.SIGSTOP)
-    yield
-    os.kill(store, signal.SIGCONT)
+    with held_still(portal):
+        yield
 
 
 @pytest.mark.usefixtures("stopped_store")
@@ -69,11 +79,12 @@ def test_the_last_known_numbers_are_shown_as_such_and_never_as_zeros(tab):
     assert int(row.get_by_role("cell").nth(1).inner_text().replace(",", "")) > 0
 
 
-@pytest.mark.usefixtures("stopped_store")
-def test_a_change_that_the_store_never_answered_is_told_as_unknown(tab):
+def test_a_change_that_the_store_never_answered_is_told_as_unknown(portal, tab):
     page = tab("otto")
     # Not a pause: the store may do it once it goes on, and other tests want the queue.
     page.goto("/admin/queues/tutors/resume/")
     page.get_by_label("Reason").fill("Nobody hears this")
-    page.get_by_role("button", name="Resume the queue").click()
-    expect(page.get_by_text("It is unknown whether this was done")).to_be_visible()
+    # Only now: a page that found the store away keeps the next command from it for a second.
+    with held_still(portal):
+        page.get_by_role("button", name="Resume the queue").click()
+        expect(page.get_by_text("It is unknown whether this was done")).to_be_visible()
