@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.core.files.base import File
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Greatest
 from django.utils.timezone import now
 
@@ -177,8 +177,8 @@ def recall(upload: Upload) -> int:
     name = _copies(upload)
     for raws in queues.of_upload(kind.queue, upload.pk, most=upload.rows_queued):
         count += queues.take_off(kind.queue, raws[::-1], name=name, newest=True)
-    # Also what somebody took off before whose process was killed over it.
-    known = Greatest(F("rows_recalled") + count, queues.copies_left(kind.queue, name))
+    # Not counted on: somebody else may have noted these, or was killed before they noted theirs.
+    known = Greatest("rows_recalled", queues.copies_left(kind.queue, name))
     this = Upload.objects.filter(pk=upload.pk)
     this.update(rows_recalled=known)
     # Nothing of it is left on the queue, unless somebody goes on with it by now.
