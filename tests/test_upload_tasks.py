@@ -25,7 +25,7 @@ pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).resolve().parent.parent
 SESSIONS = RECORD_TYPES["sessions"]
-_BOUND_SECONDS = 60
+_BOUND_SECONDS = 300  # for what hangs: a busy machine takes long to start a process
 
 # The worker as it is, but quicker to miss a beat.
 _WORKER = """
@@ -185,10 +185,10 @@ def reached(state: str) -> Callable[[dict[str, Any]], bool]:
 
 
 def test_workers_killed_at_random_points_queue_every_good_row_exactly_once(site: Site) -> None:
-    content, good = many(20_000)
+    content, good = many(10_000)
     number = site.upload(content)
     kills: Counter[str] = Counter()
-    at = random.Random(20_000)
+    at = random.Random(10_000)
     worker = site.start_worker()
     while (state := site.row(number)["state"]) != "done":
         if state == "review":
@@ -210,8 +210,8 @@ def test_workers_killed_at_random_points_queue_every_good_row_exactly_once(site:
     row = site.row(number)
     assert kills == {"reading": 2, "queueing": 2}
     assert site.queued_ids() == good
-    assert (row["rows_read"], row["rows_ready"], row["rows_queued"]) == (20_000, 19_600, 19_600)
-    assert sum(count for _, count in json.loads(row["places"])) == 19_600
+    assert (row["rows_read"], row["rows_ready"], row["rows_queued"]) == (10_000, 9_800, 9_800)
+    assert sum(count for _, count in json.loads(row["places"])) == 9_800
 
 
 def test_a_chunk_pushed_by_a_worker_that_died_before_it_could_note_it_is_not_pushed_again(
