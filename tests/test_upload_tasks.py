@@ -55,6 +55,20 @@ management.execute_from_command_line""".strip(),
     1,
 )
 
+# The same, but slow enough on any machine to be killed twice before a step is done.
+_SLOW_WORKER = _WORKER.replace(
+    "management.execute_from_command_line",
+    """
+import time
+tell = work.Work.tell
+def tell_slowly(*arguments, **fields):
+    time.sleep(0.2)
+    tell(*arguments, **fields)
+work.Work.tell = tell_slowly
+management.execute_from_command_line""".strip(),
+    1,
+)
+
 _UPLOAD = """
 import sys, django; django.setup()
 from django.core.files import File
@@ -189,7 +203,7 @@ def test_workers_killed_at_random_points_queue_every_good_row_exactly_once(site:
     number = site.upload(content)
     kills: Counter[str] = Counter()
     at = random.Random(10_000)
-    worker = site.start_worker()
+    worker = site.start_worker(_SLOW_WORKER)
     while (state := site.row(number)["state"]) != "done":
         if state == "review":
             site.confirm(number)
@@ -206,7 +220,7 @@ def test_workers_killed_at_random_points_queue_every_good_row_exactly_once(site:
             worker.send_signal(signal.SIGKILL)
             worker.wait(_BOUND_SECONDS)
             kills[state] += 1
-            worker = site.start_worker()
+            worker = site.start_worker(_SLOW_WORKER)
     row = site.row(number)
     assert kills == {"reading": 2, "queueing": 2}
     assert site.queued_ids() == good
