@@ -18,6 +18,7 @@ from ingestion import embedded
 from ingestion.api.schema import Described
 from ingestion.outcomes import Code, FieldCode
 from ingestion.records import RECORD_TYPES, RecordType
+from tests.browser import tabs
 from tests.browser.chromium import CHROMIUM, chromium
 from tests.portal_process import Portal
 from tutormax import urls
@@ -177,18 +178,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, portal: Portal) -> Iterator[Page]:
-    """A tab in which nothing may go wrong: no complaint, nothing from another site."""
-    tab = browser.new_page(base_url=portal.address)
-    complaints: list[str] = []
-    ours = (portal.address, f"blob:{portal.address}", "data:")
-    tab.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else 0)
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("requestfailed", lambda request: complaints.append(request.url))
-    tab.on("request", lambda r: r.url.startswith(ours) or complaints.append(r.url))
-    yield tab
-    tab.wait_for_load_state("networkidle")
-    assert complaints == []
-    tab.close()
+    """A tab in which nothing may go wrong."""
+    with tabs.opened(browser, portal.address, None) as tab:
+        yield tab
+        tab.wait_for_load_state("networkidle")
 
 
 def queued(portal: Portal, kind: RecordType) -> list[Any]:

@@ -30,7 +30,7 @@ def opened(browser: Browser, address: str, session: str | None, **how: Any) -> I
             complaints.append(message.text)
 
     def request(asked: Request) -> None:
-        if not asked.url.startswith((address, "data:")):
+        if not asked.url.startswith((address, f"blob:{address}", "data:")):
             complaints.append(f"asked of another site: {asked.url}")
 
     def response(answer: Response) -> None:
