@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.files.storage import Storage, storages
@@ -45,6 +45,38 @@ class AppendOnlyQuerySet(models.QuerySet["Activity"]):
         raise TypeError("The activity log is append-only.")
 
 
+if TYPE_CHECKING:
+    _TypeNameField = models.CharField[RecordType | None, RecordType | None]
+else:
+    _TypeNameField = models.CharField
+
+
+class RecordTypeField(_TypeNameField):
+    """A record type, stored by its path; None, and in the database "", while none is known.
+
+    A type that is not registered any more reads as None. The choices are for filters; migrations
+    do not know them, so a further record type needs none.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        choices = {path: one.title for path, one in RECORD_TYPES.items()}
+        super().__init__(*args, **{"max_length": 50, "choices": choices, **kwargs})
+
+    def deconstruct(self) -> Any:
+        """As the plain field that it is to the database."""
+        name, _, args, kwargs = super().deconstruct()
+        del kwargs["choices"]
+        return name, "django.db.models.CharField", args, kwargs
+
+    def from_db_value(self, value: str, *_: object) -> RecordType | None:
+        """The type with this path."""
+        return RECORD_TYPES.get(value)
+
+    def to_python(self, value: Any) -> Any:
+        """The path of a type; what is a path already stays."""
+        return value.path if isinstance(value, RecordType) else value or ""
+
+
 class Activity(models.Model):
     """One thing that somebody did in the portal: who, what, to which queue or upload, why, when.
 
@@ -76,11 +108,7 @@ class Activity(models.Model):
     )
     user_name = models.CharField("who", max_length=150)
     action = models.CharField("what", max_length=20, choices=Action)
-    record_type = models.CharField(
-        max_length=50,
-        blank=True,
-        choices={path: kind.title for path, kind in RECORD_TYPES.items()},
-    )
+    record_type = RecordTypeField(blank=True)
     upload = models.ForeignKey(
         "Upload", null=True, blank=True, on_delete=models.PROTECT, related_name="activities"
     )
@@ -163,11 +191,7 @@ class Upload(models.Model):
     RUNNING = (State.INSPECTING, State.READING, State.QUEUEING, State.CANCELLING)
 
     state = models.CharField(max_length=10, choices=State, default=State.INSPECTING, db_index=True)
-    record_type = models.CharField(
-        max_length=50,
-        blank=True,
-        choices={path: kind.title for path, kind in RECORD_TYPES.items()},
-    )
+    record_type = RecordTypeField(blank=True)
     file = models.FileField(storage=upload_storage, max_length=255)
     file_name = models.CharField("file", max_length=255)
     size_bytes = models.BigIntegerField("size")
@@ -237,11 +261,6 @@ class Upload(models.Model):
             raise TypeError("An upload is changed by updates that say what it must be before.")
         super().save(*args, **kwargs)
 
-    @property
-    def kind(self) -> RecordType | None:
-        """The type of its records, once that is known."""
-        return RECORD_TYPES.get(self.record_type)
-
 
 class LooseFile(models.Model):
     """A stored file that no upload names: not yet, or not any more.
@@ -260,7 +279,7 @@ class LooseFile(models.Model):
 class ColumnChoice(models.Model):
     """Which column is which field, remembered for files with the same header."""
 
-    record_type = models.CharField(max_length=50)
+    record_type = RecordTypeField()
     header_sha256 = models.CharField(max_length=64)
     columns = models.JSONField()
     used_at = models.DateTimeField(auto_now=True)

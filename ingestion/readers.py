@@ -23,8 +23,8 @@ from ingestion.records import RECORD_TYPES, RecordType
 def our_names() -> frozenset[str]:
     """All names that a column of ours may have."""
     names: set[str] = set()
-    for kind in RECORD_TYPES.values():
-        names.update(kind.serializer_class().fields)
+    for record_type in RECORD_TYPES.values():
+        names.update(record_type.serializer_class().fields)
     return frozenset(names)
 
 
@@ -42,13 +42,17 @@ def guess_record_type(found: Look) -> RecordType | None:
     else:
         values = [decoding.decode_line(record, 1).value for record in found.records]
         names = {name for value in values if isinstance(value, dict) for name in value}
-    fitting = [kind for kind in RECORD_TYPES.values() if required_fields(kind) <= names]
+    fitting = [
+        record_type
+        for record_type in RECORD_TYPES.values()
+        if required_fields(record_type) <= names
+    ]
     return fitting[0] if len(fitting) == 1 else None
 
 
-def required_fields(kind: RecordType) -> set[str]:
+def required_fields(record_type: RecordType) -> set[str]:
     """The fields without which no record of this type is valid."""
-    fields = kind.serializer_class().fields
+    fields = record_type.serializer_class().fields
     return {name for name, field in fields.items() if field.required}
 
 

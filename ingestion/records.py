@@ -62,5 +62,7 @@ _TYPES = (
     ),
 )
 
-RECORD_TYPES: Mapping[str, RecordType] = MappingProxyType({kind.path: kind for kind in _TYPES})
+RECORD_TYPES: Mapping[str, RecordType] = MappingProxyType(
+    {record_type.path: record_type for record_type in _TYPES}
+)
 """Every record type by its path, in the order in which people see them."""

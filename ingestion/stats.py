@@ -18,8 +18,8 @@ def queue_summaries() -> dict[RecordType, QueueSummary]:
     Raises `StoreError`, also where something that is no list lies at a queue's key: the zeros of
     such a queue must not pass for an empty one.
     """
-    kinds = RECORD_TYPES.values()
-    found = dict(zip(kinds, queues.summaries(kind.queue for kind in kinds), strict=True))
+    types = RECORD_TYPES.values()
+    found = dict(zip(types, queues.summaries(one.queue for one in types), strict=True))
     if any(one.broken for one in found.values()):
         raise StoreError(Code.STORE_ERROR, retry_after_seconds=60)
     return found
@@ -30,16 +30,16 @@ def queue_stats_document() -> dict[str, Any]:
     found = queue_summaries()
     return {
         "timestamp": utc_timestamp(),
-        "queues": {kind.queue_label: one.depth for kind, one in found.items()},
+        "queues": {record_type.queue_label: one.depth for record_type, one in found.items()},
         "detail": {
-            kind.queue_label: {
+            record_type.queue_label: {
                 "queue": one.queue,
                 "depth": one.depth,
                 "oldest_age_seconds": one.oldest_age_seconds,
                 "accepted": one.accepted,
                 "rejected": one.rejected,
             }
-            for kind, one in found.items()
+            for record_type, one in found.items()
         },
     }
 

@@ -141,8 +141,8 @@ def log() -> Iterator[Callable[[], list[str]]]:
 @pytest.fixture(params=RECORD_TYPES.values(), ids=RECORD_TYPES)
 def record_type(request: pytest.FixtureRequest) -> RecordType:
     """Each record type in turn."""
-    kind: RecordType = request.param
-    return kind
+    record_type: RecordType = request.param
+    return record_type
 
 
 @pytest.fixture

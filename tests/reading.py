@@ -19,12 +19,12 @@ def detect_csv(file: BinaryIO) -> CsvOptions:
 
 
 def read_as(
-    file: BinaryIO, file_format: FileFormat, kind: RecordType, csv: CsvOptions | None = None
+    file: BinaryIO, file_format: FileFormat, record_type: RecordType, csv: CsvOptions | None = None
 ) -> Iterator[Row]:
     """The rows of the file."""
     shape = None
     if file_format is FileFormat.CSV:
         shape = Shape(file_format=file_format, csv=csv or detect_csv(file))
     elif file_format is not FileFormat.XLSX:
-        return readers.read(file, kind, Look(shape=Shape(file_format=file_format)))
-    return readers.read(file, kind, readers.look(file, shape))
+        return readers.read(file, record_type, Look(shape=Shape(file_format=file_format)))
+    return readers.read(file, record_type, readers.look(file, shape))

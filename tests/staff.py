@@ -27,7 +27,7 @@ def signed_in(user: User, **options: bool) -> Client:
 
 def address(page: URLPattern) -> str:
     """The page's address, with something for each part that varies."""
-    given = {"kind": "sessions", "file_format": "csv"}
+    given = {"record_type": "sessions", "file_format": "csv"}
     parts = {name: given.get(name, 1) for name in page.pattern.converters}
     return reverse(f"admin:{page.name}", kwargs=parts)
 

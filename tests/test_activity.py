@@ -45,7 +45,11 @@ def test_an_entry_says_who_did_what_to_what_and_why(rf):
         facts={"count": 3},
     )
     assert (entry.user, entry.user_name, entry.action) == (user, "operator", "paused")
-    assert (entry.record_type, entry.upload, entry.reason) == ("feedback", upload, "Deploying")
+    assert (entry.record_type, entry.upload, entry.reason) == (
+        RECORD_TYPES["feedback"],
+        upload,
+        "Deploying",
+    )
     assert entry.facts == {"count": 3}
 
 

@@ -86,14 +86,14 @@ def test_a_good_key_lets_its_client_in_from_anywhere_under_its_name(store, word)
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_scope_opens_its_own_and_nothing_else(store, scope):
     key = key_of(scopes=(scope,))
-    for path, kind in RECORD_TYPES.items():
-        record = json.dumps(dict(kind.serializer_class.example)).encode()
+    for path, record_type in RECORD_TYPES.items():
+        record = json.dumps(dict(record_type.serializer_class.example)).encode()
         for address, body in ((f"/api/{path}", record), (f"/api/{path}/batch", b"[%s]" % record)):
             answer = send("POST", address, body, **header(key), **ELSEWHERE)
             assert answer.status == (201 if scope == path else 403)
             if scope != path:
                 assert answer.json()["code"] == "forbidden"
-        assert store.llen(kind.queue) == (2 if scope == path else 0)
+        assert store.llen(record_type.queue) == (2 if scope == path else 0)
     for address in ("/api/queue/stats", "/metrics"):
         answer = send("GET", address, **header(key), **ELSEWHERE)
         assert answer.status == (200 if scope == NUMBERS else 403)

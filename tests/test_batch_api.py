@@ -74,8 +74,8 @@ def test_it_works(post, store, framed):
 def test_a_batch_of_each_record_type_goes_on_its_queue(post, store, record_type):
     example = dict(record_type.serializer_class.example)
     assert post(f"/api/{record_type.path}/batch", [example] * 3).status_code == 201
-    assert [store.llen(kind.queue) for kind in RECORD_TYPES.values()] == [
-        3 if kind is record_type else 0 for kind in RECORD_TYPES.values()
+    assert [store.llen(one.queue) for one in RECORD_TYPES.values()] == [
+        3 if one is record_type else 0 for one in RECORD_TYPES.values()
     ]
 
 

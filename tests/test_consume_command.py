@@ -39,15 +39,16 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "_FIRST_BACKOFF_SECONDS", 0.001)
 
 
-def fill(kind: RecordType, number: int) -> None:
+def fill(record_type: RecordType, number: int) -> None:
     records = [
-        {**kind.serializer_class.example, kind.id_field: f"record-{n}"} for n in range(number)
+        {**record_type.serializer_class.example, record_type.id_field: f"record-{n}"}
+        for n in range(number)
     ]
-    intake.queue(intake.receive(kind, [Row(value=one) for one in records]), source="command")
+    intake.queue(intake.receive(record_type, [Row(value=one) for one in records]), source="command")
 
 
-def waiting(store: Redis, kind: RecordType = TUTORS) -> list[bytes]:
-    return store.lrange(kind.queue, 0, -1)[::-1]
+def waiting(store: Redis, record_type: RecordType = TUTORS) -> list[bytes]:
+    return store.lrange(record_type.queue, 0, -1)[::-1]
 
 
 def drain(*arguments: str) -> None:

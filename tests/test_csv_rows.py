@@ -201,7 +201,7 @@ def test_empty_cells_behind_the_last_column_are_no_damage() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "field", "cell", "value"),
+    ("record_type", "field", "cell", "value"),
     [
         (TUTORS, "age", "28", 28),
         (TUTORS, "age", " 28 ", 28),
@@ -246,11 +246,11 @@ def test_empty_cells_behind_the_last_column_are_no_damage() -> None:
     ],
 )
 def test_a_cell_becomes_what_its_field_takes_or_stays_text(
-    kind: RecordType, field: str, cell: str, value: Any
+    record_type: RecordType, field: str, cell: str, value: Any
 ) -> None:
     table = io.StringIO(newline="")
     csv.writer(table).writerows([[field], [cell]])
-    (row,) = read_csv(table.getvalue(), kind)
+    (row,) = read_csv(table.getvalue(), record_type)
     found = row.value[field]
     assert found == value
     assert type(found) is type(value)

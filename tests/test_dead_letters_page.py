@@ -112,7 +112,7 @@ def test_why_one_died_is_shown_on_demand_and_that_is_noted(operator, store, orde
     assert "KeyError: &#x27;Anna Nowak&#x27;" in answer.text
     assert "5 attempts, the last" in words(answer)
     assert f"&quot;session_id&quot;: &quot;s{shown}&quot;" in answer.text
-    assert (entry().action, entry().record_type) == ("payload_shown", "sessions")
+    assert (entry().action, entry().record_type) == ("payload_shown", RECORD_TYPES["sessions"])
     assert entry().facts == {"message": f"m{shown}", "record": f"s{shown}"}
     assert len(left()) == 2
 

@@ -125,8 +125,8 @@ def test_every_example_is_what_its_schema_says(schema):
 
 def test_every_default_is_what_its_schema_says(schema):
     defaults = {}
-    for kind in RECORD_TYPES.values():
-        name = kind.serializer_class.__name__.removesuffix("Serializer")
+    for record_type in RECORD_TYPES.values():
+        name = record_type.serializer_class.__name__.removesuffix("Serializer")
         for field, rule in schema["components"]["schemas"][name]["properties"].items():
             if "default" in rule:
                 defaults[field] = rule["default"]
@@ -142,14 +142,16 @@ def test_every_example_that_can_be_sent_is_accepted(schema, post, store):
                 value = example["value"]
                 body = value.encode() if isinstance(value, str) else value
                 assert post(name.removeprefix("POST "), body, media_type).status_code == 201
-    assert [store.llen(kind.queue) for kind in RECORD_TYPES.values()] == [5, 5, 5]
+    assert [store.llen(record_type.queue) for record_type in RECORD_TYPES.values()] == [5, 5, 5]
 
 
 def test_everything_is_described_for_people(schema):
     components = schema["components"]["schemas"]
-    for kind in RECORD_TYPES.values():
-        fields = components[kind.serializer_class.__name__.removesuffix("Serializer")]["properties"]
-        assert fields.keys() == kind.serializer_class().fields.keys()
+    for record_type in RECORD_TYPES.values():
+        fields = components[record_type.serializer_class.__name__.removesuffix("Serializer")][
+            "properties"
+        ]
+        assert fields.keys() == record_type.serializer_class().fields.keys()
         assert all(field["description"] for field in fields.values())
     for name, operation in operations(schema):
         assert operation["summary"], name
@@ -184,10 +186,10 @@ def page(browser: Browser, portal: Portal) -> Iterator[Page]:
         tab.wait_for_load_state("networkidle")
 
 
-def queued(portal: Portal, kind: RecordType) -> list[Any]:
+def queued(portal: Portal, record_type: RecordType) -> list[Any]:
     """The records on a queue of the running portal, oldest first; they are taken off."""
     with Redis.from_url(embedded.url(portal.data_dir)) as store:
-        return [json.loads(message)["data"] for message in store.rpop(kind.queue, 100) or []]
+        return [json.loads(message)["data"] for message in store.rpop(record_type.queue, 100) or []]
 
 
 def execute(page: Page, operation: str, media_type: str | None = None) -> str:
@@ -216,11 +218,11 @@ def test_the_example_of_a_record_can_be_sent_from_swagger_ui(page, portal, recor
 @pytest.mark.processes
 @pytest.mark.parametrize("media_type", ["application/json", "application/x-ndjson"])
 def test_the_example_of_a_batch_can_be_sent_from_swagger_ui(page, portal, media_type):
-    kind = RECORD_TYPES["tutors"]
-    queued(portal, kind)
+    record_type = RECORD_TYPES["tutors"]
+    queued(portal, record_type)
     assert execute(page, "tutors-send_tutors_batch", media_type) == "201"
-    example = dict(kind.serializer_class.example)
-    assert queued(portal, kind) == [example, example | {"tutor_id": "another-id"}]
+    example = dict(record_type.serializer_class.example)
+    assert queued(portal, record_type) == [example, example | {"tutor_id": "another-id"}]
 
 
 @pytest.mark.processes

@@ -62,7 +62,11 @@ def test_it_works(browser, store, record_type):
 def test_it_is_noted_who_entered_it(browser, store):
     enter(browser, TUTORS, TUTORS.serializer_class.example)
     entry = Activity.objects.get()
-    assert (entry.user_name, entry.action, entry.record_type) == ("uploader", "entered", "tutors")
+    assert (entry.user_name, entry.action, entry.record_type) == (
+        "uploader",
+        "entered",
+        RECORD_TYPES["tutors"],
+    )
     assert entry.facts == {"id": "tutor_00001"}
 
 
@@ -211,7 +215,7 @@ def test_an_answer_that_is_lost_is_settled_by_sending_the_form_again(
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "text", "value"),
+    ("record_type", "name", "text", "value"),
     [
         (TUTORS, "tutor_id", " tutor_1 ", "tutor_1"),
         (TUTORS, "tutor_id", "007", "007"),
@@ -230,8 +234,8 @@ def test_an_answer_that_is_lost_is_settled_by_sending_the_form_again(
         (FEEDBACK, "free_text_feedback", " two\r\nlines ", " two\nlines "),
     ],
 )
-def test_what_is_typed_becomes_the_fields_kind_of_value(kind, name, text, value):
-    assert EntryForm(kind, {name: text}).record()[name] == value
+def test_what_is_typed_becomes_the_fields_kind_of_value(record_type, name, text, value):
+    assert EntryForm(record_type, {name: text}).record()[name] == value
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\r\n"])

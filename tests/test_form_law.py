@@ -74,14 +74,14 @@ class Browser(HTMLParser):
         return value
 
 
-def sent_back(kind: Any, record: dict[str, Any]) -> dict[str, Any]:
+def sent_back(record_type: Any, record: dict[str, Any]) -> dict[str, Any]:
     """The record that comes of a form which is opened for `record` and sent untouched."""
-    form = EntryForm(kind, record=record)
-    return EntryForm(kind, Browser("".join(map(str, form))).sent).record()
+    form = EntryForm(record_type, record=record)
+    return EntryForm(record_type, Browser("".join(map(str, form))).sent).record()
 
 
-def verdict(kind: Any, record: dict[str, Any]) -> Any:
-    (found,) = validation.validate(kind, [Row(value=record)])
+def verdict(record_type: Any, record: dict[str, Any]) -> Any:
+    (found,) = validation.validate(record_type, [Row(value=record)])
     return found
 
 
@@ -91,12 +91,12 @@ def content(found: validation.Valid) -> dict[str, Any]:
     return record
 
 
-def meaning(kind: Any, record: dict[str, Any]) -> dict[str, Any] | None:
+def meaning(record_type: Any, record: dict[str, Any]) -> dict[str, Any] | None:
     """What may be queued for the record: it as it is, or as a file that says the same is read."""
-    plain = verdict(kind, record)
+    plain = verdict(record_type, record)
     if isinstance(plain, validation.Valid):
         return content(plain)
-    fields = kind.serializer_class().fields
+    fields = record_type.serializer_class().fields
     read: dict[str, Any] = {}
     for name, field in fields.items():
         if name not in record:
@@ -115,7 +115,7 @@ def meaning(kind: Any, record: dict[str, Any]) -> dict[str, Any] | None:
         if value is None and not field.required and not field.allow_null:
             continue
         read[name] = value
-    found = verdict(kind, read)
+    found = verdict(record_type, read)
     return content(found) if isinstance(found, validation.Valid) else None
 
 
@@ -146,8 +146,8 @@ HOSTILE = st.one_of(
 @st.composite
 def records(draw: Any) -> tuple[Any, dict[str, Any]]:
     """A record type, and its example with some fields made hostile or left out."""
-    kind = draw(st.sampled_from(KINDS))
-    record = dict(kind.serializer_class.example)
+    record_type = draw(st.sampled_from(KINDS))
+    record = dict(record_type.serializer_class.example)
     names = list(record)
     for name in draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True)):
         if draw(st.booleans()) or draw(st.booleans()):
@@ -156,7 +156,7 @@ def records(draw: Any) -> tuple[Any, dict[str, Any]]:
             del record[name]
     if draw(st.booleans()):
         record["unknown"] = draw(HOSTILE)
-    return kind, record
+    return record_type, record
 
 
 BAD_SESSION = {**SESSIONS.serializer_class.example, "no_show": 0, "technical_issues": "no"}
@@ -167,32 +167,40 @@ BAD_SESSION = {**SESSIONS.serializer_class.example, "no_show": 0, "technical_iss
 @example((SESSIONS, BAD_SESSION))
 @example((SESSIONS, {**BAD_SESSION, "no_show": None, "is_first_session": "maybe"}))
 def test_a_form_that_is_sent_untouched_alters_nothing(one: tuple[Any, dict[str, Any]]) -> None:
-    kind, record = one
-    sent = sent_back(kind, record)
-    found = verdict(kind, sent)
+    record_type, record = one
+    sent = sent_back(record_type, record)
+    found = verdict(record_type, sent)
     if isinstance(found, validation.Valid):
-        assert json.dumps(content(found)) == json.dumps(meaning(kind, record))
-    elif isinstance(verdict(kind, record), validation.Valid):
+        assert json.dumps(content(found)) == json.dumps(meaning(record_type, record))
+    elif isinstance(verdict(record_type, record), validation.Valid):
         raise AssertionError(f"valid as it was, refused as it came back: {found}")
 
 
 def every_field() -> list[Any]:
-    return [(kind, name) for kind in KINDS for name in kind.serializer_class.example]
+    return [
+        (record_type, name)
+        for record_type in KINDS
+        for name in record_type.serializer_class.example
+    ]
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), every_field(), ids=lambda one: one if isinstance(one, str) else one.path
+    ("record_type", "name"),
+    every_field(),
+    ids=lambda one: one if isinstance(one, str) else one.path,
 )
-def test_no_value_of_any_field_is_altered(kind: Any, name: str) -> None:
-    around = Browser("".join(map(str, EntryForm(kind, record=kind.serializer_class.example)))).sent
+def test_no_value_of_any_field_is_altered(record_type: Any, name: str) -> None:
+    around = Browser(
+        "".join(map(str, EntryForm(record_type, record=record_type.serializer_class.example)))
+    ).sent
     for value in VALUES:
-        record = {**kind.serializer_class.example, name: value}
-        form = EntryForm(kind, record=record)
+        record = {**record_type.serializer_class.example, name: value}
+        form = EntryForm(record_type, record=record)
         own = [form[one] for one in form.fields if one in (name, f"as-sent-{name}")]
         sent = {**around, f"as-sent-{name}": "", **Browser("".join(map(str, own))).sent}
-        found = verdict(kind, EntryForm(kind, sent).record())
+        found = verdict(record_type, EntryForm(record_type, sent).record())
         if isinstance(found, validation.Valid):
-            assert content(found) == meaning(kind, record), value
+            assert content(found) == meaning(record_type, record), value
 
 
 def test_it_happened(db: None, store: Any) -> None:

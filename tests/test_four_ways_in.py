@@ -52,37 +52,37 @@ CASES: list[tuple[RecordType, dict[str, Any], str, str]] = [
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0].path}-{case[2]}-{case[3]}")
 def case(request: pytest.FixtureRequest) -> tuple[RecordType, dict[str, Any], tuple[str, str]]:
     """The record type, the record, and (field, code) of its refusal; both empty if it is valid."""
-    kind, changes, field, code = request.param
-    record = {**kind.serializer_class.example, **changes}
-    return kind, {k: v for k, v in record.items() if v is not None}, (field, code)
+    record_type, changes, field, code = request.param
+    record = {**record_type.serializer_class.example, **changes}
+    return record_type, {k: v for k, v in record.items() if v is not None}, (field, code)
 
 
 def test_by_the_api(post, store, case):
-    kind, record, refusal = case
-    answer = post(f"/api/{kind.path}", record)
+    record_type, record, refusal = case
+    answer = post(f"/api/{record_type.path}", record)
     found = [(one["field"], one["code"]) for one in answer.json().get("errors", [])]
     assert found == ([refusal] if refusal[1] else [])
-    assert store.llen(kind.queue) == (not refusal[1])
+    assert store.llen(record_type.queue) == (not refusal[1])
 
 
 def test_by_a_file_with_the_command(store, case, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")  # the table must not break its words
-    kind, record, refusal = case
+    record_type, record, refusal = case
     file = tmp_path / "one.json"
     file.write_text(json.dumps([record]))
     said = StringIO()
     try:
-        call_command("ingest", str(file), type=kind.path, stdout=said, stderr=StringIO())
+        call_command("ingest", str(file), type=record_type.path, stdout=said, stderr=StringIO())
     except (CommandError, SystemExit) as end:
         assert refusal[1], end
     assert all(word in said.getvalue() for word in refusal)
-    assert store.llen(kind.queue) == (not refusal[1])
+    assert store.llen(record_type.queue) == (not refusal[1])
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("file_format", ["csv", "ndjson"])
 def test_by_an_upload(store, case, file_format):
-    kind, record, refusal = case
+    record_type, record, refusal = case
     if file_format == "csv":
         header = ",".join(record)
         content = header + "\n" + ",".join(_cell(value) for value in record.values()) + "\n"
@@ -93,7 +93,7 @@ def test_by_an_upload(store, case, file_format):
     one.refresh_from_db()
     if one.state == Upload.State.CHECK:
         found = actions.found(one)
-        actions.answer(one, inspection.answered(found, kind, found.layout))
+        actions.answer(one, inspection.answered(found, record_type, found.layout))
     tasks.advance.call(one.pk)
     one.refresh_from_db()
     causes = [(cause["field"], cause["code"]) for cause in one.findings["causes"]]
@@ -101,21 +101,23 @@ def test_by_an_upload(store, case, file_format):
     if not refusal[1]:
         actions.confirm(one)
         tasks.advance.call(one.pk)
-    assert store.llen(kind.queue) == (not refusal[1])
+    assert store.llen(record_type.queue) == (not refusal[1])
 
 
 def test_by_the_form(post, store, case):
-    kind, record, refusal = case
+    record_type, record, refusal = case
     staff = signed_in(member("Uploader"))
     form = {name: _typed(value) for name, value in record.items()}
-    answer = staff.post(reverse("admin:enter", args=[kind.path]), form)
+    answer = staff.post(reverse("admin:enter", args=[record_type.path]), form)
     # The page tells people in words; they are those of the API.
-    told = [one["message"] for one in post(f"/api/{kind.path}", record).json().get("errors", [])]
-    store.delete(kind.queue) if refusal[1] else store.lpop(kind.queue)
+    told = [
+        one["message"] for one in post(f"/api/{record_type.path}", record).json().get("errors", [])
+    ]
+    store.delete(record_type.queue) if refusal[1] else store.lpop(record_type.queue)
     page = answer.content.decode()
     for message in told:
         assert message.replace("'", "&#x27;") in page
-    assert store.llen(kind.queue) == (not refusal[1])
+    assert store.llen(record_type.queue) == (not refusal[1])
 
 
 def _cell(value: Any) -> str:

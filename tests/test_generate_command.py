@@ -311,10 +311,10 @@ def test_json_files_hold_the_records_as_they_are(
 
 def test_csv_files_hold_a_cell_for_every_field(tmp_path: Path) -> None:
     made = write(tmp_path, "csv")
-    for path, kind in RECORD_TYPES.items():
+    for path, record_type in RECORD_TYPES.items():
         content = (tmp_path / f"{path}.csv").read_bytes().decode()
         header, *lines = csv.reader(io.StringIO(content, newline=""))
-        assert header == list(kind.serializer_class.example)
+        assert header == list(record_type.serializer_class.example)
         assert len(lines) == len(made[path])
         for cells, record in zip(lines, made[path], strict=True):
             assert len(cells) == len(header)

@@ -41,8 +41,8 @@ def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
 
 
-def example(kind: RecordType, **changes: Any) -> dict[str, Any]:
-    return {**kind.serializer_class.example, **changes}
+def example(record_type: RecordType, **changes: Any) -> dict[str, Any]:
+    return {**record_type.serializer_class.example, **changes}
 
 
 def tutors(number: int, **changes: Any) -> list[dict[str, Any]]:
@@ -96,9 +96,9 @@ def manage(
     )
 
 
-def queued(store: Redis, kind: RecordType = TUTORS) -> list[dict[str, Any]]:
+def queued(store: Redis, record_type: RecordType = TUTORS) -> list[dict[str, Any]]:
     """The messages, the next to be taken first."""
-    return [json.loads(message) for message in store.lrange(kind.queue, 0, -1)[::-1]]
+    return [json.loads(message) for message in store.lrange(record_type.queue, 0, -1)[::-1]]
 
 
 @pytest.fixture

@@ -43,9 +43,9 @@ def words(answer):
     return " ".join(re.sub(r"<[^>]*>", " ", answer.content.decode()).split())
 
 
-def queued(kind, count=1, *, age_seconds=0.0):
+def queued(record_type, count=1, *, age_seconds=0.0):
     at = datetime.now(UTC) - timedelta(seconds=age_seconds)
-    queues.push(kind.queue, [message(number, at=at) for number in range(count)])
+    queues.push(record_type.queue, [message(number, at=at) for number in range(count)])
 
 
 def test_it_works(browser, store):
@@ -302,10 +302,10 @@ def test_a_page_costs_the_same_round_trips_whatever_lies_there(
     browser.get(path)  # the connection is there now
     empty = talk(proxy, browser, path)
     filler = [message(1)] * 1000
-    for kind in RECORD_TYPES.values():
+    for record_type in RECORD_TYPES.values():
         pipeline = store.pipeline(transaction=False)
-        for _ in range(100 if kind is SESSIONS and path == "/admin/" else 10):
-            pipeline.lpush(kind.queue, *filler)
+        for _ in range(100 if record_type is SESSIONS and path == "/admin/" else 10):
+            pipeline.lpush(record_type.queue, *filler)
         pipeline.execute()
     # On every page of dead letters there are some.
     store.lpush(KEYS.dead, *(message(number) for number in range(1000)))

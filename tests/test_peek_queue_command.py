@@ -29,12 +29,12 @@ def rows(printed: str) -> list[list[str]]:
     return [line.split("\t")[1:] for line in printed.splitlines()[1:] if "\t" in line]
 
 
-def fill(kind: RecordType, number: int, **changes: Any) -> None:
+def fill(record_type: RecordType, number: int, **changes: Any) -> None:
     records = [
-        {**kind.serializer_class.example, kind.id_field: f"record-{n}", **changes}
+        {**record_type.serializer_class.example, record_type.id_field: f"record-{n}", **changes}
         for n in range(number)
     ]
-    intake.queue(intake.receive(kind, [Row(value=one) for one in records]), source="command")
+    intake.queue(intake.receive(record_type, [Row(value=one) for one in records]), source="command")
 
 
 def test_it_shows_the_next_messages_and_takes_none(store: Redis, record_type: RecordType) -> None:

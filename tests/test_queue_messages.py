@@ -339,8 +339,8 @@ def test_a_text_that_only_looks_like_a_source_is_no_row_of_an_upload(store):
 # --- Rejections --------------------------------------------------------------------------------
 
 
-def refuse(kind, record, source="api:crm"):
-    intake.queue(intake.receive(kind, [Row(value=record)]), source=source)
+def refuse(record_type, record, source="api:crm"):
+    intake.queue(intake.receive(record_type, [Row(value=record)]), source=source)
 
 
 def test_refused_records_of_the_api_are_kept_the_newest_first_with_what_was_sent(store):

@@ -199,7 +199,7 @@ def test_a_payload_is_shown_on_demand_and_that_is_noted(operator, store):
     answer = operator.post(f"{PAGE}message/", {"message": name, "order": "oldest"})
     assert answer.status_code == 200
     assert "&quot;session_id&quot;: &quot;s1&quot;" in answer.text
-    assert (entry().action, entry().record_type) == ("payload_shown", "sessions")
+    assert (entry().action, entry().record_type) == ("payload_shown", SESSIONS)
     assert entry().facts == {"message": "m1", "record": "s1"}
     assert len(left(store)) == 1
 

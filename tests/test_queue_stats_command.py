@@ -38,9 +38,9 @@ def cells(printed: str, label: str) -> list[str]:
     return row.split("\t")
 
 
-def fill(kind: RecordType, good: int, bad: int) -> None:
-    rows = [Row(value=dict(kind.serializer_class.example))] * good + [Row(value={})] * bad
-    intake.queue(intake.receive(kind, rows), source="command")
+def fill(record_type: RecordType, good: int, bad: int) -> None:
+    rows = [Row(value=dict(record_type.serializer_class.example))] * good + [Row(value={})] * bad
+    intake.queue(intake.receive(record_type, rows), source="command")
 
 
 def test_it_shows_depth_age_and_totals_of_every_queue(
@@ -80,8 +80,8 @@ def test_a_terminal_gets_a_table_of_which_nothing_is_cut(store: Redis) -> None:
 
     printed = Terminal()
     call_command("queue_stats", stdout=printed)
-    for kind in RECORD_TYPES.values():
-        assert kind.queue_label in printed.getvalue()
+    for record_type in RECORD_TYPES.values():
+        assert record_type.queue_label in printed.getvalue()
     assert "…" not in printed.getvalue()
 
 

@@ -82,10 +82,10 @@ def test_one_client_over_its_quota_leaves_its_neighbour_alone(store, client, set
 
 
 def test_the_records_of_all_types_count_together(post, quota):
-    for kind in RECORD_TYPES.values():
-        example = dict(kind.serializer_class.example)
-        assert post(f"/api/{kind.path}/batch", [example] * 2).status_code == (
-            429 if kind.path == "feedback" else 201
+    for record_type in RECORD_TYPES.values():
+        example = dict(record_type.serializer_class.example)
+        assert post(f"/api/{record_type.path}/batch", [example] * 2).status_code == (
+            429 if record_type.path == "feedback" else 201
         )
 
 

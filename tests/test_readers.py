@@ -24,13 +24,13 @@ SESSIONS = RECORD_TYPES["sessions"]
 FEEDBACK = RECORD_TYPES["feedback"]
 
 
-def read(content: bytes, kind: RecordType = TUTORS) -> list[Row]:
+def read(content: bytes, record_type: RecordType = TUTORS) -> list[Row]:
     file = io.BytesIO(content)
-    return list(readers.read(file, kind))
+    return list(readers.read(file, record_type))
 
 
-def read_csv(text: str, kind: RecordType = TUTORS) -> list[Row]:
-    return list(read_as(io.BytesIO(text.encode()), FileFormat.CSV, kind))
+def read_csv(text: str, record_type: RecordType = TUTORS) -> list[Row]:
+    return list(read_as(io.BytesIO(text.encode()), FileFormat.CSV, record_type))
 
 
 def filled(record: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def test_a_record_type_is_never_guessed_on_half_the_fields(content: bytes) -> No
 
 
 def test_a_file_of_several_types_is_of_none() -> None:
-    records = [kind.serializer_class.example for kind in (TUTORS, SESSIONS)]
+    records = [record_type.serializer_class.example for record_type in (TUTORS, SESSIONS)]
     content = "".join(f"{json.dumps(record)}\n" for record in records)
     assert readers.guess_record_type(readers.look(io.BytesIO(content.encode()))) is None
 

@@ -62,15 +62,15 @@ def test_the_receipt_says_what_the_contract_says_and_no_more(post):
     ],
 )
 def test_a_wrong_value_is_refused_by_field_and_code(post, store, path, field, value, code):
-    kind = RECORD_TYPES[path]
-    answer = post(f"/api/{path}", dict(kind.serializer_class.example) | {field: value})
+    record_type = RECORD_TYPES[path]
+    answer = post(f"/api/{path}", dict(record_type.serializer_class.example) | {field: value})
     assert answer.status_code == 422
     body = answer.json()
     assert body["code"] == "invalid_record"
     (error,) = body["errors"]
     assert (error["field"], error["code"]) == (field, code)
     assert list(error) == ["field", "code", "message"]
-    assert not store.exists(kind.queue)
+    assert not store.exists(record_type.queue)
 
 
 def test_all_that_is_wrong_is_told_at_once(post):

@@ -26,10 +26,10 @@ def browser(db):
     return signed_in(member("Uploader"))
 
 
-def refuse(kind, record):
+def refuse(record_type, record):
     """Let the API refuse this record; gives the name under which it is kept."""
-    intake.queue(intake.receive(kind, [Row(value=record)]), source="api:crm")
-    return queues.refusals([kind.queue])[0].id
+    intake.queue(intake.receive(record_type, [Row(value=record)]), source="api:crm")
+    return queues.refusals([record_type.queue])[0].id
 
 
 def shown(answer):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.processes
 
 QUEUE = "tutormax:queue:sessions"
 OTHER = "tutormax:queue:tutors"
-QUEUES = [kind.queue for kind in RECORD_TYPES.values()]
+QUEUES = [record_type.queue for record_type in RECORD_TYPES.values()]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def _shown() -> str:
     sources = [*(ROOT / "templates").rglob("*.html"), *(ROOT / "ingestion").rglob("*.py")]
     text = "\n".join(path.read_text() for path in sources)
     text = re.sub(r"<[^>]*>", "", re.sub(r"{% icon [^%]*%}", "", text))
-    return unescape(" ".join(text.replace("{{ kind.title }}", "session").split()))
+    return unescape(" ".join(text.replace("{{ record_type.title }}", "session").split()))
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)

@@ -140,9 +140,9 @@ def test_a_page_that_was_overtaken_changes_nothing(uploader: Client, store: Redi
 
 def test_long_texts_are_not_cut(uploader: Client, store: Redis) -> None:
     text = "x" * 4_999 + "\n"
-    kind = RECORD_TYPES["feedback"]
+    record_type = RECORD_TYPES["feedback"]
     record = {
-        **kind.serializer_class.example,
+        **record_type.serializer_class.example,
         "free_text_feedback": text,
         "overall_rating": 9,
     }
@@ -151,7 +151,7 @@ def test_long_texts_are_not_cut(uploader: Client, store: Redis) -> None:
     work(one)
     uploader.post(at("upload-queue", one))
     work(one)
-    (raw,) = store.lrange(kind.queue, 0, -1)
+    (raw,) = store.lrange(record_type.queue, 0, -1)
     assert json.loads(raw)["data"]["free_text_feedback"] == text
 
 
@@ -229,7 +229,7 @@ def test_a_form_that_nobody_touched_changes_nothing(
         size_bytes=1,
         sha256="",
         state="review",
-        record_type=record_type.path,
+        record_type=record_type,
         rows_invalid=1,
         findings=findings.to_json(),
         layout={
@@ -268,10 +268,10 @@ def test_a_form_that_nobody_touched_changes_nothing(
 def test_what_is_typed_is_read_as_a_file_would_be(
     name: str, value: Any, text: str, corrected: Any
 ) -> None:
-    kind = RECORD_TYPES["tutors"]
-    record = json.dumps({**kind.serializer_class.example, name: value})
+    record_type = RECORD_TYPES["tutors"]
+    record = json.dumps({**record_type.serializer_class.example, name: value})
     bad = {"line": 4, "fields": record, "errors": [[name, "required", "!"]]}
-    row = _Inputs(kind, ISO_NOTATION).row(bad)
+    row = _Inputs(record_type, ISO_NOTATION).row(bad)
     posted = QueryDict(mutable=True)
     posted[f"fix-4-{name}"] = text
     assert row.typed(posted) == {name: corrected}

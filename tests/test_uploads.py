@@ -77,10 +77,10 @@ def as_ndjson(records: Sequence[Mapping[str, Any]]) -> bytes:
 WRITERS = {"csv": as_csv, "xlsx": as_xlsx, "json": as_json, "ndjson": as_ndjson}
 
 
-def create(content: bytes, kind: RecordType | None = None, name: str = "file") -> Upload:
+def create(content: bytes, record_type: RecordType | None = None, name: str = "file") -> Upload:
     """An upload whose file was looked at."""
     user, _ = User.objects.get_or_create(username="uwe")
-    return advance(actions.create(ContentFile(content), name, user.pk, record_type=kind))
+    return advance(actions.create(ContentFile(content), name, user.pk, record_type=record_type))
 
 
 def advance(upload: Upload) -> Upload:
@@ -90,8 +90,8 @@ def advance(upload: Upload) -> Upload:
     return upload
 
 
-def read(content: bytes, kind: RecordType | None = None) -> Upload:
-    upload = create(content, kind)
+def read(content: bytes, record_type: RecordType | None = None) -> Upload:
+    upload = create(content, record_type)
     assert upload.state == State.READING, upload.layout
     return advance(upload)
 
@@ -101,8 +101,8 @@ def queue(upload: Upload) -> Upload:
     return advance(upload)
 
 
-def queued(store: Redis, kind: RecordType = SESSIONS) -> list[Any]:
-    return [json.loads(raw) for raw in store.lrange(kind.queue, 0, -1)][::-1]
+def queued(store: Redis, record_type: RecordType = SESSIONS) -> list[Any]:
+    return [json.loads(raw) for raw in store.lrange(record_type.queue, 0, -1)][::-1]
 
 
 def error_file(upload: Upload) -> bytes:
@@ -309,8 +309,8 @@ def test_the_senders_name_is_never_a_name_on_the_disk(name: str, kept: str) -> N
 # --- what is asked -----------------------------------------------------------------------------
 
 
-def inspect(content: bytes, kind: RecordType | None = SESSIONS) -> Inspection:
-    return inspection.inspect(readers.look(io.BytesIO(content)), record_type=kind)
+def inspect(content: bytes, record_type: RecordType | None = SESSIONS) -> Inspection:
+    return inspection.inspect(readers.look(io.BytesIO(content)), record_type=record_type)
 
 
 def answer(upload: Upload, **choices: Any) -> None:
@@ -324,11 +324,13 @@ def renamed(names: Mapping[str, str], *records: Mapping[str, Any]) -> list[dict[
     return [{names.get(name, name): value for name, value in one.items()} for one in records]
 
 
-@pytest.mark.parametrize("kind", RECORD_TYPES.values(), ids=RECORD_TYPES)
+@pytest.mark.parametrize("record_type", RECORD_TYPES.values(), ids=RECORD_TYPES)
 @pytest.mark.parametrize("file_format", WRITERS)
-def test_nothing_is_asked_of_a_file_that_says_all(kind: RecordType, file_format: str) -> None:
-    found = inspect(WRITERS[file_format]([kind.serializer_class.example]), None)
-    assert found.record_type is kind
+def test_nothing_is_asked_of_a_file_that_says_all(
+    record_type: RecordType, file_format: str
+) -> None:
+    found = inspect(WRITERS[file_format]([record_type.serializer_class.example]), None)
+    assert found.record_type is record_type
     assert found.questions == frozenset()
 
 

@@ -115,24 +115,24 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 @hypothesis_settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_whatever_json_is_sent_each_record_has_exactly_one_verdict(path, data):
-    kind = RECORD_TYPES[path]
-    names = st.sampled_from(list(kind.serializer_class.example))
-    record = example(kind, **data.draw(st.dictionaries(names, json_values, max_size=3)))
-    (verdict,) = validate(kind, [Row(value=record, line=3)])
+    record_type = RECORD_TYPES[path]
+    names = st.sampled_from(list(record_type.serializer_class.example))
+    record = example(record_type, **data.draw(st.dictionaries(names, json_values, max_size=3)))
+    (verdict,) = validate(record_type, [Row(value=record, line=3)])
     assert isinstance(verdict, Valid | Rejection)
     assert verdict.line == 3
     assert isinstance(verdict, Valid) or verdict.errors
     whole = data.draw(st.lists(json_values, min_size=1, max_size=3))
-    verdicts = validate(kind, [Row(value=value) for value in whole])
+    verdicts = validate(record_type, [Row(value=value) for value in whole])
     assert [one.index for one in verdicts if isinstance(one, Rejection)] == list(range(len(whole)))
 
 
 # --- Refusals of one cause ---------------------------------------------------------------------
 
 
-def by_the_serializer(kind: RecordType, record: Any) -> list[tuple[str | None, str, str]]:
+def by_the_serializer(record_type: RecordType, record: Any) -> list[tuple[str | None, str, str]]:
     """What the serializer itself says of a record."""
-    serializer = kind.serializer_class(data=record)
+    serializer = record_type.serializer_class(data=record)
     serializer.is_valid()
 
     def flat(detail: Any, field: str) -> Iterator[tuple[str | None, str, str]]:
@@ -149,13 +149,13 @@ def by_the_serializer(kind: RecordType, record: Any) -> list[tuple[str | None, s
 @hypothesis_settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_a_record_that_lacks_fields_is_refused_as_the_serializer_refuses_it(path, data):
-    kind = RECORD_TYPES[path]
-    names = list(kind.serializer_class.example)
-    record = example(kind, **data.draw(st.dictionaries(st.sampled_from(names), json_values)))
+    record_type = RECORD_TYPES[path]
+    names = list(record_type.serializer_class.example)
+    record = example(record_type, **data.draw(st.dictionaries(st.sampled_from(names), json_values)))
     for name in data.draw(st.lists(st.sampled_from(names), unique=True)):
         del record[name]
-    (verdict,) = validate(kind, [Row(value=record)])
-    told = by_the_serializer(kind, record)
+    (verdict,) = validate(record_type, [Row(value=record)])
+    told = by_the_serializer(record_type, record)
     if isinstance(verdict, Rejection):
         assert [(one.field, one.code, one.message) for one in verdict.errors] == told
     else:
@@ -236,14 +236,14 @@ def test_threads_that_share_a_serializer_never_mix_up_their_records():
         start.wait(timeout=120)
         for turn in range(rounds):
             path = paths[(thread + turn) % len(paths)]
-            kind = RECORD_TYPES[path]
+            record_type = RECORD_TYPES[path]
             name = f"{thread}-{turn}"
-            record = example(kind, **{kind.id_field: name})
+            record = example(record_type, **{record_type.id_field: name})
             expected: Valid | list[tuple[str | None, str]] = Valid(id=name, content=encode(record))
             if turn % 2:
                 record |= {counts[path]: name}
                 expected = [(counts[path], "not_an_integer")]
-            (verdict,) = validate(kind, [Row(value=record)])
+            (verdict,) = validate(record_type, [Row(value=record)])
             found: Any = verdict
             if isinstance(verdict, Rejection):
                 found = [(one.field, one.code.value) for one in verdict.errors]

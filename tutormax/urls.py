@@ -27,17 +27,17 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", portal),
 ]
 
-for kind in RECORD_TYPES.values():
+for record_type in RECORD_TYPES.values():
     urlpatterns += [
         path(
-            f"{_api}/{kind.path}",
-            intake_views.RecordView.as_view(record_type=kind),
-            name=f"record-{kind.path}",
+            f"{_api}/{record_type.path}",
+            intake_views.RecordView.as_view(record_type=record_type),
+            name=f"record-{record_type.path}",
         ),
         path(
-            f"{_api}/{kind.path}/batch",
-            intake_views.BatchView.as_view(record_type=kind),
-            name=f"batch-{kind.path}",
+            f"{_api}/{record_type.path}/batch",
+            intake_views.BatchView.as_view(record_type=record_type),
+            name=f"batch-{record_type.path}",
         ),
     ]
 

@@ -90,29 +90,29 @@ _QUOTA_HEADERS = tuple(
 
 def record(view: Any) -> Operation:
     """POST of one record."""
-    kind: RecordType = view.record_type
+    record_type: RecordType = view.record_type
     return Operation(
-        id=f"send_{kind.path}",
-        tag=kind.path,
-        summary=f"Send one {kind.title}",
-        description=f"Judges the {kind.title} and puts it on the queue `{kind.queue}`. "
-        f"The body may be gzip (`Content-Encoding: gzip`) and holds at most "
+        id=f"send_{record_type.path}",
+        tag=record_type.path,
+        summary=f"Send one {record_type.title}",
+        description=f"Judges the {record_type.title} and puts it on the queue "
+        f"`{record_type.queue}`. The body may be gzip (`Content-Encoding: gzip`) and holds at most "
         f"{settings.MAX_BODY_BYTES:,} bytes, packed and unpacked.",
-        request={"application/json": kind.serializer_class},
-        examples=(_record_example(kind),),
+        request={"application/json": record_type.serializer_class},
+        examples=(_record_example(record_type),),
         takes_key=True,
         parameters=(*_IDEMPOTENCY_HEADERS, *_QUOTA_HEADERS),
         responses={
             201: OpenApiResponse(
                 ReceiptSerializer,
-                f"The {kind.title} is queued.",
+                f"The {record_type.title} is queued.",
                 [
                     answer_example(
                         "queued",
                         {
                             "success": True,
-                            "message": f"The {kind.title} is queued.",
-                            "id": kind.serializer_class.example[kind.id_field],
+                            "message": f"The {record_type.title} is queued.",
+                            "id": record_type.serializer_class.example[record_type.id_field],
                             "queued": True,
                             "timestamp": TIMESTAMP,
                         },
@@ -128,15 +128,19 @@ def record(view: Any) -> Operation:
 
 def batch(view: Any) -> Operation:
     """POST of many records."""
-    kind: RecordType = view.record_type
-    example = dict(kind.serializer_class.example)
-    two_records = [example, example | {kind.id_field: "another-id"}]
+    record_type: RecordType = view.record_type
+    example = dict(record_type.serializer_class.example)
+    two_records = [example, example | {record_type.id_field: "another-id"}]
     rejections = [
         {
             "index": index,
             "id": None,
             "errors": [
-                {"field": kind.id_field, "code": "required", "message": "This field is required."}
+                {
+                    "field": record_type.id_field,
+                    "code": "required",
+                    "message": "This field is required.",
+                }
             ],
         }
         for index in (0, 1)
@@ -175,18 +179,20 @@ def batch(view: Any) -> Operation:
         Code.BATCH_TOO_LARGE,
     )
     return Operation(
-        id=f"send_{kind.path}_batch",
+        id=f"send_{record_type.path}_batch",
         takes_key=True,
-        tag=kind.path,
-        summary=f"Send many records ({kind.path})",
+        tag=record_type.path,
+        summary=f"Send many records ({record_type.path})",
         description=f"Every record is judged by itself; the valid ones go on the queue "
-        f"`{kind.queue}` together, in the order given, in one atomic push. At most "
+        f"`{record_type.queue}` together, in the order given, in one atomic push. At most "
         f"{settings.MAX_BATCH_RECORDS:,} records and {settings.MAX_BODY_BYTES:,} bytes (packed "
         f"and unpacked) a batch; send more as several batches.",
         request={
             "application/json": {
                 "type": "array",
-                "items": view.schema.resolve_serializer(kind.serializer_class, "request").ref,
+                "items": view.schema.resolve_serializer(
+                    record_type.serializer_class, "request"
+                ).ref,
                 "minItems": 1,
                 "maxItems": settings.MAX_BATCH_RECORDS,
             },
@@ -239,7 +245,9 @@ def batch(view: Any) -> Operation:
     )
 
 
-def _record_example(kind: RecordType) -> OpenApiExample:
+def _record_example(record_type: RecordType) -> OpenApiExample:
     return OpenApiExample(
-        f"a {kind.title}", value=dict(kind.serializer_class.example), request_only=True
+        f"a {record_type.title}",
+        value=dict(record_type.serializer_class.example),
+        request_only=True,
     )

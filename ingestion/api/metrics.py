@@ -24,7 +24,7 @@ class QueueCollector(Collector):
         up = GaugeMetricFamily("tutormax_store_up", "1 while the queues' store answers, else 0.")
         try:
             summaries = queue_summaries()
-            taken = queues.consumption(kind.queue for kind in summaries)
+            taken = queues.consumption(record_type.queue for record_type in summaries)
         except StoreError:
             up.add_metric([], 0)
             yield up
@@ -55,8 +55,8 @@ class QueueCollector(Collector):
             "Consumers with a lease, by whether it runs or has lapsed.",
             labels=["queue", "lease"],
         )
-        for (kind, one), now in zip(summaries.items(), taken, strict=True):
-            label = kind.queue_label
+        for (record_type, one), now in zip(summaries.items(), taken, strict=True):
+            label = record_type.queue_label
             depth.add_metric([label], one.depth)
             if one.oldest_age_seconds is not None:
                 age.add_metric([label], one.oldest_age_seconds)

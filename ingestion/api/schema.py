@@ -110,8 +110,8 @@ def describe_tags(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """drf-spectacular's hook: the groups of addresses in the order in which people need them."""
     result["tags"] = [
         *(
-            {"name": path, "description": f"Goes on the queue `{kind.queue}`."}
-            for path, kind in RECORD_TYPES.items()
+            {"name": path, "description": f"Goes on the queue `{record_type.queue}`."}
+            for path, record_type in RECORD_TYPES.items()
         ),
         {"name": "operation", "description": "How the portal and its queues are."},
     ]

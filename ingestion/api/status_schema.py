@@ -23,7 +23,7 @@ from ingestion.records import RECORD_TYPES
 
 def queue_stats(_: Any) -> Operation:
     """GET of the queues' numbers."""
-    labels = [kind.queue_label for kind in RECORD_TYPES.values()]
+    labels = [record_type.queue_label for record_type in RECORD_TYPES.values()]
     detail = {"depth": 3, "oldest_age_seconds": 12.5, "accepted": 120, "rejected": 4}
     depths = type(
         "QueueDepthsSerializer",
@@ -57,8 +57,8 @@ def queue_stats(_: Any) -> Operation:
                             "timestamp": TIMESTAMP,
                             "queues": dict.fromkeys(labels, 3),
                             "detail": {
-                                kind.queue_label: {"queue": kind.queue} | detail
-                                for kind in RECORD_TYPES.values()
+                                record_type.queue_label: {"queue": record_type.queue} | detail
+                                for record_type in RECORD_TYPES.values()
                             },
                         },
                     )

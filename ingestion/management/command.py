@@ -19,7 +19,7 @@ from rich.table import Table
 
 from ingestion.records import RECORD_TYPES
 
-_TYPES = {kind.queue_label: path for path, kind in RECORD_TYPES.items()}
+_TYPES = {record_type.queue_label: path for path, record_type in RECORD_TYPES.items()}
 _EXAMPLES = "examples:\n"
 
 

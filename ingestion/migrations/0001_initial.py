@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('state', models.CharField(choices=[('check', 'Waiting for answers'), ('reading', 'Being read'), ('review', 'Waiting for a decision'), ('queueing', 'Being queued'), ('done', 'Done'), ('cancelled', 'Cancelled'), ('failed', 'Could not be read')], db_index=True, default='check', max_length=10)),
-                ('record_type', models.CharField(blank=True, choices=[('tutors', 'tutor profile'), ('sessions', 'session'), ('feedback', 'feedback')], max_length=50)),
+                ('record_type', models.CharField(blank=True, max_length=50)),
                 ('file', models.FileField(max_length=255, storage=ingestion.models.upload_storage, upload_to='')),
                 ('file_name', models.CharField(max_length=255, verbose_name='file')),
                 ('size_bytes', models.BigIntegerField(verbose_name='size')),
@@ -89,7 +89,7 @@ class Migration(migrations.Migration):
                 ('at', models.DateTimeField(auto_now_add=True, db_index=True)),
                 ('user_name', models.CharField(max_length=150, verbose_name='who')),
                 ('action', models.CharField(choices=[('uploaded', 'Uploaded a file'), ('queued', 'Queued the rows of a file'), ('cancelled', 'Cancelled an upload'), ('recalled', 'Recalled rows'), ('entered', 'Entered a record'), ('fixed', 'Fixed a refused record'), ('payload_shown', 'Looked at a payload'), ('paused', 'Paused a queue'), ('resumed', 'Resumed a queue'), ('discarded', 'Discarded messages'), ('put_back', 'Put messages back')], max_length=20, verbose_name='what')),
-                ('record_type', models.CharField(blank=True, choices=[('tutors', 'tutor profile'), ('sessions', 'session'), ('feedback', 'feedback')], max_length=50)),
+                ('record_type', models.CharField(blank=True, max_length=50)),
                 ('reason', models.CharField(blank=True, max_length=500)),
                 ('facts', models.JSONField(blank=True, default=dict)),
                 ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),

@@ -32,7 +32,7 @@ def record(
         user=person,
         user_name=person.get_username(),
         action=what,
-        record_type=record_type.path if record_type else "",
+        record_type=record_type,
         upload=upload,
         reason=_storable(reason),
         facts={name: _storable(value) for name, value in (facts or {}).items()},

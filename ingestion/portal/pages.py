@@ -118,7 +118,7 @@ def page(
 
 
 class RecordTypeConverter:
-    """`<record_type:kind>` in an address: the `RecordType` by its path; others are not found."""
+    """`<record_type:NAME>` in an address: the `RecordType` by its path; others are not found."""
 
     regex = "[a-z0-9_-]+"
 

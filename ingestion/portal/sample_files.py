@@ -26,41 +26,41 @@ _ROWS_WITH_CHOICES = 10_000
 
 
 @portal_view("view_portal")
-def download(request: HttpRequest, kind: RecordType, file_format: str) -> HttpResponse:
+def download(request: HttpRequest, record_type: RecordType, file_format: str) -> HttpResponse:
     """GET /admin/templates/<type>.<format>."""
     sample = FORMATS.get(file_format)
     if sample is None:
         raise Http404
     return HttpResponse(
-        sample.make(kind),
+        sample.make(record_type),
         content_type=sample.media_type,
-        headers={"Content-Disposition": f'attachment; filename="{kind.path}.{file_format}"'},
+        headers={"Content-Disposition": f'attachment; filename="{record_type.path}.{file_format}"'},
     )
 
 
-def _csv(kind: RecordType) -> bytes:
-    names = [field.name for field in record_fields(kind)]
+def _csv(record_type: RecordType) -> bytes:
+    names = [field.name for field in record_fields(record_type)]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(names)
-    for record in sample_records(kind):
+    for record in sample_records(record_type):
         writer.writerow([cell_text(record.get(name)) for name in names])
     # With the mark, Excel takes the file for UTF-8 and keeps it so when it saves.
     return text.getvalue().encode("utf-8-sig")
 
 
-def _ndjson(kind: RecordType) -> bytes:
-    lines = [json.dumps(record, ensure_ascii=False) for record in sample_records(kind)]
+def _ndjson(record_type: RecordType) -> bytes:
+    lines = [json.dumps(record, ensure_ascii=False) for record in sample_records(record_type)]
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _xlsx(kind: RecordType) -> bytes:
+def _xlsx(record_type: RecordType) -> bytes:
     book = Workbook()
-    sheet = book.create_sheet(kind.path, 0)
+    sheet = book.create_sheet(record_type.path, 0)
     book.remove(book.worksheets[1])
     sheet.freeze_panes = "A2"
-    records = sample_records(kind)
-    for column, field in enumerate(record_fields(kind), start=1):
+    records = sample_records(record_type)
+    for column, field in enumerate(record_fields(record_type), start=1):
         letter = get_column_letter(column)
         sheet.cell(1, column, field.name).font = Font(bold=True)
         sheet.column_dimensions[letter].width = max(14, min(40, len(field.example_text) + 4))

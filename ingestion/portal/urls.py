@@ -24,21 +24,29 @@ register_converter(RecordTypeConverter, "record_type")
 
 queues = [
     path("", overview.overview, name="index"),
-    path("queues/<record_type:kind>/", queue_pages.queue, name="queue"),
-    path("queues/<record_type:kind>/message/", queue_pages.show_message, name="queue-message"),
-    path("queues/<record_type:kind>/pause/", changes.pause, name="queue-pause"),
-    path("queues/<record_type:kind>/resume/", changes.resume, name="queue-resume"),
-    path("queues/<record_type:kind>/discard/", changes.discard, name="queue-discard"),
-    path("queues/<record_type:kind>/put-back/", changes.put_back, name="queue-put-back"),
-    path("queues/<record_type:kind>/dead/", dead_letters.dead_letters, name="dead-letters"),
-    path("queues/<record_type:kind>/dead/message/", dead_letters.show, name="dead-letter"),
-    path("queues/<record_type:kind>/dead/put-back/", dead_letters.put_back, name="dead-put-back"),
+    path("queues/<record_type:record_type>/", queue_pages.queue, name="queue"),
     path(
-        "queues/<record_type:kind>/dead/put-all-back/",
+        "queues/<record_type:record_type>/message/", queue_pages.show_message, name="queue-message"
+    ),
+    path("queues/<record_type:record_type>/pause/", changes.pause, name="queue-pause"),
+    path("queues/<record_type:record_type>/resume/", changes.resume, name="queue-resume"),
+    path("queues/<record_type:record_type>/discard/", changes.discard, name="queue-discard"),
+    path("queues/<record_type:record_type>/put-back/", changes.put_back, name="queue-put-back"),
+    path("queues/<record_type:record_type>/dead/", dead_letters.dead_letters, name="dead-letters"),
+    path("queues/<record_type:record_type>/dead/message/", dead_letters.show, name="dead-letter"),
+    path(
+        "queues/<record_type:record_type>/dead/put-back/",
+        dead_letters.put_back,
+        name="dead-put-back",
+    ),
+    path(
+        "queues/<record_type:record_type>/dead/put-all-back/",
         dead_letters.put_all_back,
         name="dead-put-all-back",
     ),
-    path("queues/<record_type:kind>/dead/discard/", dead_letters.discard, name="dead-discard"),
+    path(
+        "queues/<record_type:record_type>/dead/discard/", dead_letters.discard, name="dead-discard"
+    ),
 ]
 
 site.register(Upload, UploadAdmin)
@@ -72,20 +80,24 @@ uploads = [
 ]
 
 records = [
-    path("enter/<record_type:kind>/", enter.enter, name="enter"),
-    path("guide/<record_type:kind>/", guide.guide, name="guide"),
-    path("templates/<record_type:kind>.<str:file_format>", sample_files.download, name="template"),
+    path("enter/<record_type:record_type>/", enter.enter, name="enter"),
+    path("guide/<record_type:record_type>/", guide.guide, name="guide"),
+    path(
+        "templates/<record_type:record_type>.<str:file_format>",
+        sample_files.download,
+        name="template",
+    ),
 ]
 
 refused = [
     path("rejections/", rejections.rejections, name="rejections"),
     path(
-        "rejections/<record_type:kind>/<slug:refusal_id>/",
+        "rejections/<record_type:record_type>/<slug:refusal_id>/",
         rejections.rejection,
         name="rejection",
     ),
     path(
-        "rejections/<record_type:kind>/<slug:refusal_id>/show/",
+        "rejections/<record_type:record_type>/<slug:refusal_id>/show/",
         rejections.show_rejection,
         name="rejection-show",
     ),

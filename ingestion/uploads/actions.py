@@ -54,7 +54,7 @@ def create(
     file.seek(0)
     upload = Upload(
         state=State.INSPECTING,
-        record_type=record_type.path if record_type else "",
+        record_type=record_type,
         file_name=_harmless_name(name),
         size_bytes=file.size,
         sha256=sha256.hexdigest(),
@@ -74,7 +74,7 @@ def found(upload: Upload) -> Inspection | None:
     layout = layouts.from_json(upload.layout)
     if layout is None or not upload.inspection:
         return None
-    return inspection.from_json(upload.inspection, layout, upload.kind)
+    return inspection.from_json(upload.inspection, layout, upload.record_type)
 
 
 def look_again(upload: Upload, record_type: RecordType, layout: Layout) -> None:
@@ -84,7 +84,7 @@ def look_again(upload: Upload, record_type: RecordType, layout: Layout) -> None:
             upload,
             State.INSPECTING,
             only=_UNCONFIRMED,
-            record_type=record_type.path,
+            record_type=record_type,
             layout=layouts.to_json(replace(layout, columns=None)),
             fixes={},
         )
@@ -142,8 +142,8 @@ def fix(
     Gives, for each line that would still not be valid, why; then nothing is taken. Raises
     `NotNowError`, also if the lines are no longer those that need fixing.
     """
-    kind = upload.kind
-    if kind is None:
+    record_type = upload.record_type
+    if record_type is None:
         raise NotNowError
     rows = {row["line"]: unpacked(row["fields"]) for row in upload.findings.get("bad", [])}
     refused: dict[int, tuple[FieldError, ...]] = {}
@@ -151,7 +151,9 @@ def fix(
         record = rows.get(line)
         if record is None:
             raise NotNowError
-        (verdict,) = validation.validate(kind, [Row(value=fixed(record, correction), line=line)])
+        (verdict,) = validation.validate(
+            record_type, [Row(value=fixed(record, correction), line=line)]
+        )
         if isinstance(verdict, Rejection):
             refused[line] = verdict.errors
     # What is corrected is what this reading found: another one may have come in between.
@@ -170,15 +172,15 @@ def recall(upload: Upload) -> int:
     Copies are kept for some days. Raises `NotNowError` while rows are still being queued, and
     `StoreError`.
     """
-    kind = upload.kind
-    if kind is None or upload.confirmed_at is None or upload.state in Upload.RUNNING:
+    record_type = upload.record_type
+    if record_type is None or upload.confirmed_at is None or upload.state in Upload.RUNNING:
         raise NotNowError
     count = 0
     name = _copies(upload)
-    for raws in queues.of_upload(kind.queue, upload.pk, most=upload.rows_queued):
-        count += queues.take_off(kind.queue, raws[::-1], name=name, newest=True)
+    for raws in queues.of_upload(record_type.queue, upload.pk, most=upload.rows_queued):
+        count += queues.take_off(record_type.queue, raws[::-1], name=name, newest=True)
     # Not counted on: somebody else may have noted these, or was killed before they noted theirs.
-    known = Greatest("rows_recalled", queues.copies_left(kind.queue, name))
+    known = Greatest("rows_recalled", queues.copies_left(record_type.queue, name))
     this = Upload.objects.filter(pk=upload.pk)
     this.update(rows_recalled=known)
     # Nothing of it is left on the queue, unless somebody goes on with it by now.
@@ -203,10 +205,10 @@ def whereabouts(upload: Upload) -> Whereabouts:
     stood before a row, the row is next. Messages that were taken off out of turn shift the places.
     """
     waiting, recalled, is_exact = 0, upload.rows_recalled, True
-    if upload.kind and upload.places:
-        (summary,) = queues.summaries([upload.kind.queue])
+    if upload.record_type and upload.places:
+        (summary,) = queues.summaries([upload.record_type.queue])
         # Staff who recall may be killed before they can note it.
-        recalled = max(recalled, queues.copies_left(upload.kind.queue, _copies(upload)))
+        recalled = max(recalled, queues.copies_left(upload.record_type.queue, _copies(upload)))
         taken = sum(min(max(summary.taken - first, 0), count) for first, count in upload.places)
         # More than lies there it never is.
         waiting = max(0, min(upload.rows_queued - recalled - taken, summary.depth))
@@ -256,7 +258,7 @@ def _is_known(upload: Upload) -> bool:
     """Whether it was said how the file is read, or seen for certain."""
     layout = layouts.from_json(upload.layout)
     is_asked = layout is not None and layout.file_format.is_table and layout.columns is None
-    return layout is not None and upload.kind is not None and not is_asked
+    return layout is not None and upload.record_type is not None and not is_asked
 
 
 def _begin(upload: Upload, to: Upload.State, *, only: Q, **fields: Any) -> None:

@@ -24,14 +24,14 @@ def inspect(work: Work) -> None:
     asked = layouts.from_json(upload.layout)
     work.save(step_at=now(), waiting="")
     look = work.look(asked and asked.shape)
-    found = inspection.inspect(look, record_type=upload.kind, layout=asked)
+    found = inspection.inspect(look, record_type=upload.record_type, layout=asked)
     parent = upload.parent
     if parent is None and found.parent is not None:
         parent = Upload.objects.filter(pk=found.parent).first()
         if parent is not None and not _may_complete(upload, parent):
             parent = None
-    if parent is not None and parent.kind is not None and upload.kind is None:
-        found = inspection.inspect(look, record_type=parent.kind, layout=asked)
+    if parent is not None and parent.record_type is not None and upload.record_type is None:
+        found = inspection.inspect(look, record_type=parent.record_type, layout=asked)
     before = parent and layouts.from_json(parent.layout)
     if asked is None and before:
         found = inspection.as_corrected(found, before)
@@ -42,7 +42,7 @@ def inspect(work: Work) -> None:
 def kept(found: Inspection) -> dict[str, Any]:
     """The inspection as fields of an upload."""
     return {
-        "record_type": found.record_type.path if found.record_type else "",
+        "record_type": found.record_type,
         "layout": layouts.to_json(found.layout),
         "inspection": found.to_json(),
     }

@@ -160,7 +160,7 @@ def remember(found: Inspection) -> None:
     original = error_columns.original([column.name for column in found.columns])
     if found.record_type is not None and found.header_sha256:
         ColumnChoice.objects.update_or_create(
-            record_type=found.record_type.path,
+            record_type=found.record_type,
             header_sha256=found.header_sha256,
             defaults={"columns": [found.columns[at].field for at in original]},
         )
@@ -189,10 +189,10 @@ def _inspect_table(look: Look, layout: Layout, record_type: RecordType | None) -
         rows = [list(map(unguarded, row)) for row in rows]
     questions = set()
     best = _best_type(header)
-    kind = record_type or best
-    if kind is None or (best is not None and best is not kind):
+    record_type = record_type or best
+    if record_type is None or (best is not None and best is not record_type):
         questions.add(Question.RECORD_TYPE)
-    shown = kind or next(iter(RECORD_TYPES.values()))
+    shown = record_type or next(iter(RECORD_TYPES.values()))
     header_sha256 = _header_sha256(header)
     found = _columns(header, rows, shown, header_sha256)
     fields = {column.field for column in found}
@@ -214,7 +214,7 @@ def _inspect_table(look: Look, layout: Layout, record_type: RecordType | None) -
             columns=tuple(column.field for column in found),
             notation=notation,
         ),
-        record_type=kind,
+        record_type=record_type,
         sheets=tuple(sheet.name for sheet in look.sheets),
         columns=found,
         questions=frozenset(questions),
@@ -224,14 +224,19 @@ def _inspect_table(look: Look, layout: Layout, record_type: RecordType | None) -
 
 
 def _columns(
-    header: Sequence[str], rows: Sequence[Sequence[str]], kind: RecordType, header_sha256: str
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    record_type: RecordType,
+    header_sha256: str,
 ) -> tuple[Column, ...]:
-    choice = ColumnChoice.objects.filter(record_type=kind.path, header_sha256=header_sha256).first()
+    choice = ColumnChoice.objects.filter(
+        record_type=record_type, header_sha256=header_sha256
+    ).first()
     if choice and len(choice.columns) == len(kept := error_columns.original(header)):
         fields = dict(zip(kept, choice.columns, strict=True))
         guesses = [columns.Guess(field=fields.get(at), certain=True) for at in range(len(header))]
     else:
-        guesses = columns.guess(header, kind)
+        guesses = columns.guess(header, record_type)
     return tuple(
         _column(name, [cell for row in rows if (cell := row[at].strip())], guess)
         for at, (name, guess) in enumerate(zip(header, guesses, strict=True))
@@ -255,45 +260,48 @@ def _best_type(header: Sequence[str]) -> RecordType | None:
     """The only record type all of whose required fields the columns name, or seem to name."""
     for exact in (True, False):
         fitting = []
-        for kind in RECORD_TYPES.values():
-            guesses = columns.guess(header, kind)
+        for record_type in RECORD_TYPES.values():
+            guesses = columns.guess(header, record_type)
             names = {one.field for one in guesses if one.certain or not exact}
-            if readers.required_fields(kind) <= names:
-                fitting.append(kind)
+            if readers.required_fields(record_type) <= names:
+                fitting.append(record_type)
         if len(fitting) == 1:
             return fitting[0]
     # Not all are there: the type whose id has a column, where that is only one.
     names = set(map(field_name, header))
     scores = sorted(
-        ((len(names & readers.required_fields(kind)), kind) for kind in RECORD_TYPES.values()),
+        (
+            (len(names & readers.required_fields(record_type)), record_type)
+            for record_type in RECORD_TYPES.values()
+        ),
         key=lambda one: -one[0],
     )
     clear = scores[0][0] >= 3 and scores[0][0] >= 2 * scores[1][0]
     return scores[0][1] if clear else None
 
 
-def _of_type(found: Iterable[Column], kind: RecordType, type_: type) -> list[Column]:
+def _of_type(found: Iterable[Column], record_type: RecordType, type_: type) -> list[Column]:
     """The columns whose field is of this type."""
-    fields = kind.serializer_class().fields
+    fields = record_type.serializer_class().fields
     return [one for one in found if one.field and isinstance(fields.get(one.field), type_)]
 
 
 def _with_date_order(
-    notation: Notation, found: Iterable[Column], kind: RecordType
+    notation: Notation, found: Iterable[Column], record_type: RecordType
 ) -> tuple[Notation, bool]:
     """The order in which all dates like 03/04/2026 make sense, and whether it must be asked."""
     if notation.date_order is not None:
         return notation, False
-    dated = [one for one in _of_type(found, kind, IsoDateTime) if one.orders is not None]
+    dated = [one for one in _of_type(found, record_type, IsoDateTime) if one.orders is not None]
     telling = {order for one in dated for order in one.orders or ()}
     if len(telling) == 1:
         return replace(notation, date_order=telling.pop()), False
     return notation, bool(dated)
 
 
-def _fitting_sheets(look: Look, kind: RecordType) -> int:
-    required = readers.required_fields(kind)
-    return sum(required <= set(columns.by_name(one.header, kind)) for one in look.sheets)
+def _fitting_sheets(look: Look, record_type: RecordType) -> int:
+    required = readers.required_fields(record_type)
+    return sum(required <= set(columns.by_name(one.header, record_type)) for one in look.sheets)
 
 
 def _header_sha256(header: Sequence[str]) -> str:

@@ -65,17 +65,17 @@ def queue(work: Work) -> None:
     `WaitError` if the queue takes nothing at present.
     """
     upload = work.upload
-    kind, layout = upload.kind, layouts.from_json(upload.layout)
-    if kind is None or layout is None:
+    record_type, layout = upload.record_type, layouts.from_json(upload.layout)
+    if record_type is None or layout is None:
         raise LostError
-    _wait_for_queue(kind)
+    _wait_for_queue(record_type)
     if upload.step_at is None:
         work.save(step_at=now())
     with work.rows(layout.shape, lambda _: work.tell()) as raws:
-        rows = _ready_rows(upload, fixed_rows(FileRows(raws, layout, kind), upload.fixes))
+        rows = _ready_rows(upload, fixed_rows(FileRows(raws, layout, record_type), upload.fixes))
         for ready in file_rows.chunks(rows, upload.chunk_rows):
             chunk = [one.row for one in ready if one.row is not None]
-            receipt = _push(work, kind, chunk)
+            receipt = _push(work, record_type, chunk)
             if receipt.answer == _NEVER_PUSHED:
                 raise LostError
             work.save(
@@ -96,11 +96,11 @@ def end(work: Work, to: Upload.State, *, failure: str = "") -> None:
     Raises `WaitError` if the store cannot be asked.
     """
     upload = work.upload
-    if upload.kind is None:
+    if upload.record_type is None:
         raise LostError
     once = Once(**_name(upload), answer=_NEVER_PUSHED)
     try:
-        pushed = queues.push(upload.kind.queue, (), once=once)
+        pushed = queues.push(upload.record_type.queue, (), once=once)
     except StoreError as fault:
         raise WaitError(trouble(fault)) from fault
     noted = {}
@@ -137,8 +137,8 @@ def _ready_rows(upload: Upload, rows: Iterator[FileRow]) -> Iterator[FileRow]:
             yield one
 
 
-def _push(work: Work, kind: RecordType, chunk: list[Row]) -> Receipt:
-    received = intake.receive(kind, chunk)
+def _push(work: Work, record_type: RecordType, chunk: list[Row]) -> Receipt:
+    received = intake.receive(record_type, chunk)
     came_to = _Chunk(
         accepted=received.receipt.accepted, rows=len(chunk), last_line=chunk[-1].line or 0
     )
@@ -163,10 +163,10 @@ def _name(upload: Upload) -> dict[str, Any]:
     }
 
 
-def _wait_for_queue(kind: RecordType) -> None:
+def _wait_for_queue(record_type: RecordType) -> None:
     """Raise `WaitError` while a push would be refused: the file need not be read for that."""
     try:
-        (summary,) = queues.summaries([kind.queue])
+        (summary,) = queues.summaries([record_type.queue])
     except StoreError as fault:
         raise WaitError(trouble(fault)) from fault
     if summary.pause is not None:

@@ -46,8 +46,8 @@ def read(work: Work) -> None:
     not be read to its end.
     """
     upload = work.upload
-    kind, layout = upload.kind, layouts.from_json(upload.layout)
-    if kind is None or layout is None:
+    record_type, layout = upload.record_type, layouts.from_json(upload.layout)
+    if record_type is None or layout is None:
         raise LostError
     progress = Progress()
 
@@ -57,9 +57,9 @@ def read(work: Work) -> None:
 
     work.save(step_at=now(), progress_bytes=0, progress_rows=0, waiting="")
     with ExitStack() as opened:
-        rows = FileRows(opened.enter_context(work.rows(layout.shape, tell)), layout, kind)
+        rows = FileRows(opened.enter_context(work.rows(layout.shape, tell)), layout, record_type)
         errors = opened.enter_context(error_files.writing(layout, rows.header))
-        reading = _Reading(upload, kind, errors)
+        reading = _Reading(upload, record_type, errors)
         most_rows = min(CHUNK_ROWS, settings.MAX_BATCH_RECORDS)
         for chunk in file_rows.chunks(fixed_rows(rows, upload.fixes), most_rows):
             reading.judge(chunk)
@@ -86,12 +86,14 @@ def read(work: Work) -> None:
 class _Reading:
     """Judges chunks of rows and adds up what is found."""
 
-    def __init__(self, upload: Upload, kind: RecordType, writer: error_files.ErrorFile) -> None:
+    def __init__(
+        self, upload: Upload, record_type: RecordType, writer: error_files.ErrorFile
+    ) -> None:
         self.findings = Findings()
         self.verdicts = bytearray()
         self.ready = self.invalid = self.duplicate = self.blank = 0
         self._upload = upload
-        self._kind = kind
+        self._kind = record_type
         self._writer = writer
         self._blank_since = 0
         self._seen: set[str] = set()

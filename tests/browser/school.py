@@ -96,8 +96,8 @@ def _main() -> None:
         clients[name] = Client(SERVER_NAME="127.0.0.1")
         clients[name].force_login(user)
     uma, otto = clients["uma"], clients["otto"]
-    for kind in RECORD_TYPES.values():
-        _read_before(kind.queue, 9_000)
+    for record_type in RECORD_TYPES.values():
+        _read_before(record_type.queue, 9_000)
 
     key = {"name": "scheduler", "scopes": list(SCOPES), "days": "90"}
     assert clients["ada"].post("/admin/keys/new/", key).status_code == 200
@@ -212,8 +212,8 @@ def _refuse(
         for record in records:
             _accept(path, [record])
     return {
-        path: f"/admin/rejections/{path}/{next(iter(queues.refusals([kind.queue]))).id}/"
-        for path, kind in RECORD_TYPES.items()
+        path: f"/admin/rejections/{path}/{next(iter(queues.refusals([record_type.queue]))).id}/"
+        for path, record_type in RECORD_TYPES.items()
     }
 
 
@@ -271,9 +271,9 @@ def _names(path: str, count: int) -> list[str]:
     from ingestion.queues import Window
     from ingestion.records import RECORD_TYPES
 
-    kind = RECORD_TYPES[path]
+    record_type = RECORD_TYPES[path]
     listing = Window(first=0, count=count, newest_first=False)
-    return [one.name for one in queues.detail(kind.queue, hours=1, listing=listing).messages]
+    return [one.name for one in queues.detail(record_type.queue, hours=1, listing=listing).messages]
 
 
 def _age(queue: str, seconds: float) -> None:

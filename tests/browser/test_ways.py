@@ -35,10 +35,10 @@ def scripts(request) -> bool:
     return on
 
 
-def queued(store: Redis, kind: Any) -> list[str]:
+def queued(store: Redis, record_type: Any) -> list[str]:
     """The ids of the records on a queue, the newest first."""
-    messages = (json.loads(raw) for raw in store.lrange(kind.queue, 0, -1))
-    return [message["data"][kind.id_field] for message in messages]
+    messages = (json.loads(raw) for raw in store.lrange(record_type.queue, 0, -1))
+    return [message["data"][record_type.id_field] for message in messages]
 
 
 def sessions(prefix: str) -> list[dict[str, Any]]:

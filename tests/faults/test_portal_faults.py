@@ -119,9 +119,9 @@ def people(db: None, store: Any) -> list[Client]:
         )
     Activity.objects.create(user=root, user_name="root", action="paused", upload=upload)
     ApiClient.objects.create(name="crm")
-    for kind in RECORD_TYPES.values():
-        rows = [Row(value=kind.serializer_class.example), Row(value={})]
-        intake.queue(intake.receive(kind, rows), source="api:crm")
+    for record_type in RECORD_TYPES.values():
+        rows = [Row(value=record_type.serializer_class.example), Row(value={})]
+        intake.queue(intake.receive(record_type, rows), source="api:crm")
     browsers += [signed_in(root), Client()]
     for browser in browsers:
         browser.raise_request_exception = False

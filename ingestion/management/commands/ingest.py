@@ -122,7 +122,7 @@ class Command(StoreCommand):
         with _opened(options["file"]) as file:
             look = readers.look(file)
             if options["type"]:
-                kind = RECORD_TYPES[options["type"]]
+                record_type = RECORD_TYPES[options["type"]]
             else:
                 guess = readers.guess_record_type(look)
                 if guess is None:
@@ -130,23 +130,25 @@ class Command(StoreCommand):
                         "It is not certain which records these are: say it with --type "
                         f"{', '.join(RECORD_TYPES)}."
                     )
-                kind = guess
-            rows = readers.read(file, kind, look)
+                record_type = guess
+            rows = readers.read(file, record_type, look)
             tally = _begun(file, options["resume"])
             begun_at = tally.read
             try:
-                self._queue(file, rows, kind, tally)
+                self._queue(file, rows, record_type, tally)
             except (IntakeError, OSError, KeyboardInterrupt) as fault:
-                again = f"manage.py ingest {shlex.quote(options['file'])} --type {kind.path}"
+                again = f"manage.py ingest {shlex.quote(options['file'])} --type {record_type.path}"
                 raise CommandError(f"{_reason(fault)} {_done(tally, again)}") from fault
             finally:
-                self._report(tally, kind, look.shape.file_format, begun_at)
+                self._report(tally, record_type, look.shape.file_format, begun_at)
         if not tally.read:
             raise CommandError("The file holds no record.")
         if tally.causes:
             raise CommandError("Mend the refused records and send them again.", returncode=2)
 
-    def _queue(self, file: BinaryIO, rows: Iterator[Row], kind: RecordType, tally: _Tally) -> None:
+    def _queue(
+        self, file: BinaryIO, rows: Iterator[Row], record_type: RecordType, tally: _Tally
+    ) -> None:
         size_bytes = file.seek(0, os.SEEK_END)  # before the first row is read from its own place
         for _ in islice(rows, tally.read):
             pass
@@ -161,13 +163,13 @@ class Command(StoreCommand):
             disable=not terminal.is_terminal,
             transient=True,
         ) as progress:
-            bar = progress.add_task(kind.path, total=size_bytes, records=0)
+            bar = progress.add_task(record_type.path, total=size_bytes, records=0)
             while chunk := list(islice(rows, min(_CHUNK_RECORDS, settings.MAX_BATCH_RECORDS))):
-                tally.add(chunk, _push(chunk, kind, tally, terminal.print))
+                tally.add(chunk, _push(chunk, record_type, tally, terminal.print))
                 progress.update(bar, completed=file.tell(), records=tally.read)
 
     def _report(
-        self, tally: _Tally, kind: RecordType, file_format: FileFormat, begun_at: int
+        self, tally: _Tally, record_type: RecordType, file_format: FileFormat, begun_at: int
     ) -> None:
         if tally.causes:
             place = "Record" if file_format is FileFormat.JSON else "Line"
@@ -188,20 +190,20 @@ class Command(StoreCommand):
         before = f" after the first {begun_at:,}" if begun_at else ""
         read = tally.read - begun_at
         self.stdout.write(
-            f"{kind.path}: {read:,} records read{before}, {tally.queued:,} queued, "
+            f"{record_type.path}: {read:,} records read{before}, {tally.queued:,} queued, "
             f"{read - tally.queued:,} refused."
         )
 
 
 def _push(
-    chunk: Sequence[Row], kind: RecordType, tally: _Tally, tell: Callable[[str], object]
+    chunk: Sequence[Row], record_type: RecordType, tally: _Tally, tell: Callable[[str], object]
 ) -> Receipt:
     """Queue a chunk, by as many tries as it takes. Raises `StoreError` when patience ends.
 
     The store knows it by the run and its place in the file, so it is queued once although the
     answer to a try may be lost. A pause and a full queue are waited out like an outage.
     """
-    received = intake.receive(kind, chunk)
+    received = intake.receive(record_type, chunk)
     once = Once(
         request=f"command:{tally.run}:{tally.read}",
         fingerprint=tally.run,

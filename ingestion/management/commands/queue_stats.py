@@ -78,9 +78,9 @@ class Command(StoreCommand):
 def _document() -> dict[str, Any]:
     document = queue_stats_document()
     summaries = queue_summaries()
-    taken = consumption(kind.queue for kind in summaries)
-    for (kind, one), now in zip(summaries.items(), taken, strict=True):
-        document["detail"][kind.queue_label] |= {
+    taken = consumption(record_type.queue for record_type in summaries)
+    for (record_type, one), now in zip(summaries.items(), taken, strict=True):
+        document["detail"][record_type.queue_label] |= {
             "paused": one.pause is not None,
             "consumers": len(now.consumers),
             "in_flight": now.in_flight,
@@ -94,11 +94,11 @@ def _table() -> Table:
     for heading in ("Depth", "Oldest", "State", "In flight", "Dead", "Accepted", "Rejected"):
         table.add_column(heading, justify="right")
     summaries = queue_summaries()
-    taken = consumption(kind.queue for kind in summaries)
-    for (kind, one), now in zip(summaries.items(), taken, strict=True):
+    taken = consumption(record_type.queue for record_type in summaries)
+    for (record_type, one), now in zip(summaries.items(), taken, strict=True):
         state = "open" if one.pause is None else "paused"
         numbers = (f"{n:,}" for n in (now.in_flight, now.dead, one.accepted, one.rejected))
-        table.add_row(kind.queue_label, f"{one.depth:,}", _oldest(one), state, *numbers)
+        table.add_row(record_type.queue_label, f"{one.depth:,}", _oldest(one), state, *numbers)
     return table
 
 

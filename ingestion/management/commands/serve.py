@@ -146,7 +146,7 @@ def _store_in_words() -> str:
     if not settings.REDIS_URL:
         return f"embedded, its data in {settings.DATA_DIR}"
     try:
-        of_all = [kind.queue for kind in RECORD_TYPES.values()]
+        of_all = [record_type.queue for record_type in RECORD_TYPES.values()]
         queues.summaries(of_all)
         queues.consumption(of_all)
     except StoreError as fault:

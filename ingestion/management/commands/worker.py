@@ -102,7 +102,7 @@ def _keep_house(leaving: threading.Event) -> None:
         finally:
             connection.close()
         try:
-            queues.sample_depths(kind.queue for kind in RECORD_TYPES.values())
+            queues.sample_depths(record_type.queue for record_type in RECORD_TYPES.values())
         except StoreError as fault:
             logger.warning("depths_not_sampled", code=fault.code.value)
         if leaving.wait(_KEEP_HOUSE_EVERY_SECONDS):

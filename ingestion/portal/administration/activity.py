@@ -49,7 +49,7 @@ class ActivityAdmin(ListOnly):
     def about(self, entry: Activity) -> str:
         """The upload, linked to its page, or else the record type."""
         if entry.upload is None:
-            return entry.get_record_type_display()
+            return entry.record_type.title if entry.record_type else ""
         address = reverse("admin:upload", args=[entry.upload.pk])
         return format_html('<a href="{}">{}</a>', address, entry.upload.file_name)
 
@@ -98,7 +98,7 @@ def _csv(entries: QuerySet[Activity]) -> Iterator[str]:
             entry.at.isoformat(),
             entry.user_name,
             entry.get_action_display(),
-            entry.record_type,
+            entry.record_type.path if entry.record_type else "",
             entry.upload.file_name if entry.upload else "",
             entry.reason,
             json.dumps(entry.facts, ensure_ascii=False, sort_keys=True) if entry.facts else "",

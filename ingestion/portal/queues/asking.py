@@ -16,7 +16,7 @@ from ingestion.records import RecordType
 
 def ask(
     request: HttpRequest,
-    kind: RecordType,
+    record_type: RecordType,
     form: forms.Form,
     template: str,
     title: str,
@@ -29,14 +29,14 @@ def ask(
         request,
         template,
         title=title,
-        context={"kind": kind, "form": form, "back": back, **context},
+        context={"record_type": record_type, "form": form, "back": back, **context},
         status=HTTPStatus.UNPROCESSABLE_ENTITY if form.is_bound else HTTPStatus.OK,
     )
 
 
 def failed(
-    request: HttpRequest, kind: RecordType, fault: StoreError, to: str = "admin:queue"
+    request: HttpRequest, record_type: RecordType, fault: StoreError, to: str = "admin:queue"
 ) -> HttpResponse:
     """Back to a page of the queue, which says why the store did not do it."""
     tell_failure(request, fault, where="queue")
-    return redirect(to, kind)
+    return redirect(to, record_type)

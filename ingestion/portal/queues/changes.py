@@ -31,11 +31,13 @@ _REACH_OF_A_DISCARD = 2 * REACH
 
 
 @portal_view("pause_queue", methods=["GET", "HEAD", "POST"])
-def pause(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def pause(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """Ask why and how long, then let nothing more onto the queue."""
     form = PauseForm(request.POST if request.method == "POST" else None)
     if not form.is_valid():
-        return ask(request, kind, form, "portal/queues/pause.html", f"Pause {kind.path}")
+        return ask(
+            request, record_type, form, "portal/queues/pause.html", f"Pause {record_type.path}"
+        )
     reason, minutes = form.cleaned_data["reason"], form.cleaned_data["minutes"]
     now = datetime.now(UTC)
     until = now + timedelta(minutes=minutes) if minutes else None
@@ -43,38 +45,40 @@ def pause(request: HttpRequest, kind: RecordType) -> HttpResponse:
     facts = {"minutes": minutes} if minutes else {}
     try:
         with store_change(
-            request, Activity.Action.PAUSED, record_type=kind, reason=reason, facts=facts
+            request, Activity.Action.PAUSED, record_type=record_type, reason=reason, facts=facts
         ):
-            queues.pause_queue(kind.queue, wanted)
+            queues.pause_queue(record_type.queue, wanted)
     except StoreError as fault:
-        return failed(request, kind, fault)
+        return failed(request, record_type, fault)
     notices.success(request, "The queue is paused: it takes nothing until it is resumed.")
-    return redirect("admin:queue", kind)
+    return redirect("admin:queue", record_type)
 
 
 @portal_view("pause_queue", methods=["GET", "HEAD", "POST"])
-def resume(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def resume(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """Ask why, then let messages onto the queue again."""
     form = ReasonForm(request.POST if request.method == "POST" else None)
     if not form.is_valid():
-        return ask(request, kind, form, "portal/queues/resume.html", f"Resume {kind.path}")
+        return ask(
+            request, record_type, form, "portal/queues/resume.html", f"Resume {record_type.path}"
+        )
     reason = form.cleaned_data["reason"]
     try:
         with store_change(
-            request, Activity.Action.RESUMED, record_type=kind, reason=reason
+            request, Activity.Action.RESUMED, record_type=record_type, reason=reason
         ) as change:
-            change.happened = queues.resume_queue(kind.queue)
+            change.happened = queues.resume_queue(record_type.queue)
     except StoreError as fault:
-        return failed(request, kind, fault)
+        return failed(request, record_type, fault)
     if change.happened:
         notices.success(request, "The queue takes messages again.")
     else:
         notices.info(request, "The queue was not paused any more.")
-    return redirect("admin:queue", kind)
+    return redirect("admin:queue", record_type)
 
 
 @portal_view("discard_messages", methods=["POST"])
-def discard(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def discard(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """Ask why and how many, then take the chosen messages off and keep copies of them.
 
     The first POST, from the list, names them; the second, with `count`, confirms.
@@ -84,23 +88,25 @@ def discard(request: HttpRequest, kind: RecordType) -> HttpResponse:
         raise BadRequest("More messages than stand on a page.")
     if not names:
         notices.warning(request, "Choose at least one message to discard.")
-        return redirect("admin:queue", kind)
+        return redirect("admin:queue", record_type)
     newest = request.POST.get("order") == "newest"
     form = DiscardForm(request.POST if "count" in request.POST else None, chosen=len(names))
     if not form.is_valid():
         return ask(
             request,
-            kind,
+            record_type,
             form,
             "portal/queues/discard.html",
-            f"Discard from {kind.path}",
+            f"Discard from {record_type.path}",
             names=names,
             newest=newest,
         )
     try:
-        taken = _discard(request, kind, names, newest=newest, reason=form.cleaned_data["reason"])
+        taken = _discard(
+            request, record_type, names, newest=newest, reason=form.cleaned_data["reason"]
+        )
     except StoreError as fault:
-        return failed(request, kind, fault)
+        return failed(request, record_type, fault)
     if not taken:
         notices.warning(request, "Nothing was discarded: consumers have taken these messages.")
     elif taken < len(names):
@@ -111,15 +117,15 @@ def discard(request: HttpRequest, kind: RecordType) -> HttpResponse:
         notices.success(
             request, f"{taken} discarded. For 7 days they can be put back from this page."
         )
-    return redirect("admin:queue", kind)
+    return redirect("admin:queue", record_type)
 
 
 @portal_view("discard_messages", methods=["POST"])
-def put_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def put_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """Put the messages of one discard back on the queue, as the next to be taken."""
     asked = request.POST.get("copies", "")
     discards = Activity.objects.filter(
-        action=Activity.Action.DISCARDED, record_type=kind.path, facts__copies=asked
+        action=Activity.Action.DISCARDED, record_type=record_type, facts__copies=asked
     )
     entry = discards.first() if asked.isalnum() else None
     if entry is None:
@@ -127,37 +133,42 @@ def put_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
     name = entry.facts["copies"]
     try:
         with store_change(
-            request, Activity.Action.PUT_BACK, record_type=kind, facts={"copies": name}
+            request, Activity.Action.PUT_BACK, record_type=record_type, facts={"copies": name}
         ) as change:
-            count = queues.put_back(kind.queue, name)
+            count = queues.put_back(record_type.queue, name)
             change.happened = bool(count)
             change.facts["count"] = count
     except StoreError as fault:
-        return failed(request, kind, fault)
+        return failed(request, record_type, fault)
     if count:
         notices.success(request, f"{count} put back: the next consumer takes them first.")
     else:
         notices.warning(request, "There are no copies any more: they were put back or expired.")
-    return redirect("admin:queue", kind)
+    return redirect("admin:queue", record_type)
 
 
 def _discard(
-    request: HttpRequest, kind: RecordType, names: Sequence[str], *, newest: bool, reason: str
+    request: HttpRequest,
+    record_type: RecordType,
+    names: Sequence[str],
+    *,
+    newest: bool,
+    reason: str,
 ) -> int:
     """Take the messages off and note who did it; gives how many were still there."""
-    found = queues.named(kind.queue, names, newest_first=newest)
+    found = queues.named(record_type.queue, names, newest_first=newest)
     raws = [found[name].raw for name in names if name in found]
     if not raws:
         return 0
     copies = uuid.uuid4().hex
     # Copies whose name nobody knows could not be put back, so the log names them before they exist.
-    logger.info("messages_discarding", type=kind.path, chosen=len(raws), copies=copies)
+    logger.info("messages_discarding", type=record_type.path, chosen=len(raws), copies=copies)
     facts = {"count": len(raws), "copies": copies}
     with store_change(
-        request, Activity.Action.DISCARDED, record_type=kind, reason=reason, facts=facts
+        request, Activity.Action.DISCARDED, record_type=record_type, reason=reason, facts=facts
     ) as change:
         taken = queues.take_off(
-            kind.queue, raws, name=copies, newest=newest, within=_REACH_OF_A_DISCARD
+            record_type.queue, raws, name=copies, newest=newest, within=_REACH_OF_A_DISCARD
         )
         change.happened = bool(taken)
         change.facts["count"] = taken

@@ -43,49 +43,54 @@ class Row:
 
 
 @portal_view("view_portal")
-def dead_letters(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def dead_letters(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """GET /admin/queues/<type>/dead/: three round trips to the store, however many there are.
 
     `order` is `newest` or `oldest`, `page` counts from 1.
     """
     newest_first = request.GET.get("order") == "newest"
     number = listing.page_number(request)
-    shown = {"kind": kind, "newest_first": newest_first, "attempts": MAX_ATTEMPTS, "reach": REACH}
+    shown = {
+        "record_type": record_type,
+        "newest_first": newest_first,
+        "attempts": MAX_ATTEMPTS,
+        "reach": REACH,
+    }
     try:
         letters = consumer.dead_letters(
-            kind.queue, first=(number - 1) * WINDOW, count=WINDOW, newest_first=newest_first
+            record_type.queue, first=(number - 1) * WINDOW, count=WINDOW, newest_first=newest_first
         )
-        total = _how_many(kind)
+        total = _how_many(record_type)
     except StoreError as fault:
         shown["reading"] = figures.away(fault)
     else:
-        shown |= {"rows": list(_rows(kind, letters)), "total": total}
+        shown |= {"rows": list(_rows(record_type, letters)), "total": total}
         shown |= listing.pager(total, len(letters), number)
-    title = f"Dead letters of {kind.path}"
+    title = f"Dead letters of {record_type.path}"
     return page(request, "portal/queues/dead_letters.html", title=title, context=shown)
 
 
 @portal_view("see_payloads", methods=["POST"])
-def show(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def show(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """What one dead letter holds, and why it died: the reason may quote the record.
 
     A POST, since it is noted who looked at what.
     """
     name = request.POST.get("message", "")
     try:
-        letter = _listed(kind, newest_first=_newest_first(request)).get(name)
+        letter = _listed(record_type, newest_first=_newest_first(request)).get(name)
     except StoreError as fault:
-        return failed(request, kind, fault, _PAGE)
+        return failed(request, record_type, fault, _PAGE)
     if letter is None:
         notices.warning(request, "This dead letter is gone: it was put back or discarded.")
-        return redirect(_PAGE, kind)
-    (row,) = _rows(kind, [letter])
-    shown = listing.opened(request, kind, row.listed) | {"dead": row}
+        return redirect(_PAGE, record_type)
+    (row,) = _rows(record_type, [letter])
+    shown = listing.opened(request, record_type, row.listed) | {"dead": row}
     return page(request, "portal/queues/dead_letter.html", title="Dead letter", context=shown)
 
 
 @portal_view("discard_messages", methods=["POST"])
-def put_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def put_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """Put the chosen ones back on the queue, to be taken next.
 
     The first POST, from the list, names them; the second, with `reason`, confirms.
@@ -93,12 +98,14 @@ def put_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
     names = _chosen(request)
     form = PutBackForm(request.POST if "reason" in request.POST else None)
     if names and form.is_valid():
-        return _settle(request, kind, Activity.Action.PUT_BACK, names, form.cleaned_data["reason"])
-    return _confirm(request, kind, names, form, "portal/queues/put_back_dead.html")
+        return _settle(
+            request, record_type, Activity.Action.PUT_BACK, names, form.cleaned_data["reason"]
+        )
+    return _confirm(request, record_type, names, form, "portal/queues/put_back_dead.html")
 
 
 @portal_view("discard_messages", methods=["POST"])
-def discard(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def discard(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """Throw the chosen ones away for good, after why and how many were told.
 
     The first POST, from the list, names them; the second, with `count`, confirms.
@@ -106,46 +113,54 @@ def discard(request: HttpRequest, kind: RecordType) -> HttpResponse:
     names = _chosen(request)
     form = DiscardForm(request.POST if "count" in request.POST else None, chosen=len(names))
     if names and form.is_valid():
-        return _settle(request, kind, Activity.Action.DISCARDED, names, form.cleaned_data["reason"])
-    return _confirm(request, kind, names, form, "portal/queues/discard_dead.html")
+        return _settle(
+            request, record_type, Activity.Action.DISCARDED, names, form.cleaned_data["reason"]
+        )
+    return _confirm(request, record_type, names, form, "portal/queues/discard_dead.html")
 
 
 @portal_view("discard_messages", methods=["GET", "HEAD", "POST"])
-def put_all_back(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def put_all_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """Put every dead letter back on the queue, to be taken next."""
     form = PutBackForm(request.POST if request.method == "POST" else None)
     try:
-        total = _how_many(kind)
+        total = _how_many(record_type)
     except StoreError as fault:
-        return failed(request, kind, fault, _PAGE)
+        return failed(request, record_type, fault, _PAGE)
     if not total:
         notices.info(request, "There are no dead letters any more.")
-        return redirect(_PAGE, kind)
+        return redirect(_PAGE, record_type)
     if not form.is_valid():
-        title = f"Dead letters of {kind.path}"
+        title = f"Dead letters of {record_type.path}"
         return ask(
-            request, kind, form, "portal/queues/put_back_dead.html", title, back=_PAGE, total=total
+            request,
+            record_type,
+            form,
+            "portal/queues/put_back_dead.html",
+            title,
+            back=_PAGE,
+            total=total,
         )
     try:
         with store_change(
             request,
             Activity.Action.PUT_BACK,
-            record_type=kind,
+            record_type=record_type,
             reason=form.cleaned_data["reason"],
             facts={"dead_letters": total},
             in_slices=True,
         ) as change:
             change.note()  # before: this process may be killed while it works through many
-            count = consumer.put_back_all(kind.queue)
+            count = consumer.put_back_all(record_type.queue)
     except StoreError as fault:
-        return failed(request, kind, fault, _PAGE)
+        return failed(request, record_type, fault, _PAGE)
     notices.success(request, f"{intcomma(count)} put back: the next consumer takes them first.")
-    return redirect(_PAGE, kind)
+    return redirect(_PAGE, record_type)
 
 
 def _settle(
     request: HttpRequest,
-    kind: RecordType,
+    record_type: RecordType,
     what: Activity.Action,
     names: Sequence[str],
     reason: str,
@@ -154,17 +169,19 @@ def _settle(
     settle, done = _CHANGES[what]
     newest = _newest_first(request)
     try:
-        listed = _listed(kind, newest_first=newest)
+        listed = _listed(record_type, newest_first=newest)
         raws = [listed[name].message.raw for name in names if name in listed]
         if newest:
             raws.reverse()
         facts = {"dead_letters": len(raws)}
-        with store_change(request, what, record_type=kind, reason=reason, facts=facts) as change:
-            count = settle(kind.queue, raws, newest=newest)
+        with store_change(
+            request, what, record_type=record_type, reason=reason, facts=facts
+        ) as change:
+            count = settle(record_type.queue, raws, newest=newest)
             change.happened = bool(count)
             change.facts["dead_letters"] = count
     except StoreError as fault:
-        return failed(request, kind, fault, _PAGE)
+        return failed(request, record_type, fault, _PAGE)
     if not count:
         notices.warning(request, f"Nothing was {done}: somebody else has dealt with these.")
     elif count < len(names):
@@ -172,25 +189,25 @@ def _settle(
         notices.warning(request, f"{count} of {len(names)} were {done}; {others}.")
     else:
         notices.success(request, f"{count} {done}.")
-    return redirect(_PAGE, kind)
+    return redirect(_PAGE, record_type)
 
 
 def _confirm(
     request: HttpRequest,
-    kind: RecordType,
+    record_type: RecordType,
     names: Sequence[str],
     form: forms.Form,
     template: str,
 ) -> HttpResponse:
     if not names:
         notices.warning(request, "Choose at least one dead letter.")
-        return redirect(_PAGE, kind)
+        return redirect(_PAGE, record_type)
     return ask(
         request,
-        kind,
+        record_type,
         form,
         template,
-        f"Dead letters of {kind.path}",
+        f"Dead letters of {record_type.path}",
         back=_PAGE,
         names=names,
         total=len(names),
@@ -209,20 +226,22 @@ def _newest_first(request: HttpRequest) -> bool:
     return request.POST.get("order") == "newest"
 
 
-def _how_many(kind: RecordType) -> int:
-    (consumption,) = queues.consumption([kind.queue])
+def _how_many(record_type: RecordType) -> int:
+    (consumption,) = queues.consumption([record_type.queue])
     return consumption.dead
 
 
-def _listed(kind: RecordType, *, newest_first: bool) -> dict[str, DeadLetter]:
+def _listed(record_type: RecordType, *, newest_first: bool) -> dict[str, DeadLetter]:
     """The dead letters that can be reached from one end, by their names."""
-    letters = consumer.dead_letters(kind.queue, first=0, count=REACH, newest_first=newest_first)
+    letters = consumer.dead_letters(
+        record_type.queue, first=0, count=REACH, newest_first=newest_first
+    )
     return {one.message.name: one for one in letters}
 
 
-def _rows(kind: RecordType, letters: Sequence[DeadLetter]) -> Iterator[Row]:
+def _rows(record_type: RecordType, letters: Sequence[DeadLetter]) -> Iterator[Row]:
     now = datetime.now(UTC)
-    listed = listing.rows(kind, [one.message for one in letters])
+    listed = listing.rows(record_type, [one.message for one in letters])
     for letter, row in zip(letters, listed, strict=True):
         died_at = letter.died_at
         yield Row(

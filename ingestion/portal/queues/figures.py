@@ -63,7 +63,7 @@ class Figures:
     dead letters there are.
     """
 
-    kind: RecordType
+    record_type: RecordType
     judgement: Judgement
     summary: QueueSummary | None = None
     flow: Flow | None = None
@@ -116,7 +116,9 @@ class Reading:
 def read() -> Reading:
     """All queues now, from one round trip, or the last that was known of them."""
     try:
-        found = queues.overview([kind.queue for kind in RECORD_TYPES.values()], hours=1)
+        found = queues.overview(
+            [record_type.queue for record_type in RECORD_TYPES.values()], hours=1
+        )
     except StoreError as fault:
         return away(fault)
     last_known.remember(found)
@@ -147,15 +149,15 @@ def of_queues(reading: Reading) -> list[Figures]:
             for summary, history, consumption in rows
         }
     return [
-        of_queue(kind, *known[kind.queue], as_of=reading.as_of)
-        if kind.queue in known
-        else Figures(kind=kind, judgement=verdicts.UNREACHABLE)
-        for kind in RECORD_TYPES.values()
+        of_queue(record_type, *known[record_type.queue], as_of=reading.as_of)
+        if record_type.queue in known
+        else Figures(record_type=record_type, judgement=verdicts.UNREACHABLE)
+        for record_type in RECORD_TYPES.values()
     ]
 
 
 def of_queue(
-    kind: RecordType,
+    record_type: RecordType,
     summary: QueueSummary,
     minutes: Sequence[Minute],
     consumption: Consumption,
@@ -167,7 +169,7 @@ def of_queue(
     flow = verdicts.flow(minutes, now=now)
     consumers = sorted(consumption.consumers, key=lambda one: (not one.alive, one.name))
     return Figures(
-        kind=kind,
+        record_type=record_type,
         judgement=verdicts.UNREACHABLE if as_of else verdicts.judge(summary, flow, consumers),
         summary=summary,
         flow=flow,

@@ -34,12 +34,12 @@ class Row:
     line: int | None
 
 
-def rows(kind: RecordType, listed: Sequence[Message]) -> Iterator[Row]:
+def rows(record_type: RecordType, listed: Sequence[Message]) -> Iterator[Row]:
     """The messages as lists show them."""
     now = datetime.now(UTC)
     for message in listed:
         by_file = _OF_UPLOAD.fullmatch(message.source or "")
-        record_id = None if message.problem else message.data.get(kind.id_field)
+        record_id = None if message.problem else message.data.get(record_type.id_field)
         yield Row(
             message=message,
             record_id=record_id if isinstance(record_id, str) else None,
@@ -70,18 +70,18 @@ def pager(total: int, listed: int, number: int) -> Mapping[str, Any]:
     }
 
 
-def opened(request: HttpRequest, kind: RecordType, row: Row) -> dict[str, Any]:
+def opened(request: HttpRequest, record_type: RecordType, row: Row) -> dict[str, Any]:
     """What the page of a message shows that is no longer hidden; who looks is noted."""
     message = row.message
     facts = {"message": message.id or message.name, "record": row.record_id}
     activity.record(
         request,
         Activity.Action.PAYLOAD_SHOWN,
-        record_type=kind,
+        record_type=record_type,
         facts={key: value for key, value in facts.items() if value},
     )
     return {
-        "kind": kind,
+        "record_type": record_type,
         "row": row,
         "payload": payload_text(message.raw),
         "cut": message.size_bytes > _SHOWN_BYTES,

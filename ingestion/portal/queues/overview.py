@@ -31,7 +31,7 @@ _DURABILITY = {
 class Refused:
     """What was wrong with the refused records of one type, the most frequent causes first."""
 
-    kind: RecordType
+    record_type: RecordType
     problems: int
     causes: tuple[tuple[str, int], ...]
     rest: int
@@ -73,17 +73,17 @@ def _refused(reading: Reading) -> list[Refused]:
         for summary, history in zip(reading.overview.summaries, histories, strict=True)
     }
     return [
-        _refused_of(kind, causes[kind.queue])
-        for kind in RECORD_TYPES.values()
-        if causes.get(kind.queue)
+        _refused_of(record_type, causes[record_type.queue])
+        for record_type in RECORD_TYPES.values()
+        if causes.get(record_type.queue)
     ]
 
 
-def _refused_of(kind: RecordType, causes: Mapping[str, int]) -> Refused:
+def _refused_of(record_type: RecordType, causes: Mapping[str, int]) -> Refused:
     shown = tuple(causes.items())[:_CAUSES_SHOWN]
     problems = sum(causes.values())
     return Refused(
-        kind=kind,
+        record_type=record_type,
         problems=problems,
         causes=shown,
         rest=problems - sum(count for _, count in shown),

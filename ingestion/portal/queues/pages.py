@@ -37,7 +37,7 @@ class Discard:
 
 
 @portal_view("view_portal")
-def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def queue(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """GET /admin/queues/<type>/: one round trip to the store, whatever lies on the queue.
 
     `order` is `newest` or `oldest`, `page` counts from 1, `id` looks for a record instead.
@@ -46,32 +46,32 @@ def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
     newest_first = request.GET.get("order") == "newest"
     number = page_number(request)
     listing = (
-        Search(id_field=kind.id_field, record_id=wanted)
+        Search(id_field=record_type.id_field, record_id=wanted)
         if wanted
         else Window(first=(number - 1) * WINDOW, count=WINDOW, newest_first=newest_first)
     )
-    discards = _discards(kind)
+    discards = _discards(record_type)
     try:
         detail = queues.detail(
-            kind.queue,
+            record_type.queue,
             hours=24,
             listing=listing,
             copies=[entry.facts["copies"] for entry in discards],
         )
     except StoreError as fault:
-        return _away(request, kind, fault)
+        return _away(request, record_type, fault)
     return page(
         request,
         "portal/queues/queue.html",
-        title=kind.path.capitalize(),
+        title=record_type.path.capitalize(),
         context={
-            "kind": kind,
+            "record_type": record_type,
             "figures": figures.of_queue(
-                kind, detail.summary, detail.history.minutes, detail.consumption
+                record_type, detail.summary, detail.history.minutes, detail.consumption
             ),
             "day": figures.chart_of_day(detail.history.minutes),
             "rejected_today": sum(minute.rejected for minute in detail.history.minutes),
-            "rows": list(rows(kind, detail.messages)),
+            "rows": list(rows(record_type, detail.messages)),
             "wanted": wanted,
             "newest_first": newest_first,
             "reach": REACH,
@@ -85,38 +85,41 @@ def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
 
 
 @portal_view("see_payloads", methods=["POST"])
-def show_message(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def show_message(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """What one message holds. A POST, since it is noted who looked at what."""
     newest_first = request.POST.get("order") == "newest"
     name = request.POST.get("message", "")
     try:
-        message = queues.named(kind.queue, [name], newest_first=newest_first).get(name)
+        message = queues.named(record_type.queue, [name], newest_first=newest_first).get(name)
     except StoreError as fault:
-        return failed(request, kind, fault)
+        return failed(request, record_type, fault)
     if message is None:
         notices.warning(request, "This message is no longer here: a consumer has taken it.")
-        return redirect("admin:queue", kind)
-    (row,) = rows(kind, [message])
+        return redirect("admin:queue", record_type)
+    (row,) = rows(record_type, [message])
     return page(
-        request, "portal/queues/message.html", title="Message", context=opened(request, kind, row)
+        request,
+        "portal/queues/message.html",
+        title="Message",
+        context=opened(request, record_type, row),
     )
 
 
-def _away(request: HttpRequest, kind: RecordType, fault: StoreError) -> HttpResponse:
+def _away(request: HttpRequest, record_type: RecordType, fault: StoreError) -> HttpResponse:
     reading = figures.away(fault)
-    (own,) = (one for one in figures.of_queues(reading) if one.kind is kind)
+    (own,) = (one for one in figures.of_queues(reading) if one.record_type is record_type)
     return page(
         request,
         "portal/queues/queue.html",
-        title=kind.path.capitalize(),
-        context={"kind": kind, "figures": own, "reading": reading},
+        title=record_type.path.capitalize(),
+        context={"record_type": record_type, "figures": own, "reading": reading},
     )
 
 
-def _discards(kind: RecordType) -> list[Activity]:
+def _discards(record_type: RecordType) -> list[Activity]:
     kept = Activity.objects.filter(
         action=Activity.Action.DISCARDED,
-        record_type=kind.path,
+        record_type=record_type,
         facts__has_key="copies",  # of dead letters that are discarded there are none
         at__gte=datetime.now(UTC) - timedelta(seconds=COPIES_TTL_SECONDS),
     )

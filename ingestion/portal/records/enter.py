@@ -33,7 +33,7 @@ SOURCE = sources.of_client(sources.PORTAL)
 
 
 @portal_view("enter_records", methods=["GET", "HEAD", "POST"])
-def enter(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def enter(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """The form; posted, it queues the record, or (with `check`) only says what would become of it.
 
     What was typed is in every answer that is not a success, so nothing is lost; and the same form
@@ -41,41 +41,43 @@ def enter(request: HttpRequest, kind: RecordType) -> HttpResponse:
     `refusal` in the address, the form begins with that refused record, and sending it fixes it.
     """
     refusal_id = request.GET.get("refusal", "")
-    refusal = rejected.to_fix(kind, refusal_id) if refusal_id else None
+    refusal = rejected.to_fix(record_type, refusal_id) if refusal_id else None
     if refusal and refusal.fixed_by:
         messages.warning(request, "This record is fixed already: nothing more was queued.")
-        return redirect("admin:rejection", kind, refusal_id)
+        return redirect("admin:rejection", record_type, refusal_id)
     if request.method != "POST":
-        form = EntryForm(kind, record=refusal.record if refusal else None)
-        return _form_page(request, kind, form, refusal=refusal)
-    form = EntryForm(kind, request.POST)
+        form = EntryForm(record_type, record=refusal.record if refusal else None)
+        return _form_page(request, record_type, form, refusal=refusal)
+    form = EntryForm(record_type, request.POST)
     record = form.record()
-    received = intake.receive(kind, [Row(value=record)])
+    received = intake.receive(record_type, [Row(value=record)])
     if received.receipt.rejections:
         (rejection,) = received.receipt.rejections
         form.refuse(rejection.errors)
-        return _form_page(request, kind, form, record, status=HTTPStatus.UNPROCESSABLE_ENTITY)
+        return _form_page(
+            request, record_type, form, record, status=HTTPStatus.UNPROCESSABLE_ENTITY
+        )
     if "check" in request.POST:
-        return _form_page(request, kind, form, record, valid=True)
+        return _form_page(request, record_type, form, record, valid=True)
     try:
         _queue(request, received, record)
     except StoreError as fault:
         return _form_page(
-            request, kind, form, record, fault=fault, status=HTTPStatus.SERVICE_UNAVAILABLE
+            request, record_type, form, record, fault=fault, status=HTTPStatus.SERVICE_UNAVAILABLE
         )
     messages.success(
         request,
         format_html(
             'Queued: {} <strong>{}</strong> lies on <a href="{}">{}</a>.',
-            kind.title,
+            record_type.title,
             received.receipt.ids[0],
-            reverse("admin:queue", args=[kind]),
-            kind.queue,
+            reverse("admin:queue", args=[record_type]),
+            record_type.queue,
         ),
     )
-    if refusal_id and rejected.mark_fixed(kind, refusal_id, received.receipt.ids[0]):
-        return redirect("admin:rejection", kind, refusal_id)
-    return redirect("admin:enter", kind)
+    if refusal_id and rejected.mark_fixed(record_type, refusal_id, received.receipt.ids[0]):
+        return redirect("admin:rejection", record_type, refusal_id)
+    return redirect("admin:enter", record_type)
 
 
 def _queue(request: HttpRequest, received: Received, record: Mapping[str, Any]) -> None:
@@ -106,7 +108,7 @@ def _form_id(request: HttpRequest) -> str:
 
 def _form_page(
     request: HttpRequest,
-    kind: RecordType,
+    record_type: RecordType,
     form: EntryForm,
     record: Mapping[str, Any] | None = None,
     *,
@@ -115,16 +117,16 @@ def _form_page(
     refusal: Refusal | None = None,
     status: int = HTTPStatus.OK,
 ) -> HttpResponse:
-    shown = kind.serializer_class.example if record is None else record
+    shown = record_type.serializer_class.example if record is None else record
     document = json.dumps(shown, ensure_ascii=False)
-    address = request.build_absolute_uri(reverse(f"record-{kind.path}"))
+    address = request.build_absolute_uri(reverse(f"record-{record_type.path}"))
     return page(
         request,
         "portal/records/enter.html",
         title="Enter one record",
         context={
-            "kind": kind,
-            "kinds": RECORD_TYPES.values(),
+            "record_type": record_type,
+            "record_types": RECORD_TYPES.values(),
             "form": form,
             "valid": valid,
             "fault": fault,

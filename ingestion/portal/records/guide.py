@@ -29,24 +29,24 @@ class _Trial:
 
 
 @portal_view("view_portal", methods=["GET", "HEAD", "POST"])
-def guide(request: HttpRequest, kind: RecordType) -> HttpResponse:
+def guide(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """Every field; a posted record, as JSON or from the form, is validated and never queued."""
-    form = EntryForm(kind, request.POST if "fill" in request.POST else None)
-    example = json.dumps(kind.serializer_class.example, ensure_ascii=False, indent=2)
+    form = EntryForm(record_type, request.POST if "fill" in request.POST else None)
+    example = json.dumps(record_type.serializer_class.example, ensure_ascii=False, indent=2)
     trial = None
     if "fill" in request.POST:
-        trial = _judge(kind, form.record())
+        trial = _judge(record_type, form.record())
         form.refuse(trial.errors)
     elif request.method == "POST":
-        trial = _try_json(kind, request.POST.get("json", ""))
+        trial = _try_json(record_type, request.POST.get("json", ""))
     return page(
         request,
         "portal/records/guide.html",
         title="Field guide",
         context={
-            "kind": kind,
-            "kinds": RECORD_TYPES.values(),
-            "fields": record_fields(kind),
+            "record_type": record_type,
+            "record_types": RECORD_TYPES.values(),
+            "fields": record_fields(record_type),
             "formats": FORMATS,
             "form": form,
             "json": request.POST.get("json", example),
@@ -55,18 +55,18 @@ def guide(request: HttpRequest, kind: RecordType) -> HttpResponse:
     )
 
 
-def _try_json(kind: RecordType, text: str) -> _Trial:
+def _try_json(record_type: RecordType, text: str) -> _Trial:
     payload = Payload(content=text.encode(errors="replace"), framing=Framing.RECORD)
     try:
         (row,) = decoding.rows(payload, most=1)
     except PayloadError as fault:
         return _Trial(unreadable=ANSWERS[fault.code].sentence)
-    return _judge(kind, row.value)
+    return _judge(record_type, row.value)
 
 
-def _judge(kind: RecordType, record: dict[str, Any]) -> _Trial:
-    (verdict,) = validation.validate(kind, [Row(value=record)])
-    known = kind.serializer_class().fields
+def _judge(record_type: RecordType, record: dict[str, Any]) -> _Trial:
+    (verdict,) = validation.validate(record_type, [Row(value=record)])
+    known = record_type.serializer_class().fields
     dropped = tuple(name for name in record if name not in known)
     if isinstance(verdict, Rejection):
         return _Trial(errors=verdict.errors, dropped=dropped)

@@ -25,7 +25,7 @@ class Row:
     """A refused record and its type."""
 
     refusal: Refusal
-    kind: RecordType
+    record_type: RecordType
 
     @property
     def client(self) -> str:
@@ -36,7 +36,7 @@ class Row:
 @portal_view("view_portal")
 def rejections(request: HttpRequest) -> HttpResponse:
     """GET /admin/rejections/: the newest first, filtered by `type` and `code`; one round trip."""
-    kind, code = request.GET.get("type", ""), request.GET.get("code", "")
+    record_type, code = request.GET.get("type", ""), request.GET.get("code", "")
     reason = ""
     rows: list[Row] = []
     try:
@@ -46,7 +46,7 @@ def rejections(request: HttpRequest) -> HttpResponse:
     fitting = [
         row
         for row in rows
-        if kind in ("", row.kind.path)
+        if record_type in ("", row.record_type.path)
         and (not code or any(found == code for _, found, _ in row.refusal.errors))
     ]
     return page(
@@ -58,8 +58,8 @@ def rejections(request: HttpRequest) -> HttpResponse:
             "any": bool(rows),
             "count": len(fitting),
             "rows": Paginator(fitting, _SHOWN).get_page(request.GET.get("page")),
-            "kinds": RECORD_TYPES.values(),
-            "kind": kind,
+            "record_types": RECORD_TYPES.values(),
+            "record_type": record_type,
             "codes": sorted({found for row in rows for _, found, _ in row.refusal.errors} | {code}),
             "code": code,
         },
@@ -67,15 +67,15 @@ def rejections(request: HttpRequest) -> HttpResponse:
 
 
 @portal_view("view_portal")
-def rejection(request: HttpRequest, kind: RecordType, refusal_id: str) -> HttpResponse:
+def rejection(request: HttpRequest, record_type: RecordType, refusal_id: str) -> HttpResponse:
     """GET /admin/rejections/<type>/<id>/: why it was refused, without what was sent."""
-    return _one(request, kind, refusal_id)
+    return _one(request, record_type, refusal_id)
 
 
 @portal_view("view_portal", methods=["POST"])
-def show_rejection(request: HttpRequest, kind: RecordType, refusal_id: str) -> HttpResponse:
+def show_rejection(request: HttpRequest, record_type: RecordType, refusal_id: str) -> HttpResponse:
     """The same with what was sent. A POST, since it is noted who looked at what."""
-    return _one(request, kind, refusal_id, show=True)
+    return _one(request, record_type, refusal_id, show=True)
 
 
 def may_see(request: HttpRequest) -> bool:
@@ -86,11 +86,11 @@ def may_see(request: HttpRequest) -> bool:
 
 
 def _one(
-    request: HttpRequest, kind: RecordType, refusal_id: str, *, show: bool = False
+    request: HttpRequest, record_type: RecordType, refusal_id: str, *, show: bool = False
 ) -> HttpResponse:
     reason, refusal = "", None
     try:
-        refusal = rejected.find(kind, refusal_id)
+        refusal = rejected.find(record_type, refusal_id)
     except StoreError as fault:
         reason = outages.why_away(fault.code)
     if refusal is None and not reason:
@@ -101,17 +101,17 @@ def _one(
         activity.record(
             request,
             Activity.Action.PAYLOAD_SHOWN,
-            record_type=kind,
+            record_type=record_type,
             facts={"refused": refusal_id},
         )
     return page(
         request,
         "portal/rejections/rejection.html",
-        title=f"Refused {kind.title}",
+        title=f"Refused {record_type.title}",
         context={
-            "kind": kind,
+            "record_type": record_type,
             "reason": reason,
-            "row": Row(refusal=refusal, kind=kind) if refusal else None,
+            "row": Row(refusal=refusal, record_type=record_type) if refusal else None,
             "may_see": may_see(request),
             "payload": json.dumps(refusal.record, indent=2, ensure_ascii=False)
             if refusal and show
@@ -121,6 +121,6 @@ def _one(
 
 
 def _rows() -> Iterator[Row]:
-    kinds = {kind.queue: kind for kind in RECORD_TYPES.values()}
-    for refusal in queues.refusals(kinds):
-        yield Row(refusal=refusal, kind=kinds[refusal.queue])
+    by_queue = {record_type.queue: record_type for record_type in RECORD_TYPES.values()}
+    for refusal in queues.refusals(by_queue):
+        yield Row(refusal=refusal, record_type=by_queue[refusal.queue])

@@ -42,7 +42,9 @@ def cancel(request: HttpRequest, number: int) -> HttpResponse:
         messages.success(request, "Cancelled: nothing of this file was queued.")
     else:
         # How many rows are queued is known once the worker has ended.
-        activity.record(request, Activity.Action.CANCELLED, record_type=upload.kind, upload=upload)
+        activity.record(
+            request, Activity.Action.CANCELLED, record_type=upload.record_type, upload=upload
+        )
         messages.info(
             request,
             "No more rows will be queued. In a moment this page tells how many are queued already.",
@@ -69,7 +71,7 @@ def recall(request: HttpRequest, number: int) -> HttpResponse:
         with store_change(
             request,
             Activity.Action.RECALLED,
-            record_type=upload.kind,
+            record_type=upload.record_type,
             upload=upload,
             reason=reason,
             in_slices=True,
@@ -89,4 +91,4 @@ def recall(request: HttpRequest, number: int) -> HttpResponse:
 
 def _note(request: HttpRequest, what: Activity.Action, upload: Upload, rows: int) -> None:
     facts = {"rows": rows}
-    activity.record(request, what, record_type=upload.kind, upload=upload, facts=facts)
+    activity.record(request, what, record_type=upload.record_type, upload=upload, facts=facts)

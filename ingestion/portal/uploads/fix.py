@@ -38,10 +38,10 @@ _PARTNERS = {
 def fix(request: HttpRequest, number: int) -> HttpResponse:
     """GET and POST /admin/uploads/<n>/fix/: the first bad rows, to be corrected in place."""
     upload = own_upload(request, number)
-    kind, layout = upload.kind, layouts.from_json(upload.layout)
-    if upload.state != Upload.State.REVIEW or kind is None or layout is None:
+    record_type, layout = upload.record_type, layouts.from_json(upload.layout)
+    if upload.state != Upload.State.REVIEW or record_type is None or layout is None:
         return not_now(request, number)
-    inputs = _Inputs(kind, layout.notation)
+    inputs = _Inputs(record_type, layout.notation)
     rows = [row for bad in upload.findings.get("bad", []) if (row := inputs.row(bad)).inputs]
     seen = upload.read_at.isoformat() if upload.read_at else ""
     if request.method == "POST":
@@ -79,7 +79,7 @@ def _done(request: HttpRequest, upload: Upload, count: int) -> HttpResponse:
         activity.record(
             request,
             Activity.Action.FIXED,
-            record_type=upload.kind,
+            record_type=upload.record_type,
             upload=upload,
             facts={"rows": count},
         )

@@ -59,7 +59,7 @@ class UploadForm(forms.Form):
         return found
 
     @property
-    def kind(self) -> RecordType | None:
+    def chosen_type(self) -> RecordType | None:
         """The chosen type; None if it is to be found from the file."""
         return RECORD_TYPES.get(self.cleaned_data["record_type"])
 
@@ -81,10 +81,10 @@ class CheckForm(forms.Form):
         super().__init__(data)
         self.found = found
         layout = found.layout
-        kinds = [(path, kind.title.capitalize()) for path, kind in RECORD_TYPES.items()]
+        types = [(path, one.title.capitalize()) for path, one in RECORD_TYPES.items()]
         blank = [] if found.record_type else [("", "Choose one")]
         self._add(
-            "record_type", "Records", [*blank, *kinds], found.record_type and found.record_type.path
+            "record_type", "Records", [*blank, *types], found.record_type and found.record_type.path
         )
         if layout.csv is not None:
             self._add("encoding", "Encoding", _ENCODINGS.items(), layout.csv.encoding)
@@ -111,7 +111,7 @@ class CheckForm(forms.Form):
         return ((column, self[f"column-{at}"]) for at, column in enumerate(self.found.columns))
 
     @property
-    def kind(self) -> RecordType:
+    def chosen_type(self) -> RecordType:
         """The chosen type."""
         return RECORD_TYPES[self.cleaned_data["record_type"]]
 
@@ -184,10 +184,10 @@ class CheckForm(forms.Form):
         )
 
     def _add_columns(self) -> None:
-        kind = self.found.record_type or next(iter(RECORD_TYPES.values()))
+        record_type = self.found.record_type or next(iter(RECORD_TYPES.values()))
         fields: Sequence[tuple[str, str]] = [
             (field.name, f"{field.name} *" if field.required else field.name)
-            for field in record_fields(kind)
+            for field in record_fields(record_type)
         ]
         for at, column in enumerate(self.found.columns):
             self.fields[f"column-{at}"] = forms.ChoiceField(

@@ -57,7 +57,7 @@ class UploadAdmin(ListOnly):
     @display(description="records", ordering="record_type")
     def records(self, upload: Upload) -> str:
         """The record type."""
-        return upload.kind.path.capitalize() if upload.kind else ""
+        return upload.record_type.path.capitalize() if upload.record_type else ""
 
     @display(description="state", ordering="state")
     def standing(self, upload: Upload) -> str:

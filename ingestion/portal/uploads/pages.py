@@ -42,12 +42,12 @@ def new_upload(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         content, name = form.content
         upload = actions.create(
-            content, name, request.user.pk, record_type=form.kind, parent=parent
+            content, name, request.user.pk, record_type=form.chosen_type, parent=parent
         )
         activity.record(
             request,
             Activity.Action.UPLOADED,
-            record_type=upload.kind,
+            record_type=upload.record_type,
             upload=upload,
             facts={"bytes": upload.size_bytes},
         )
@@ -59,7 +59,9 @@ def new_upload(request: HttpRequest) -> HttpResponse:
         title="New upload",
         context={
             "form": form,
-            "kinds": [(kind, record_fields(kind)) for kind in RECORD_TYPES.values()],
+            "record_types": [
+                (record_type, record_fields(record_type)) for record_type in RECORD_TYPES.values()
+            ],
             "formats": FORMATS,
             "parent": parent,
             "max_bytes": settings.MAX_UPLOAD_BYTES,
@@ -148,13 +150,13 @@ def upload_file(request: HttpRequest, number: int, which: str) -> FileResponse:
 def _answer(request: HttpRequest, one: Upload, form: CheckForm) -> HttpResponse | None:
     """Apply what was chosen; None if the date order must be asked for first."""
     if form.changes_structure or "look" in request.POST:
-        actions.look_again(one, form.kind, form.layout)
+        actions.look_again(one, form.chosen_type, form.layout)
         if "look" not in request.POST:
             messages.info(
                 request, "The file is read differently now: look at its columns once more."
             )
         return redirect("admin:upload", one.pk)
-    answered = inspection.answered(form.found, form.kind, form.layout)
+    answered = inspection.answered(form.found, form.chosen_type, form.layout)
     if Question.DATE_ORDER in answered.questions:
         return None
     actions.answer(one, answered)
@@ -177,7 +179,7 @@ def _upload_context(request: HttpRequest, one: Upload) -> Mapping[str, Any]:
     ]
     return {
         "upload": one,
-        "kind": one.kind,
+        "record_type": one.record_type,
         "may_act": acts,
         "sees_rows": sees_rows,
         "layout": layout_words(layout) if layout else "",

@@ -107,12 +107,14 @@ def _waiting(upload: Upload) -> str:
     if not upload.waiting:
         return ""
     try:
-        pause = queues.summaries([upload.kind.queue])[0].pause if upload.kind else None
+        pause = (
+            queues.summaries([upload.record_type.queue])[0].pause if upload.record_type else None
+        )
     except StoreError:
         pause = None
     why = upload.waiting[0].lower() + upload.waiting[1:].rstrip(".")
-    if upload.kind and pause:
-        why = f"the queue {upload.kind.path} is paused by {pause.by} (“{pause.reason}”)"
+    if upload.record_type and pause:
+        why = f"the queue {upload.record_type.path} is paused by {pause.by} (“{pause.reason}”)"
     return f"Waiting: {why}. It goes on by itself."
 
 
