@@ -12,46 +12,6 @@ from ingestion.files.shape import field_name
 from ingestion.outcomes import FieldCode, FieldError
 from ingestion.records import RecordType
 
-# Beside the names of the fields themselves, what people call them.
-_SYNONYMS = {
-    "name": "full_name tutor_name tutor",
-    "email": "e_mail mail email_address e_mail_address",
-    "age": "age_years age_in_years",
-    "location": "city region town city_or_region place",
-    "education_level": "education degree highest_degree",
-    "subjects": "subject subjects_taught teaches",
-    "subject_type": "group_of_subjects subject_group",
-    "onboarding_date": "onboarded onboarded_at joined joined_at start_date",
-    "tenure_days": "tenure days_since_joined",
-    "behavioral_archetype": "archetype behavioural_archetype behaviour behavior pattern",
-    "baseline_sessions_per_week": "sessions_per_week weekly_sessions sessions_a_week",
-    "session_number": "session_no number session_nr no nr",
-    "is_first_session": "first_session first",
-    "scheduled_start": "scheduled scheduled_at start planned_start",
-    "actual_start": "started started_at start_time",
-    "duration_minutes": "duration minutes length length_in_minutes duration_in_minutes",
-    "subject": "topic",
-    "session_type": "type kind kind_of_session",
-    "tutor_initiated_reschedule": "rescheduled reschedule rescheduled_by_tutor",
-    "no_show": "noshow missed nobody_came",
-    "late_start_minutes": "late minutes_late late_minutes late_start",
-    "engagement_score": "engagement",
-    "learning_objectives_met": "objectives_met goals_met",
-    "technical_issues": "technical_problems tech_issues",
-    "overall_rating": "rating overall stars",
-    "subject_knowledge_rating": "subject_knowledge knowledge",
-    "communication_rating": "communication",
-    "patience_rating": "patience",
-    "engagement_rating": "engagement",
-    "helpfulness_rating": "helpfulness",
-    "free_text_feedback": "feedback comment comments text feedback_text free_text",
-    "submitted_at": "submitted sent sent_at",
-    "would_recommend": "recommend recommends recommended",
-    "improvement_areas": "improvements areas_to_improve could_be_better",
-    "created_at": "created",
-    "updated_at": "updated modified changed modified_at",
-}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guess:
@@ -68,15 +28,15 @@ def by_name(header: Sequence[str], record_type: RecordType) -> tuple[str | None,
 
 
 def guess(header: Sequence[str], record_type: RecordType) -> list[Guess]:
-    """A field for every column: by its name, else by what people call fields; each at most once."""
+    """A field for every column: by its name, else by its other names; each at most once."""
     named = by_name(header, record_type)
-    fields: list[str] = list(record_type.serializer_class().fields)
+    fields = record_type.serializer_class().fields
     taken = {name for name in named if name}
     called = {
         _letters(word): name
-        for name in fields
+        for name, field in fields.items()
         if name not in taken
-        for word in (*_SYNONYMS.get(name, "").split(), name)
+        for word in (*getattr(field, "other_names", ()), name)
     }
     called.setdefault("id", record_type.id_field)
     found = []

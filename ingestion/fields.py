@@ -65,12 +65,19 @@ def _detail(message: str, code: str) -> list[ErrorDetail]:
 
 
 class _Field(serializers.Field[Any, Any, Any, Any]):
-    """Refusals of one cause share one object: ten thousand of them are a request of few bytes."""
+    """What all have: `other_names` are what people call the field's column in their files.
+
+    Refusals of one cause share one object: ten thousand of them are a request of few bytes.
+    """
 
     default_error_messages = {
         FieldCode.REQUIRED: "This field is required.",
         FieldCode.NULL: "This field may not be null.",
     }
+
+    def __init__(self, *, other_names: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.other_names = other_names
 
     def fail(self, key: str, **facts: Any) -> NoReturn:
         raise _Refused(_detail(self.error_messages[key].format(**facts), key))

@@ -26,8 +26,10 @@ from ingestion.fields import (
 from ingestion.outcomes import FieldCode
 
 
-def _optional_datetime(help_text: str) -> IsoDateTime:
-    return IsoDateTime(required=False, allow_null=True, help_text=help_text)
+def _optional_datetime(help_text: str, *, other_names: tuple[str, ...]) -> IsoDateTime:
+    return IsoDateTime(
+        required=False, allow_null=True, help_text=help_text, other_names=other_names
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,29 +72,72 @@ class TutorSerializer(RecordSerializer):
     """A tutor profile."""
 
     tutor_id = Identifier(help_text="The tutor's id.")
-    name = Text(max_length=255, help_text="The tutor's full name.")
-    email = Email(help_text="The tutor's e-mail address.")
-    age = Integer(min_value=18, max_value=100, help_text="Age in years.")
-    location = Text(max_length=255, help_text="City or region.")
-    education_level = Text(max_length=100, help_text="Highest degree.")
-    subjects = TextList(min_length=1, max_length=10, help_text="Subjects that the tutor teaches.")
-    subject_type = Choice(("STEM", "Language", "TestPrep"), help_text="Group of subjects.")
-    onboarding_date = IsoDateTime(help_text="When the tutor joined the platform.")
-    tenure_days = Integer(min_value=0, help_text="Days since the tutor joined.")
+    name = Text(
+        max_length=255,
+        help_text="The tutor's full name.",
+        other_names=("full_name", "tutor_name", "tutor"),
+    )
+    email = Email(
+        help_text="The tutor's e-mail address.",
+        other_names=("e_mail", "mail", "email_address", "e_mail_address"),
+    )
+    age = Integer(
+        min_value=18,
+        max_value=100,
+        help_text="Age in years.",
+        other_names=("age_years", "age_in_years"),
+    )
+    location = Text(
+        max_length=255,
+        help_text="City or region.",
+        other_names=("city", "region", "town", "city_or_region", "place"),
+    )
+    education_level = Text(
+        max_length=100,
+        help_text="Highest degree.",
+        other_names=("education", "degree", "highest_degree"),
+    )
+    subjects = TextList(
+        min_length=1,
+        max_length=10,
+        help_text="Subjects that the tutor teaches.",
+        other_names=("subject", "subjects_taught", "teaches"),
+    )
+    subject_type = Choice(
+        ("STEM", "Language", "TestPrep"),
+        help_text="Group of subjects.",
+        other_names=("group_of_subjects", "subject_group"),
+    )
+    onboarding_date = IsoDateTime(
+        help_text="When the tutor joined the platform.",
+        other_names=("onboarded", "onboarded_at", "joined", "joined_at", "start_date"),
+    )
+    tenure_days = Integer(
+        min_value=0,
+        help_text="Days since the tutor joined.",
+        other_names=("tenure", "days_since_joined"),
+    )
     behavioral_archetype = Choice(
         ("high_performer", "at_risk", "new_tutor", "steady", "churner"),
         help_text="Pattern of behaviour that the profile follows.",
+        other_names=("archetype", "behavioural_archetype", "behaviour", "behavior", "pattern"),
     )
     baseline_sessions_per_week = Integer(
-        min_value=0, max_value=50, help_text="Usual number of sessions a week."
+        min_value=0,
+        max_value=50,
+        help_text="Usual number of sessions a week.",
+        other_names=("sessions_per_week", "weekly_sessions", "sessions_a_week"),
     )
     status = Choice(
         ("active", "inactive", "suspended"),
         default="active",
         help_text="Whether the tutor works at present.",
     )
-    created_at = _optional_datetime("When the profile was made.")
-    updated_at = _optional_datetime("When the profile was last changed.")
+    created_at = _optional_datetime("When the profile was made.", other_names=("created",))
+    updated_at = _optional_datetime(
+        "When the profile was last changed.",
+        other_names=("updated", "modified", "changed", "modified_at"),
+    )
 
     example = {
         "tutor_id": "tutor_00001",
@@ -120,26 +165,66 @@ class SessionSerializer(RecordSerializer):
     tutor_id = Identifier(help_text="Id of the tutor who gave it.")
     student_id = Identifier(help_text="Id of the student who took it.")
     session_number = Integer(
-        min_value=1, help_text="Which session of this student with this tutor it is, from 1."
+        min_value=1,
+        help_text="Which session of this student with this tutor it is, from 1.",
+        other_names=("session_no", "number", "session_nr", "no", "nr"),
     )
-    is_first_session = Boolean(help_text="True exactly when session_number is 1.")
-    scheduled_start = IsoDateTime(help_text="When it was to start; may lie ahead.")
-    actual_start = _optional_datetime("When it started; left out when nobody came (no_show).")
-    duration_minutes = Integer(min_value=0, max_value=300, help_text="Length in minutes.")
-    subject = Text(max_length=100, help_text="What was taught.")
+    is_first_session = Boolean(
+        help_text="True exactly when session_number is 1.", other_names=("first_session", "first")
+    )
+    scheduled_start = IsoDateTime(
+        help_text="When it was to start; may lie ahead.",
+        other_names=("scheduled", "scheduled_at", "start", "planned_start"),
+    )
+    actual_start = _optional_datetime(
+        "When it started; left out when nobody came (no_show).",
+        other_names=("started", "started_at", "start_time"),
+    )
+    duration_minutes = Integer(
+        min_value=0,
+        max_value=300,
+        help_text="Length in minutes.",
+        other_names=("duration", "minutes", "length", "length_in_minutes", "duration_in_minutes"),
+    )
+    subject = Text(max_length=100, help_text="What was taught.", other_names=("topic",))
     session_type = Choice(
-        ("1-on-1", "group", "workshop"), default="1-on-1", help_text="Kind of session."
+        ("1-on-1", "group", "workshop"),
+        default="1-on-1",
+        help_text="Kind of session.",
+        other_names=("type", "kind", "kind_of_session"),
     )
-    tutor_initiated_reschedule = Boolean(help_text="Whether the tutor moved it.")
-    no_show = Boolean(help_text="Whether nobody came.")
-    late_start_minutes = Integer(min_value=0, max_value=60, help_text="Minutes it began late.")
+    tutor_initiated_reschedule = Boolean(
+        help_text="Whether the tutor moved it.",
+        other_names=("rescheduled", "reschedule", "rescheduled_by_tutor"),
+    )
+    no_show = Boolean(
+        help_text="Whether nobody came.", other_names=("noshow", "missed", "nobody_came")
+    )
+    late_start_minutes = Integer(
+        min_value=0,
+        max_value=60,
+        help_text="Minutes it began late.",
+        other_names=("late", "minutes_late", "late_minutes", "late_start"),
+    )
     engagement_score = Number(
-        min_value=0, max_value=1, help_text="How engaged the student was, from 0 to 1."
+        min_value=0,
+        max_value=1,
+        help_text="How engaged the student was, from 0 to 1.",
+        other_names=("engagement",),
     )
-    learning_objectives_met = Boolean(help_text="Whether the goals of the session were met.")
-    technical_issues = Boolean(help_text="Whether technology got in the way.")
-    created_at = _optional_datetime("When the record was made.")
-    updated_at = _optional_datetime("When the record was last changed.")
+    learning_objectives_met = Boolean(
+        help_text="Whether the goals of the session were met.",
+        other_names=("objectives_met", "goals_met"),
+    )
+    technical_issues = Boolean(
+        help_text="Whether technology got in the way.",
+        other_names=("technical_problems", "tech_issues"),
+    )
+    created_at = _optional_datetime("When the record was made.", other_names=("created",))
+    updated_at = _optional_datetime(
+        "When the record was last changed.",
+        other_names=("updated", "modified", "changed", "modified_at"),
+    )
 
     example = {
         "session_id": "550e8400-e29b-41d4-a716-446655440000",
@@ -186,8 +271,13 @@ _FIRST_SESSION_ONLY = (
 )
 
 
-def _rating(what: str) -> Integer:
-    return Integer(min_value=1, max_value=5, help_text=f"{what}, from 1 (poor) to 5 (great).")
+def _rating(what: str, *, other_names: tuple[str, ...]) -> Integer:
+    return Integer(
+        min_value=1,
+        max_value=5,
+        help_text=f"{what}, from 1 (poor) to 5 (great).",
+        other_names=other_names,
+    )
 
 
 class FeedbackSerializer(RecordSerializer):
@@ -197,28 +287,41 @@ class FeedbackSerializer(RecordSerializer):
     session_id = Identifier(help_text="Id of the session it is about.")
     student_id = Identifier(help_text="Id of the student who wrote it.")
     tutor_id = Identifier(help_text="Id of the tutor it is about.")
-    overall_rating = _rating("The session as a whole")
-    is_first_session = Boolean(help_text="Whether it was the student's first with this tutor.")
-    subject_knowledge_rating = _rating("Knowledge of the subject")
-    communication_rating = _rating("Communication")
-    patience_rating = _rating("Patience")
-    engagement_rating = _rating("Engagement")
-    helpfulness_rating = _rating("Helpfulness")
-    free_text_feedback = Text(
-        max_length=5000, allow_blank=True, default="", help_text="What the student wrote."
+    overall_rating = _rating("The session as a whole", other_names=("rating", "overall", "stars"))
+    is_first_session = Boolean(
+        help_text="Whether it was the student's first with this tutor.",
+        other_names=("first_session", "first"),
     )
-    submitted_at = _optional_datetime("When the student sent it.")
-    created_at = _optional_datetime("When the record was made.")
+    subject_knowledge_rating = _rating(
+        "Knowledge of the subject", other_names=("subject_knowledge", "knowledge")
+    )
+    communication_rating = _rating("Communication", other_names=("communication",))
+    patience_rating = _rating("Patience", other_names=("patience",))
+    engagement_rating = _rating("Engagement", other_names=("engagement",))
+    helpfulness_rating = _rating("Helpfulness", other_names=("helpfulness",))
+    free_text_feedback = Text(
+        max_length=5000,
+        allow_blank=True,
+        default="",
+        help_text="What the student wrote.",
+        other_names=("feedback", "comment", "comments", "text", "feedback_text", "free_text"),
+    )
+    submitted_at = _optional_datetime(
+        "When the student sent it.", other_names=("submitted", "sent", "sent_at")
+    )
+    created_at = _optional_datetime("When the record was made.", other_names=("created",))
     would_recommend = Boolean(
         required=False,
         allow_null=True,
         help_text="Whether the student would recommend the tutor; first session only.",
+        other_names=("recommend", "recommends", "recommended"),
     )
     improvement_areas = TextList(
         max_length=10,
         required=False,
         allow_null=True,
         help_text="What could be better; first session only.",
+        other_names=("improvements", "areas_to_improve", "could_be_better"),
     )
 
     example = {

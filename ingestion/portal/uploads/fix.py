@@ -26,13 +26,6 @@ from ingestion.uploads.actions import NotNowError
 from ingestion.uploads.findings import field_root
 from ingestion.uploads.fixes import unpacked
 
-# A rule between two fields may be mended in either.
-_PARTNERS = {
-    FieldCode.FIRST_SESSION_MISMATCH: "session_number",
-    FieldCode.NO_SHOW_HAS_START: "no_show",
-    FieldCode.FIRST_SESSION_ONLY: "is_first_session",
-}
-
 
 @portal_view("upload_files", methods=["GET", "HEAD", "POST"])
 def fix(request: HttpRequest, number: int) -> HttpResponse:
@@ -94,6 +87,7 @@ class _Inputs:
     def __init__(self, record_type: RecordType, notation: Notation) -> None:
         self._described = record_fields(record_type)
         self._fields = record_type.serializer_class().fields
+        self._rules = record_type.serializer_class.rules
         self._notation = notation
 
     def row(self, bad: Mapping[str, Any]) -> _Row:
@@ -103,6 +97,11 @@ class _Inputs:
             for field, code, message in bad["errors"]
         ]
         named = _messages(errors)
+        at_fault = {(error.field, error.code) for error in errors}
+        for rule in self._rules:
+            if (rule.at, rule.code) in at_fault:  # it may be mended in any of its fields
+                for name in rule.fields:
+                    named.setdefault(name, [])
         inputs = []
         if record is not None:
             inputs = [
@@ -210,8 +209,6 @@ def _messages(errors: Sequence[FieldError]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for error in errors:
         found.setdefault(field_root(error.field or ""), []).append(error.message)
-        if partner := _PARTNERS.get(error.code):
-            found.setdefault(partner, [])
     return found
 
 
