@@ -94,6 +94,7 @@ def running(data_dir: Path, *, config: Mapping[str, str] = {}) -> Iterator[Store
     binary = _binary()
     data_dir = data_dir.resolve()
     with _open(data_dir / "store-owner.lock") as owner_lock:
+        _let_go_in_copies(owner_lock)
         socket_path = _socket_path(data_dir)
         pid = _wait_until_loaded(socket_path, owner_lock, lambda: not _locked(owner_lock))
         if pid is not None:
@@ -164,6 +165,12 @@ def _locked(file: BufferedWriter) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _let_go_in_copies(lock: BufferedWriter) -> None:
+    """A fork of this process must not hold the lock on: it would outlive the owner."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lock.close)
 
 
 def _talk(socket_path: Path, commands: bytes) -> bytes:

@@ -43,7 +43,7 @@ def test_a_portal_on_a_folder_open_to_all_closes_it_and_opens_nothing(tmp_path):
             assert portal.post("/api/tutors", RECORD_TYPES["tutors"].serializer_class.example)
             found = rights(data_dir)
             assert not [name for name, mode in found.items() if mode & 0o077], found
-            assert {"portal.sqlite3", "portal.sqlite3-wal", "store.log", "store.sock"} <= set(found)
+            assert {"portal.sqlite3", "store.log", "store.sock"} <= set(found)
             assert "W005" not in portal.printed
     finally:
         os.umask(old)

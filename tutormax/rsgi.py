@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import sys
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
+from typing import cast
 
 import structlog
 from django.conf import settings
@@ -26,8 +28,9 @@ from granian.rsgi import HTTPProtocol, ProtocolClosed, Scope  # type: ignore[att
 
 from ingestion.api_keys import known_keys
 from ingestion.outcomes import Code
+from ingestion.processes import end_with
 from tutormax.edge.connections import Connections
-from tutormax.edge.process import end_with_parent, pass_on_one_stop
+from tutormax.edge.process import pass_on_one_stop
 from tutormax.edge.request import SMALL_BODY_BYTES, Request
 from tutormax.edge.sending import send
 from tutormax.edge.threads import FairThreads, Lane
@@ -59,7 +62,9 @@ class Edge:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called by Granian in each worker process, before the first request."""
-        end_with_parent()
+        if (parent := multiprocessing.parent_process()) is not None:
+            # Else a SIGKILL of Granian's main process leaves workers that go on serving the port.
+            end_with(cast(int, parent.pid))
         sys.setswitchinterval(_SWITCH_SECONDS)
         if sys.platform != "win32":
             self._signals = pass_on_one_stop(loop)

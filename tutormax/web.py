@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+from importlib import import_module
 
 import django
 from django.conf import settings
@@ -24,13 +25,19 @@ _CONNECTIONS = 4096
 
 
 def main() -> None:
-    """Serve until told to stop; running requests are finished."""
+    """Check the settings, then serve."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tutormax.settings")
     django.setup()
     try:
         BaseCommand().check()
     except SystemCheckError as fault:
         sys.exit(str(fault))
+    serve()
+
+
+def serve() -> None:
+    """Serve until told to stop; running requests are finished. The settings are checked already."""
+    import_module("tutormax.rsgi")  # once, before the workers are forked
     # A new worker has the main process's answer to SIGTERM until it sets its own, and would be told
     # to end in vain.
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
@@ -41,6 +48,7 @@ def main() -> None:
         address=settings.HOST,
         port=settings.PORT,
         interface=Interfaces.RSGI,
+        process_name="tutormax: web server",
         workers=settings.WEB_WORKERS,
         # Not uvloop when it happens to be installed: it passes on signals in a way of its own.
         loop=Loops.asyncio,

@@ -127,7 +127,7 @@ def web_processes(portal: Portal) -> list[int]:
         (keeper,) = (
             pid
             for pid in _children(portal.process.pid)
-            if b"tutormax.web" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"tutormax: web server" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
         workers = _children(keeper)
     except (ValueError, OSError):  # none, or it died meanwhile

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import multiprocessing
 import os
 import signal
 import socket
-import sys
 
 
 def pass_on_one_stop(loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, socket.socket]:
@@ -37,18 +34,3 @@ def pass_on_one_stop(loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, so
 
     loop.add_reader(receiver, hand_on)
     return receiver, sender
-
-
-def end_with_parent() -> None:
-    """Ask Linux to end this worker, gracefully, when Granian's main process dies.
-
-    Without it a SIGKILL of the main process leaves workers behind that go on serving the port.
-    """
-    parent = multiprocessing.parent_process()
-    if sys.platform != "linux" or parent is None:
-        return
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG, linux/prctl.h
-    if ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGTERM):
-        raise OSError(ctypes.get_errno(), "prctl")
-    if os.getppid() != parent.pid:  # it died before the request was made
-        os.kill(os.getpid(), signal.SIGTERM)

@@ -26,15 +26,14 @@ logger = structlog.get_logger(__name__)
 
 
 class Watchdog:
-    """Made in the main process before the workers are forked; they inherit the pipe."""
+    """Watches from the main process, before the workers are forked: they inherit its pipe."""
 
-    def __init__(self) -> None:
-        self._receiver, self._sender = os.pipe()
-        os.set_blocking(self._receiver, False)
-        os.set_blocking(self._sender, False)
+    _receiver = _sender = -1
 
     def beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In a worker: show once a second that its event loop runs."""
+        """In a worker: show once a second that its event loop runs, if somebody watches."""
+        if self._sender == -1:
+            return
         with contextlib.suppress(BlockingIOError):  # nobody reads: it is not us who is silent
             os.write(self._sender, _PID.pack(os.getpid()))
         loop.call_later(_BEAT_SECONDS, self.beat, loop)
@@ -46,6 +45,9 @@ class Watchdog:
         was asleep or too busy, nobody had a chance to beat. A worker that starts has as long.
         `stopping` tells whether the server is coming to its end, which has a deadline of its own.
         """
+        self._receiver, self._sender = os.pipe()
+        os.set_blocking(self._receiver, False)
+        os.set_blocking(self._sender, False)
         threading.Thread(target=self._watch, args=(silent_seconds, stopping), daemon=True).start()
 
     def _watch(self, silent_seconds: int, stopping: Callable[[], bool]) -> None:

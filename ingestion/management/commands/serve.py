@@ -6,36 +6,46 @@ import errno
 import secrets
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import nullcontext, suppress
+from importlib import import_module
+from multiprocessing.process import BaseProcess
 from typing import Any
 
+import django
 import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import Tags
-from django.core.management import call_command
+from django.core.management import call_command, execute_from_command_line
 from django.core.management.base import CommandError
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from ingestion import embedded, queues
 from ingestion.addresses import http_url, is_loopback
 from ingestion.management.command import PortalCommand
 from ingestion.models import ApiKey
 from ingestion.outcomes import StoreError
-from ingestion.processes import start_bound, stop
+from ingestion.processes import start_copy
 from ingestion.records import RECORD_TYPES
 
 logger = structlog.get_logger(__name__)
 
 _STAFF_NAME = "admin"
 _LOOK_EVERY_SECONDS = 0.5
-_CHILDREN = {
-    "web server": ("-m", "tutormax.web"),
-    "worker": ("manage.py", "worker"),
-}
+
+
+def _serve_web() -> None:
+    django.setup()  # nothing to do in a fork
+    import_module("tutormax.web").serve()  # the site stands on this app, and it knows no site
+
+
+def _work() -> None:
+    django.setup()
+    execute_from_command_line(["manage.py", "worker", "--skip-checks"])
+
+
+_CHILDREN = {"web server": _serve_web, "worker": _work}
 
 
 class Command(PortalCommand):
@@ -60,7 +70,7 @@ class Command(PortalCommand):
         self._stopping = threading.Event()
         for word in (signal.SIGINT, signal.SIGTERM):
             signal.signal(word, lambda *_: self._stopping.set())
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, BaseProcess] = {}
         try:
             while not self._stopping.is_set():
                 self._serve_while_the_store_lives()
@@ -87,18 +97,18 @@ class Command(PortalCommand):
             self._stop_children()
 
     def _start(self, name: str) -> None:
-        command = [sys.executable, *_CHILDREN[name]]
-        self._children[name] = start_bound(command, cwd=settings.BASE_DIR)
+        connections.close_all()  # two processes on one connection would disturb each other
+        self._children[name] = start_copy(name, _CHILDREN[name])
 
     def _look_after_children(self) -> None:
         for name, child in self._children.items():
-            if child.poll() is not None:
-                logger.error("child_ended", child=name, status=child.returncode)
+            if not child.is_alive():
+                logger.error("child_ended", child=name, status=child.exitcode)
                 self._start(name)
 
     def _wait_for_web(self) -> None:
         web = self._children["web server"]
-        while web.poll() is None and not self._stopping.wait(0.05):
+        while web.is_alive() and not self._stopping.wait(0.05):
             with suppress(OSError), socket.create_connection((settings.HOST, settings.PORT), 1):
                 return
         if not self._stopping.is_set():
@@ -109,9 +119,11 @@ class Command(PortalCommand):
             child.terminate()
         for name, child in self._children.items():
             # A little more than the server itself gives its running requests.
-            stop(child, within_seconds=settings.SHUTDOWN_SECONDS + 5)
-            if child.returncode == -signal.SIGKILL:
+            child.join(settings.SHUTDOWN_SECONDS + 5)
+            if child.is_alive():
                 logger.warning("child_killed", child=name)
+                child.kill()
+                child.join()
 
     def _greet(self, password: str | None) -> None:
         site = http_url(settings.HOST, settings.PORT)
