@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
-from ingestion.consumer import GivenBack
 from ingestion.outcomes import Code
-from ingestion.queues import Pause
+from ingestion.queues import GivenBack, Pause
 
 LIMIT = 6
 ATTEMPTS = 5  # written out, as docs/consumers.md promises it

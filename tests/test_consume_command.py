@@ -21,10 +21,10 @@ from django.core.management import CommandError, call_command
 from redis import Redis
 
 from ingestion import intake, queues
-from ingestion.consumer import MAX_ATTEMPTS, Consumer, DeliveryError, loop
+from ingestion.consumer import Consumer, DeliveryError
 from ingestion.decoding import Row
 from ingestion.management.ndjson_output import end_of_file
-from ingestion.queues import consumption
+from ingestion.queues import MAX_ATTEMPTS, consumption
 from ingestion.queues.keys import Keys
 from ingestion.records import RECORD_TYPES, RecordType
 
@@ -36,7 +36,7 @@ HERE = "tests.test_consume_command"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr(loop, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("ingestion.consumer._FIRST_BACKOFF_SECONDS", 0.001)
 
 
 def fill(record_type: RecordType, number: int) -> None:

@@ -18,17 +18,16 @@ from redis.crc import key_slot
 from redis.exceptions import OutOfMemoryError
 
 from ingestion import embedded, queues
-from ingestion.consumer import (
-    LEASE_SECONDS,
-    MAX_ATTEMPTS,
-    Consumer,
-    GivenBack,
-    dead_letters,
-    put_back,
-    put_back_all,
-)
+from ingestion.consumer import LEASE_SECONDS, Consumer
 from ingestion.outcomes import Code, StoreError
-from ingestion.queues import consumption
+from ingestion.queues import (
+    MAX_ATTEMPTS,
+    GivenBack,
+    consumption,
+    dead_letters,
+    put_back_all_dead,
+    put_back_dead,
+)
 from ingestion.queues.keys import Keys
 from tests.portal_process import free_port
 from tests.store_faults import Proxy
@@ -328,11 +327,11 @@ def test_a_consumer_whose_own_lease_was_not_running_takes_nobody_for_dead_yet(st
     with Consumer(QUEUE) as one, Consumer(QUEUE) as other:
         end_lease(store, one)
         end_lease(store, other)
-        assert one._beat() == []  # their machine was suspended, or the store
-        assert one._beat() == [other.name]
+        assert one.beat() == []  # their machine was suspended, or the store
+        assert one.beat() == [other.name]
         new = Consumer(QUEUE)
-        assert new._beat() == []
-        assert new._beat() == [other.name]
+        assert new.beat() == []
+        assert new.beat() == [other.name]
 
 
 def test_after_an_outage_the_others_get_a_heartbeats_time_before_they_are_taken_for_dead(
@@ -445,7 +444,7 @@ def test_a_full_store_can_be_emptied(store):
         assert consumer.acknowledge([b"1"]) == 1
         assert consumer.give_back(reason="full") == GivenBack(returned=1, dead=0)
         assert claimed(consumer) == [b"2"]
-        assert put_back(QUEUE, [b"dead"]) == 1
+        assert put_back_dead(QUEUE, [b"dead"]) == 1
     assert waiting(store) == [b"2", b"dead", b"3", b"bad"]
 
 
@@ -520,7 +519,7 @@ def test_it_runs_on_a_node_of_a_cluster(use_store, tmp_path):
             eventually(lambda: waiting(client) == [b"1", b"2"])
             assert claimed(consumer) == [b"1"]
             assert consumer.acknowledge([b"1"]) == 1
-            assert put_back_all(QUEUE) == 1
+            assert put_back_all_dead(QUEUE) == 1
             assert consumption([QUEUE])[0].in_flight == 0
 
 

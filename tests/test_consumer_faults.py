@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -23,9 +22,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from ingestion import queues
-from ingestion.consumer import Consumer, DownstreamError, loop, put_back_all
+from ingestion.consumer import Consumer, DownstreamError, consume
 from ingestion.outcomes import Code, StoreError
-from ingestion.queues import Pause
+from ingestion.queues import Pause, put_back_all_dead
 from tests.test_consumer import (
     KEYS,
     QUEUE,
@@ -52,7 +51,7 @@ def blocked(store: Redis) -> int:
 
 
 def test_a_claim_that_waits_heeds_a_pause_that_was_set_meanwhile(store, monkeypatch):
-    monkeypatch.setattr("ingestion.consumer.claims._WAIT_SECONDS", 4)
+    monkeypatch.setattr("ingestion.queues.claims._WAIT_SECONDS", 4)
     with Consumer(QUEUE) as consumer:
         found: list[Any] = []
         claiming = threading.Thread(target=lambda: found.append(consumer.claim()))
@@ -91,7 +90,7 @@ def test_a_clock_of_the_store_that_was_set_back_does_not_keep_the_dead_alive(sto
         ahead = store.zscore(KEYS.leases, living.name) + 7_200_000  # made before it was set back
         store.zadd(KEYS.leases, {dead.name: ahead, "bare": ahead, "long": ahead})
         store.hset(KEYS.consumers, "long", json.dumps({"lease_seconds": 7100}))
-        living._beat()
+        living.beat()
         now = store.time()[0] * 1000
         seconds = {
             name.decode(): (ends - now) / 1000
@@ -111,7 +110,7 @@ def test_a_lease_that_somebody_wrote_strangely_stops_no_heart(store):
             store.hset(KEYS.consumers, f"odd{number}", raw)
             store.zadd(KEYS.leases, {f"odd{number}": 4e12})
         store.zadd(KEYS.leases, {"never": float("inf")})
-        living._beat()
+        living.beat()
         now = store.time()[0] * 1000
         leases = store.zrange(KEYS.leases, 0, -1, withscores=True)
         assert all(ends < now + 3_602_000 for _, ends in leases)
@@ -133,7 +132,7 @@ def test_a_consumer_whose_name_is_no_text_is_reaped_like_any_other(store):
 
 
 def test_a_heart_beats_on_after_any_fault(store, log, monkeypatch):
-    beat = Consumer._beat
+    beat = Consumer.beat
     faults = iter([OSError(errno.EMFILE, "no descriptors"), RuntimeError("can't start new thread")])
 
     def failing(self: Consumer) -> list[str]:
@@ -141,7 +140,7 @@ def test_a_heart_beats_on_after_any_fault(store, log, monkeypatch):
             raise fault
         return beat(self)
 
-    monkeypatch.setattr(Consumer, "_beat", failing)
+    monkeypatch.setattr(Consumer, "beat", failing)
     with Consumer(QUEUE, lease_seconds=0.6) as consumer:
         store.zadd(KEYS.leases, {consumer.name: 1})
         eventually(lambda: store.zscore(KEYS.leases, consumer.name) > 1)
@@ -203,7 +202,7 @@ def test_a_consumer_waits_while_the_store_cannot(store, trouble, code):
     stopping = threading.Event()
     seen: list[bytes] = []
     consuming = threading.Thread(
-        target=lambda: loop.consume(QUEUE, seen.extend, stopping=stopping, most=2)
+        target=lambda: consume(QUEUE, seen.extend, stopping=stopping, most=2)
     )
     consuming.start()
     eventually(lambda: seen == [b"1"])
@@ -249,19 +248,18 @@ def test_without_descriptors_the_store_is_not_reachable_and_nothing_worse(store,
 
 
 def test_all_dead_letters_of_a_moment_are_put_back_while_others_die(store, monkeypatch):
-    module = import_module("ingestion.consumer.dead_letters")
-    monkeypatch.setattr(module, "_SLICE", 3)
+    monkeypatch.setattr("ingestion.queues.dead._SLICE", 3)
     old = [b"%d" % number for number in range(10)]
     store.lpush(KEYS.dead, *old)
-    put_back = module.put_back
+    put_back = queues.put_back_dead
     new = iter(b"new %d" % number for number in range(100))
 
     def meanwhile(*what: Any, **how: Any) -> int:
         store.lpush(KEYS.dead, next(new), next(new))
         return put_back(*what, **how)
 
-    monkeypatch.setattr(module, "put_back", meanwhile)
-    assert put_back_all(QUEUE) == 10
+    monkeypatch.setattr("ingestion.queues.dead.put_back_dead", meanwhile)
+    assert put_back_all_dead(QUEUE) == 10
     assert waiting(store) == old
     assert all(one.startswith(b"new") for one in store.lrange(KEYS.dead, 0, -1))
 
@@ -292,7 +290,7 @@ AWAY = [
 
 @pytest.mark.parametrize("fault", AWAY, ids=lambda one: f"{type(one).__name__}-{one.__context__!r}")
 def test_what_is_wrong_downstream_counts_against_no_message(store, log, monkeypatch, fault):
-    monkeypatch.setattr(loop, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("ingestion.consumer._FIRST_BACKOFF_SECONDS", 0.001)
     fill(b"1", b"2", b"3")
     tries: list[Any] = []
     rests: list[Any] = []
@@ -307,7 +305,7 @@ def test_what_is_wrong_downstream_counts_against_no_message(store, log, monkeypa
         if len(tries) <= 7:
             raise fault
 
-    tally = loop.consume(QUEUE, deliver, stopping=Stopping(), batch_size=2, drain=True)
+    tally = consume(QUEUE, deliver, stopping=Stopping(), batch_size=2, drain=True)
     assert tries == [[b"1", b"2"]] * 8 + [[b"3"]]
     assert (tally.done, tally.failed, tally.dead) == (3, 0, 0)
     assert not store.exists(KEYS.attempts, KEYS.dead)
@@ -316,8 +314,8 @@ def test_what_is_wrong_downstream_counts_against_no_message(store, log, monkeypa
 
 
 def test_a_rest_is_bounded_and_begins_small_again(store, monkeypatch):
-    monkeypatch.setattr(loop, "_FIRST_BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(loop, "_LONGEST_REST_SECONDS", 0.004)
+    monkeypatch.setattr("ingestion.consumer._FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("ingestion.consumer._LONGEST_REST_SECONDS", 0.004)
     fill(b"1", b"2")
     rests: list[Any] = []
     fails = iter([True] * 5 + [False] + [True] * 2 + [False])
@@ -331,12 +329,12 @@ def test_a_rest_is_bounded_and_begins_small_again(store, monkeypatch):
         if next(fails):
             raise DownstreamError
 
-    loop.consume(QUEUE, deliver, stopping=Stopping(), drain=True)
+    consume(QUEUE, deliver, stopping=Stopping(), drain=True)
     assert rests == [0.001, 0.002, 0.004, 0.004, 0.004, 0.001, 0.002]
 
 
 def test_an_error_of_the_handlers_own_counts_even_if_it_met_another_before(store, monkeypatch):
-    monkeypatch.setattr(loop, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("ingestion.consumer._FIRST_BACKOFF_SECONDS", 0.001)
     fill(b"1")
 
     def deliver(messages: Any) -> None:
@@ -345,15 +343,15 @@ def test_an_error_of_the_handlers_own_counts_even_if_it_met_another_before(store
         except ConnectionError:
             raise ValueError("the message is bad") from None
 
-    assert loop.consume(QUEUE, deliver, stopping=threading.Event(), drain=True).dead == 1
+    assert consume(QUEUE, deliver, stopping=threading.Event(), drain=True).dead == 1
 
 
 def test_control_a_fault_of_a_message_counts(store, monkeypatch):
-    monkeypatch.setattr(loop, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("ingestion.consumer._FIRST_BACKOFF_SECONDS", 0.001)
     bury(b"1")
     fill(b"2")
 
     def deliver(messages: Any) -> None:
         raise FileNotFoundError(errno.ENOENT, "the message names a file")
 
-    assert loop.consume(QUEUE, deliver, stopping=threading.Event(), drain=True).dead == 1
+    assert consume(QUEUE, deliver, stopping=threading.Event(), drain=True).dead == 1

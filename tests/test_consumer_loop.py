@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from ingestion import embedded, queues
-from ingestion.consumer import dead_letters, loop
+from ingestion.consumer import consume
 from ingestion.outcomes import StoreError
-from ingestion.queues import consumption
+from ingestion.queues import consumption, dead_letters
 from tests.test_consumer import KEYS, QUEUE, eventually, fill, waiting
 
 
 @pytest.fixture
 def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("ingestion.consumer._FIRST_BACKOFF_SECONDS", 0.001)
 
 
 @pytest.mark.usefixtures("_no_backoff")
@@ -32,7 +32,7 @@ def test_a_bad_message_in_a_batch_takes_no_other_one_with_it(store):
             raise ValueError("four")
         seen.extend(batch)
 
-    tally = loop.consume(QUEUE, deliver, stopping=threading.Event(), batch_size=5, drain=True)
+    tally = consume(QUEUE, deliver, stopping=threading.Event(), batch_size=5, drain=True)
     assert seen == [one for one in messages if one != b"4"]
     assert (tally.done, tally.failed, tally.dead) == (9, 9, 1)
     (letter,) = dead_letters(QUEUE, first=0, count=5)
@@ -46,7 +46,7 @@ def test_a_message_that_ends_the_process_counts_as_failed(store):
     def deliver(batch: Any) -> None:
         raise SystemExit(3)
 
-    assert loop.consume(QUEUE, deliver, stopping=threading.Event(), drain=True).dead == 1
+    assert consume(QUEUE, deliver, stopping=threading.Event(), drain=True).dead == 1
 
 
 def test_a_failed_message_is_held_before_it_is_tried_again_and_a_stop_cuts_that_short(store):
@@ -64,7 +64,7 @@ def test_a_failed_message_is_held_before_it_is_tried_again_and_a_stop_cuts_that_
         looking.start()
         raise ValueError
 
-    tally = loop.consume(QUEUE, deliver, stopping=stopping)
+    tally = consume(QUEUE, deliver, stopping=stopping)
     looking.join()
     assert (held_meanwhile, tally.failed, waiting(store)) == ([1], 1, [b"1"])
     assert list(store.hvals(KEYS.attempts)) == [b"1"]
@@ -90,7 +90,7 @@ def test_a_message_is_held_twice_as_long_after_each_attempt_and_not_after_the_la
     def deliver(batch: Any) -> None:
         raise ValueError
 
-    loop.consume(QUEUE, deliver, stopping=stopping, drain=True)
+    consume(QUEUE, deliver, stopping=stopping, drain=True)
     assert stopping.waits == [0.001, 0.002, 0.004, 0.008]
 
 
@@ -105,7 +105,7 @@ def test_the_loop_waits_through_an_outage_of_the_store(use_store, tmp_path):
     use_store(embedded.url(tmp_path))
     with embedded.running(tmp_path):
         fill(b"before")
-        consuming = threading.Thread(target=lambda: loop.consume(QUEUE, deliver, stopping=stopping))
+        consuming = threading.Thread(target=lambda: consume(QUEUE, deliver, stopping=stopping))
         consuming.start()
         eventually(lambda: seen == [b"before"])
     time.sleep(1)
@@ -132,7 +132,7 @@ def test_the_loop_rests_while_the_queue_is_paused(store):
     seen: list[bytes] = []
     stopping = Stopping()
     consuming = threading.Thread(
-        target=lambda: loop.consume(QUEUE, seen.extend, stopping=stopping, most=1)
+        target=lambda: consume(QUEUE, seen.extend, stopping=stopping, most=1)
     )
     consuming.start()
     eventually(lambda: stopping.waits)
@@ -149,18 +149,18 @@ def test_messages_that_went_to_another_consumer_meanwhile_are_told_in_the_log(st
         (lease,) = store.keys(KEYS.claimed("*"))
         store.lpop(lease)  # as if the lease had run out over it
 
-    loop.consume(QUEUE, deliver, stopping=threading.Event(), batch_size=2, drain=True)
+    consume(QUEUE, deliver, stopping=threading.Event(), batch_size=2, drain=True)
     assert any("messages_not_held" in line and "count=1" in line for line in log())
 
 
 def test_the_log_has_numbers_and_never_a_message(store, log, monkeypatch):
-    monkeypatch.setattr(loop, "_FIRST_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("ingestion.consumer._FIRST_BACKOFF_SECONDS", 0.001)
     fill(b'"canary"')
 
     def deliver(batch: Any) -> None:
         raise ValueError(batch)
 
-    loop.consume(QUEUE, deliver, stopping=threading.Event(), drain=True)
+    consume(QUEUE, deliver, stopping=threading.Event(), drain=True)
     lines = log()
     assert sum("delivery_failed" in line for line in lines) == 5
     assert any("consumer_stopped" in line and "dead=1" in line for line in lines)

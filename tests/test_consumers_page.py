@@ -12,8 +12,7 @@ import pytest
 from django.conf import settings
 
 from ingestion import embedded
-from ingestion.consumer import dead_letters
-from ingestion.queues import consumption
+from ingestion.queues import consumption, dead_letters
 from tests.test_consumer import KEYS, QUEUE, eventually, fill
 
 ROOT = Path(__file__).resolve().parent.parent

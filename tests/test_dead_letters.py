@@ -7,14 +7,8 @@ from typing import Any
 
 import pytest
 
-from ingestion.consumer import (
-    Consumer,
-    GivenBack,
-    dead_letters,
-    discard,
-    put_back,
-    put_back_all,
-)
+from ingestion.consumer import Consumer
+from ingestion.queues import GivenBack, dead_letters, discard_dead, put_back_all_dead, put_back_dead
 from tests.test_consumer import KEYS, OTHER, QUEUE, bury, fill, waiting
 
 
@@ -65,7 +59,7 @@ def test_a_foreign_dead_letter_is_listed_without_a_reason(store, why):
 def test_dead_letters_that_are_put_back_are_next_in_their_order_with_all_attempts(store, newest):
     bury(b"1", b"2", b"3", b"4")
     fill(b"5")
-    assert put_back(QUEUE, [b"1", b"3", b"gone"], newest=newest) == 2
+    assert put_back_dead(QUEUE, [b"1", b"3", b"gone"], newest=newest) == 2
     assert waiting(store) == [b"1", b"3", b"5"]
     assert [one.message.raw for one in dead_letters(QUEUE, first=0, count=9)] == [b"2", b"4"]
     with Consumer(QUEUE) as consumer:
@@ -79,13 +73,13 @@ def test_all_dead_letters_are_put_back_in_their_order_however_many(store):
     for one in messages:
         store.lpush(KEYS.dead, one)
     fill(b"last")
-    assert put_back_all(QUEUE) == 2500
+    assert put_back_all_dead(QUEUE) == 2500
     assert waiting(store) == [*messages, b"last"]
-    assert put_back_all(QUEUE) == 0
+    assert put_back_all_dead(QUEUE) == 0
 
 
 def test_discarded_dead_letters_are_gone(store):
     bury(b"1", b"2", b"3")
-    assert discard(QUEUE, [b"1", b"3", b"gone"]) == 2
+    assert discard_dead(QUEUE, [b"1", b"3", b"gone"]) == 2
     assert [one.message.raw for one in dead_letters(QUEUE, first=0, count=9)] == [b"2"]
     assert (waiting(store), store.hlen(KEYS.reasons)) == ([], 1)

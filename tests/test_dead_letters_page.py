@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ingestion import queues
-from ingestion.consumer import Consumer, dead_letters, discard
+from ingestion.consumer import Consumer
 from ingestion.models import Activity
+from ingestion.queues import dead_letters, discard_dead
 from ingestion.records import RECORD_TYPES
 from tests.staff import member, signed_in
 from tests.test_consumer import KEYS, QUEUE, bury, waiting
@@ -178,7 +179,7 @@ def test_all_are_put_back_after_they_were_counted(operator, store):
 def test_where_a_colleague_was_faster_the_page_says_how_many_were_put_back(operator, store):
     letters = dead(1, 2)
     form = {"message": names(operator.get(PAGE)), "reason": ""}
-    discard(QUEUE, letters[:1])
+    discard_dead(QUEUE, letters[:1])
     answer = operator.post(f"{PAGE}put-back/", form, follow=True)
     assert notice(answer) == ["1 of 2 were put back; somebody else has dealt with the others."]
     assert entry().facts == {"dead_letters": 1}

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 import ingestion
-from ingestion import consumer as consuming
 from ingestion import intake, queues
 from ingestion.consumer import Consumer
 from ingestion.decoding import Row
@@ -253,7 +252,7 @@ class Protocol(stateful.RuleBasedStateMachine):
     def settle(self, what, places, newest):
         chosen = picked(self.model.dead, places)
         raws = [self.raws[one] for one in chosen + self.model.gone[-1:]]  # the last is not there
-        settle = getattr(consuming, what)
+        settle = {"put_back": queues.put_back_dead, "discard": queues.discard_dead}[what]
         self.do(lambda: settle(QUEUE, raws, newest=newest), self.model.settle, what, chosen)
 
     @queued
@@ -312,7 +311,7 @@ class Protocol(stateful.RuleBasedStateMachine):
         assert summary.pause == model.pause
         refusals = queues.refusals([QUEUE])
         assert [one.record_id for one in refusals] == model.refused[::-1]
-        letters = consuming.dead_letters(QUEUE, first=0, count=100)
+        letters = queues.dead_letters(QUEUE, first=0, count=100)
         reasons = [(model.reasons[one], ATTEMPTS) for one in model.dead]
         assert [(one.reason, one.attempts) for one in letters] == reasons
         assert self.store.hlen(KEYS.reasons) == len(model.dead)

@@ -19,8 +19,9 @@ from django.test import Client
 from redis import Redis
 
 from ingestion import embedded, intake, queues
-from ingestion.consumer import MAX_ATTEMPTS, Consumer
+from ingestion.consumer import Consumer
 from ingestion.decoding import Row
+from ingestion.queues import MAX_ATTEMPTS
 from ingestion.records import RECORD_TYPES, RecordType
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,7 +19,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from ingestion import consumer, embedded, queues
+from ingestion import embedded, queues
 from ingestion.consumer import Consumer
 from ingestion.outcomes import Code, StoreError
 from ingestion.queues import Once, Pause
@@ -98,7 +98,7 @@ class Steps:
     def before_claim(self) -> None:
         self.store.lpush(QUEUE, "1", "2", "3", "failed before", "5")
         self.fail("failed before", 1)
-        self.consumer._beat()
+        self.consumer.beat()
 
     def claim(self) -> Any:
         return self.consumer.claim(10, wait=False)
@@ -115,7 +115,7 @@ class Steps:
         self.store.lpush(self._held, "1", "2", "3", "4")
         self.fail("2", 4)
         self.fail("3", 1)
-        self.consumer._beat()
+        self.consumer.beat()
 
     def give_back(self) -> Any:
         self.consumer._give_back("me", "leave", "it broke")
@@ -126,7 +126,7 @@ class Steps:
         self.store.zadd(KEYS.leases, {"dead": 1, "ahead": 4e12})
 
     def heartbeat(self) -> Any:
-        self.consumer._beat()
+        self.consumer.beat()
 
     def before_settle_dead(self) -> None:
         self.store.lpush(KEYS.dead, "1", "2", "3")
@@ -134,7 +134,7 @@ class Steps:
             self.store.hset(KEYS.reasons, _id(one), "why")
 
     def settle_dead(self) -> Any:
-        consumer.put_back(QUEUE, [b"1", b"2"])
+        queues.put_back_dead(QUEUE, [b"1", b"2"])
 
     def before_take_off(self) -> None:
         self.store.lpush(QUEUE, "1", "2", "3", "4")
@@ -273,8 +273,8 @@ def test_the_advised_account_may_do_all_there_is_to_do(store, account):
         assert one.acknowledge([b"{}"]) == 1
         assert one.claim().messages == ()  # after it has waited for one
     store.lpush(KEYS.dead, b"{}")
-    assert consumer.dead_letters(QUEUE, first=0, count=1)
-    assert consumer.put_back_all(QUEUE) == 1
+    assert queues.dead_letters(QUEUE, first=0, count=1)
+    assert queues.put_back_all_dead(QUEUE) == 1
     queues.pause_queue(QUEUE, Pause(reason="repairs", by="ann", since=datetime.now(UTC)))
     assert queues.resume_queue(QUEUE)
     queues.mark_fixed(QUEUE, "refusal", "record")

@@ -3,7 +3,15 @@
 A queue is a list: messages are pushed left and taken right, so the oldest lies at the right end.
 """
 
-from ingestion.queues.consumption import ConsumerSummary, Consumption, consumption
+from ingestion.queues.claims import MAX_ATTEMPTS, Claim, Claimed, GivenBack, Holder
+from ingestion.queues.consumers import ConsumerSummary, Consumption, consumption
+from ingestion.queues.dead import (
+    DeadLetter,
+    dead_letters,
+    discard_dead,
+    put_back_all_dead,
+    put_back_dead,
+)
 from ingestion.queues.health import (
     Breach,
     Durability,
@@ -42,12 +50,18 @@ from ingestion.queues.rejections import Refusal, mark_fixed, refusals
 
 __all__ = [
     "COPIES_TTL_SECONDS",
+    "MAX_ATTEMPTS",
     "REACH",
     "Breach",
+    "Claim",
+    "Claimed",
     "ConsumerSummary",
     "Consumption",
+    "DeadLetter",
     "Detail",
     "Durability",
+    "GivenBack",
+    "Holder",
     "Message",
     "Minute",
     "Once",
@@ -66,7 +80,9 @@ __all__ = [
     "closed_to_us",
     "consumption",
     "copies_left",
+    "dead_letters",
     "detail",
+    "discard_dead",
     "health",
     "mark_fixed",
     "named",
@@ -75,6 +91,8 @@ __all__ = [
     "pause_queue",
     "push",
     "put_back",
+    "put_back_all_dead",
+    "put_back_dead",
     "refusals",
     "resume_queue",
     "sample_depths",

@@ -14,7 +14,7 @@ import msgspec
 
 from ingestion import sources
 from ingestion.queues.connection import RoundTrip, Script, is_wrong_type, read
-from ingestion.queues.consumption import Consumption, ask_consumption, read_consumption
+from ingestion.queues.consumers import Consumption, ask_consumption, read_consumption
 from ingestion.queues.health import StoreHealth, ask_store, read_store
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 from ingestion.queues.numbers import (

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 import msgspec
 
 from ingestion.queues.connection import RoundTrip, is_wrong_type
-from ingestion.queues.consumption import Consumption, ask_consumption, read_consumption
+from ingestion.queues.consumers import Consumption, ask_consumption, read_consumption
 from ingestion.queues.health import StoreHealth, ask_store, read_store
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 from ingestion.queues.push import Pause, read_pause

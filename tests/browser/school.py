@@ -239,7 +239,8 @@ def _consume(path: str) -> None:
     """Let consumers fail at some messages, die over others, and hold a few for the whole day."""
     from django_redis import get_redis_connection
 
-    from ingestion.consumer import MAX_ATTEMPTS, Consumer
+    from ingestion.consumer import Consumer
+    from ingestion.queues import MAX_ATTEMPTS
     from ingestion.queues.keys import Keys
     from ingestion.records import RECORD_TYPES
 

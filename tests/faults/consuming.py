@@ -91,9 +91,10 @@ def _consume(how: dict[str, Any]) -> None:
 
     from django_redis import get_redis_connection
 
-    from ingestion.consumer import claims, consume, loop
+    from ingestion import consumer
+    from ingestion.queues import claims
 
-    loop.MAX_ATTEMPTS = claims.MAX_ATTEMPTS = how.get("max_attempts", claims.MAX_ATTEMPTS)
+    consumer.MAX_ATTEMPTS = claims.MAX_ATTEMPTS = how.get("max_attempts", claims.MAX_ATTEMPTS)
     notes = os.open(how["notes"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def deliver(messages: Any) -> None:
@@ -110,7 +111,7 @@ def _consume(how: dict[str, Any]) -> None:
         message = get_redis_connection("default").rpop(how["queue"])
         if message is not None:
             deliver([message])
-    consume(
+    consumer.consume(
         how["queue"],
         deliver,
         stopping=Event(),

@@ -18,7 +18,8 @@ from django.conf import settings
 from redis import Redis
 
 from ingestion import embedded
-from ingestion.consumer import consume, put_back
+from ingestion.consumer import consume
+from ingestion.queues import put_back_dead
 from ingestion.queues.keys import Keys
 from tests.faults.consuming import Consumers, consumers, end
 from tests.faults.figures import Outcome, count
@@ -200,7 +201,7 @@ def test_messages_that_kill_their_consumers_are_dead_letters_after_five_and_can_
     for reason in store.hvals(KEYS.reasons):
         assert b"died with it" in reason
         assert b'"attempts":5' in reason
-    assert put_back(QUEUE, letters[::-1]) == KILLERS
+    assert put_back_dead(QUEUE, letters[::-1]) == KILLERS
     mended: list[bytes] = []
     consume(QUEUE, mended.extend, stopping=Event(), drain=True)
     found = outcome(deaths, pushed, [*delivered, *map(bytes.decode, mended)], ())

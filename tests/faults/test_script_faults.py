@@ -18,7 +18,7 @@ from django_redis import get_redis_connection
 from redis import Redis
 from redis.exceptions import RedisError
 
-from ingestion import consumer, embedded, queues
+from ingestion import embedded, queues
 from ingestion.consumer import Consumer
 from ingestion.outcomes import StoreError
 from ingestion.queues import Once
@@ -122,7 +122,7 @@ class Traffic:
             steps: list[Callable[[], object]] = [
                 lambda: queues.take_off(QUEUE, raws, name=COPIES, within=200),  # noqa: B023
                 lambda: queues.put_back(QUEUE, COPIES),
-                lambda: consumer.put_back_all(QUEUE),
+                lambda: queues.put_back_all_dead(QUEUE),
             ]
             self._tried(random.choice(steps))
 
@@ -131,7 +131,7 @@ class Traffic:
         for one in self.consumers:
             one.give_back()
         queues.put_back(QUEUE, COPIES)
-        consumer.put_back_all(QUEUE)
+        queues.put_back_all_dead(QUEUE)
         there = Counter(store.lrange(QUEUE, 0, -1))
         told = {message for some in self.acknowledged.values() for message in some}
         stray = there.keys() - told  # of a push that nobody was told of

@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 from django.core.management.base import CommandError, CommandParser
 
-from ingestion.consumer import MAX_ATTEMPTS, DeliveryError, consume
+from ingestion.consumer import DeliveryError, consume
 from ingestion.management.command import add_record_type
 from ingestion.management.ndjson_output import Delivery, end_of_file, standard_output
 from ingestion.management.store_command import StoreCommand
+from ingestion.queues import MAX_ATTEMPTS
 from ingestion.records import RECORD_TYPES
 
 _LARGEST_BATCH = 1000

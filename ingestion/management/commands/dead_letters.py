@@ -10,16 +10,16 @@ from typing import Any
 from django.core.management.base import CommandParser
 from rich.table import Table
 
-from ingestion.consumer import (
-    MAX_ATTEMPTS,
-    DeadLetter,
-    dead_letters,
-    put_back,
-    put_back_all,
-)
 from ingestion.management.command import add_record_type, print_table, printable
 from ingestion.management.store_command import StoreCommand
-from ingestion.queues import consumption
+from ingestion.queues import (
+    MAX_ATTEMPTS,
+    DeadLetter,
+    consumption,
+    dead_letters,
+    put_back_all_dead,
+    put_back_dead,
+)
 from ingestion.records import RECORD_TYPES
 from ingestion.stats import duration
 
@@ -75,9 +75,9 @@ class Command(StoreCommand):
 
 def _put_back(queue: str, how_many: int | str) -> int:
     if how_many == "all":
-        return put_back_all(queue)
+        return put_back_all_dead(queue)
     oldest = dead_letters(queue, first=0, count=int(how_many))
-    return put_back(queue, [one.message.raw for one in oldest])
+    return put_back_dead(queue, [one.message.raw for one in oldest])
 
 
 def _table(letters: list[DeadLetter]) -> Table:

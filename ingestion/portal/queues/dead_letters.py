@@ -13,8 +13,7 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from ingestion import consumer, queues
-from ingestion.consumer import MAX_ATTEMPTS, DeadLetter
+from ingestion import queues
 from ingestion.models import Activity
 from ingestion.outcomes import StoreError
 from ingestion.portal.pages import page, portal_view
@@ -23,13 +22,13 @@ from ingestion.portal.queues.asking import ask, failed
 from ingestion.portal.queues.forms import DiscardForm, PutBackForm
 from ingestion.portal.queues.listing import WINDOW
 from ingestion.portal.store_changes import store_change
-from ingestion.queues import REACH
+from ingestion.queues import MAX_ATTEMPTS, REACH, DeadLetter
 from ingestion.records import RecordType
 
 _PAGE = "admin:dead-letters"
 _CHANGES = {
-    Activity.Action.PUT_BACK: (consumer.put_back, "put back"),
-    Activity.Action.DISCARDED: (consumer.discard, "discarded"),
+    Activity.Action.PUT_BACK: (queues.put_back_dead, "put back"),
+    Activity.Action.DISCARDED: (queues.discard_dead, "discarded"),
 }
 
 
@@ -57,7 +56,7 @@ def dead_letters(request: HttpRequest, record_type: RecordType) -> HttpResponse:
         "reach": REACH,
     }
     try:
-        letters = consumer.dead_letters(
+        letters = queues.dead_letters(
             record_type.queue, first=(number - 1) * WINDOW, count=WINDOW, newest_first=newest_first
         )
         total = _how_many(record_type)
@@ -151,7 +150,7 @@ def put_all_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
             in_slices=True,
         ) as change:
             change.note()  # before: this process may be killed while it works through many
-            count = consumer.put_back_all(record_type.queue)
+            count = queues.put_back_all_dead(record_type.queue)
     except StoreError as fault:
         return failed(request, record_type, fault, _PAGE)
     notices.success(request, f"{intcomma(count)} put back: the next consumer takes them first.")
@@ -233,7 +232,7 @@ def _how_many(record_type: RecordType) -> int:
 
 def _listed(record_type: RecordType, *, newest_first: bool) -> dict[str, DeadLetter]:
     """The dead letters that can be reached from one end, by their names."""
-    letters = consumer.dead_letters(
+    letters = queues.dead_letters(
         record_type.queue, first=0, count=REACH, newest_first=newest_first
     )
     return {one.message.name: one for one in letters}

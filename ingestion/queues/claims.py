@@ -1,38 +1,27 @@
-"""One consumer: what it claims, lets go and gives back, and the lease that says that it lives."""
+"""What a consumer does with a queue: it claims messages, lets them go, or gives them back."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Self
 
 import msgspec
-import structlog
 
-from ingestion.outcomes import StoreError
-from ingestion.queues import Pause
 from ingestion.queues.connection import Script, read
-from ingestion.queues.consumption import Says
+from ingestion.queues.consumers import Says
 from ingestion.queues.keys import Keys
-from ingestion.queues.push import read_pause
-
-logger = structlog.get_logger(__name__)
+from ingestion.queues.push import Pause, read_pause
 
 _claim = Script("claim")
 _acknowledge = Script("acknowledge")
 _give_back = Script("give_back")
 _heartbeat = Script("heartbeat")
 
-# The messages of a dead consumer are on the queue again after this long, if another one runs.
-LEASE_SECONDS = 30.0
 MAX_ATTEMPTS = 5
-_HEARTBEATS_PER_LEASE = 6
 # Claims wait for a first message on a connection of the pool, so for less than its time-out.
 _WAIT_SECONDS = 0.5
 _ATTEMPTS_TTL_SECONDS = 7 * 24 * 3600
@@ -63,54 +52,36 @@ class GivenBack:
     dead: int
 
 
-class Consumer:
-    """A consumer of one queue, from `with` to the block's end.
+class Holder:
+    """Who holds messages of one queue, under a name of its own and a lease that must be renewed.
 
-    Inside the block a thread renews its lease, however long the work on a message takes, and puts
-    the messages of consumers that died back on the queue. At the end what it still holds goes back
-    uncounted. `lease_seconds` is within which time the others find out that it died.
-
-    Everything raises `StoreError` where the store fails, and may then be called again.
+    `lease_seconds` is how long the store takes it for alive after `beat`. Everything raises
+    `StoreError` if the store fails, and may then be called again.
     """
 
-    def __init__(self, queue: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(self, queue: str, *, lease_seconds: float) -> None:
         host = socket.gethostname()
+        self.queue = queue
         # In containers every host name and pid may be the same.
         self.name = f"{host}:{os.getpid()}:{secrets.token_hex(4)}"
         self._keys = Keys(queue)
-        self._heartbeat_seconds = lease_seconds / _HEARTBEATS_PER_LEASE
-        # The others look once per heartbeat, so it runs out one heartbeat before it must be seen.
-        self._lease_seconds = lease_seconds - self._heartbeat_seconds
+        self._lease_seconds = lease_seconds
         self._says = msgspec.json.encode(
             Says(
                 host=host,
                 pid=os.getpid(),
                 since=datetime.now(UTC),
-                lease_seconds=self._lease_seconds,
+                lease_seconds=lease_seconds,
             )
         )
-        self._leaving = threading.Event()
-        self._steady = True  # whether the last heartbeat reached the store
-        self._heart = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
 
-    def __enter__(self) -> Self:
-        self._beat()
-        self._heart.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._leaving.set()
-        self._heart.join()
-        try:
-            self._give_back(self.name, "leave", None)
-        except StoreError as away:
-            # Nothing is lost: the lease runs out, and the next consumer gives its messages back.
-            logger.warning("consumer_not_closed", queue=self._keys.queue, code=away.code.value)
+    def beat(self) -> list[str]:
+        """Renew the lease. Gives the consumers whose lease ran out while the store was there."""
+        lapsed: list[bytes] = _heartbeat(
+            (self._keys.leases, self._keys.consumers),
+            (self.name, int(self._lease_seconds * 1000), self._says),
+        )
+        return [name.decode(errors="surrogateescape") for name in lapsed]
 
     def claim(self, count: int = 1, *, wait: bool = True) -> Claim:
         """Up to `count` of the oldest messages that this consumer holds or can take, oldest first.
@@ -155,6 +126,14 @@ class Consumer:
         """
         return self._give_back(self.name, "stay", reason)
 
+    def leave(self) -> None:
+        """End: what is held goes back uncounted, and the lease with it."""
+        self._give_back(self.name, "leave", None)
+
+    def reap(self, name: str) -> GivenBack:
+        """Give back for another one whose lease ran out, as a failed attempt at each message."""
+        return self._give_back(name, "reap", f"The consumer {name} died with it.")
+
     def _claim(self, count: int) -> Claim:
         keys = self._keys
         names = (keys.queue, keys.claimed(self.name), keys.pause, keys.attempts, keys.consumers)
@@ -166,7 +145,7 @@ class Consumer:
                 case [b"paused", pause]:
                     return Claim(pause=read_pause(pause))
                 case _:  # suspended for longer than its lease, and taken for dead
-                    self._beat()
+                    self.beat()
 
     def _give_back(self, name: str, mode: str, reason: str | None) -> GivenBack:
         keys = self._keys
@@ -190,55 +169,6 @@ class Consumer:
             ),
         )
         return GivenBack(returned=returned, dead=dead)
-
-    def _beat(self) -> list[str]:
-        """Renew the lease. Gives the consumers whose lease ran out while the store was there."""
-        lapsed: list[bytes] = _heartbeat(
-            (self._keys.leases, self._keys.consumers),
-            (self.name, int(self._lease_seconds * 1000), self._says),
-        )
-        return [name.decode(errors="surrogateescape") for name in lapsed]
-
-    def _beat_on(self) -> None:
-        # After a fault it tries sooner, since its lease runs on.
-        while not self._leaving.wait(self._heartbeat_seconds / (1 if self._steady else 5)):
-            try:
-                self._beat_and_reap()
-            except Exception as fault:
-                self._steady = False
-                logger.warning(
-                    "heartbeat_failed",
-                    queue=self._keys.queue,
-                    consumer=self.name,
-                    fault=type(fault).__name__,
-                    exc_info=True,
-                )
-
-    def _beat_and_reap(self) -> None:
-        try:
-            lapsed = self._beat()
-        except StoreError:  # the log has it
-            self._steady = False
-            return
-        # Right after an outage of the store the living may seem dead as well: they get one
-        # heartbeat's time to say that they are not.
-        if self._steady:
-            for name in lapsed:
-                self._reap(name)
-        self._steady = True
-
-    def _reap(self, name: str) -> None:
-        try:
-            found = self._give_back(name, "reap", f"The consumer {name} died with it.")
-        except StoreError:  # the log has it; and what is wrong with one must not keep the others
-            return
-        logger.warning(
-            "consumer_reaped",
-            queue=self._keys.queue,
-            consumer=name,
-            returned=found.returned,
-            dead=found.dead,
-        )
 
 
 def _raw(name: str) -> bytes:

@@ -1,14 +1,21 @@
-"""The life of a consumer: claim, deliver, acknowledge, again and again."""
+"""The life of a consumer: claim, deliver, acknowledge, again and again, while its heart beats.
+
+At least once: a message is on the queue, in the hands of one consumer, or a dead letter, and every
+move between these is one atomic step of the store. `docs/consumers.md` is the protocol for programs
+in any language.
+"""
 
 from __future__ import annotations
 
 import errno
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 import structlog
 from django.db import InterfaceError, OperationalError
@@ -20,14 +27,16 @@ from tenacity import (
     wait_fixed,
 )
 
-from ingestion.consumer.claims import LEASE_SECONDS, MAX_ATTEMPTS, Claimed, Consumer, GivenBack
 from ingestion.outcomes import Code, StoreError
-from ingestion.queues import Pause
+from ingestion.queues import MAX_ATTEMPTS, Claimed, GivenBack, Holder, Pause
 
 logger = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
+# The messages of a dead consumer are on the queue again after this long, if another one runs.
+LEASE_SECONDS = 30.0
+_HEARTBEATS_PER_LEASE = 6
 # A failed message is held before it is tried again: 1 s, then twice as long each time.
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_REST_SECONDS = 30.0
@@ -60,6 +69,83 @@ _OF_DOWNSTREAM = (
     OperationalError,  # of a database that Django speaks to
     InterfaceError,
 )
+
+
+class Consumer(Holder):
+    """A consumer of one queue, from `with` to the block's end.
+
+    Inside the block a thread renews its lease, however long the work on a message takes, and puts
+    the messages of consumers that died back on the queue. At the end what it still holds goes back
+    uncounted. `lease_seconds` is within which time the others find out that it died.
+    """
+
+    def __init__(self, queue: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._heartbeat_seconds = lease_seconds / _HEARTBEATS_PER_LEASE
+        # The others look once per heartbeat, so it runs out one heartbeat before it must be seen.
+        super().__init__(queue, lease_seconds=lease_seconds - self._heartbeat_seconds)
+        self._leaving = Event()
+        self._steady = True  # whether the last heartbeat reached the store
+        self._heart = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self.beat()
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leaving.set()
+        self._heart.join()
+        try:
+            self.leave()
+        except StoreError as away:
+            # Nothing is lost: the lease runs out, and the next consumer gives its messages back.
+            logger.warning("consumer_not_closed", queue=self.queue, code=away.code.value)
+
+    def _beat_on(self) -> None:
+        # After a fault it tries sooner, since its lease runs on.
+        while not self._leaving.wait(self._heartbeat_seconds / (1 if self._steady else 5)):
+            try:
+                self._beat_and_reap()
+            except Exception as fault:
+                self._steady = False
+                logger.warning(
+                    "heartbeat_failed",
+                    queue=self.queue,
+                    consumer=self.name,
+                    fault=type(fault).__name__,
+                    exc_info=True,
+                )
+
+    def _beat_and_reap(self) -> None:
+        try:
+            lapsed = self.beat()
+        except StoreError:  # the log has it
+            self._steady = False
+            return
+        # Right after an outage of the store the living may seem dead as well: they get one
+        # heartbeat's time to say that they are not.
+        if self._steady:
+            for name in lapsed:
+                self._reap(name)
+        self._steady = True
+
+    def _reap(self, name: str) -> None:
+        try:
+            found = self.reap(name)
+        except StoreError:  # the log has it; and what is wrong with one must not keep the others
+            return
+        logger.warning(
+            "consumer_reaped",
+            queue=self.queue,
+            consumer=name,
+            returned=found.returned,
+            dead=found.dead,
+        )
 
 
 @dataclass(kw_only=True, slots=True)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ingestion.queues import Message, window
 from ingestion.queues.connection import Script, read
 from ingestion.queues.keys import Keys
+from ingestion.queues.messages import Message, window
 
 _settle_dead = Script("settle_dead")
 
@@ -53,7 +53,7 @@ def dead_letters(
     return [_letter(message, why) for message, why in zip(messages, reasons, strict=True)]
 
 
-def put_back(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> int:
+def put_back_dead(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> int:
     """Put these dead letters back on the queue, in their order, the next to be taken.
 
     They get all their attempts anew. `messages` come the oldest first, a thousand or so; they are
@@ -63,7 +63,7 @@ def put_back(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> 
     return _settle(queue, "put_back", messages, newest)
 
 
-def put_back_all(queue: str) -> int:
+def put_back_all_dead(queue: str) -> int:
     """Put all dead letters of this moment back. Gives how many. Raises `StoreError`."""
     keys = Keys(queue)
     left = read(keys.dead, lambda store: store.llen(keys.dead))
@@ -73,13 +73,13 @@ def put_back_all(queue: str) -> int:
     while left > 0:
         first = max(0, left - _SLICE)
         newest = window(keys.dead, first=first, count=left - first)
-        count += put_back(queue, [one.raw for one in newest], newest=True)
+        count += put_back_dead(queue, [one.raw for one in newest], newest=True)
         left = first
     return count
 
 
-def discard(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> int:
-    """Throw these dead letters away for good. Otherwise as `put_back`."""
+def discard_dead(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> int:
+    """Throw these dead letters away for good. Otherwise as `put_back_dead`."""
     return _settle(queue, "discard", messages, newest)
 
 
