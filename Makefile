@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run demo quick test test-matrix lint format faults attacks audit lock screenshots clean
+.PHONY: help run demo quick test coverage test-matrix lint format faults attacks audit lock screenshots clean
 
 help:
 	@sed -n 's/^# make/make/p;s/^#  /  /p' Makefile
@@ -24,9 +24,14 @@ quick: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m "not processes" $(PARALLEL)
 
-PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
+# Twice as many as a small machine has cores: many tests wait for what they started.
+PARALLEL := -n 4 --dist loadgroup
 
 test: $(VENV)/.test lint
+	$(BIN)/pytest $(PARALLEL)
+
+# make coverage  the tests once more, and the lines that none of them reached; half as long again
+coverage: $(VENV)/.test
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(PARALLEL)
 	$(BIN)/coverage combine --quiet

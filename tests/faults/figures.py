@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 LONG = os.environ.get("FAULTS") == "long"
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reliability.md"
 
@@ -23,6 +25,10 @@ _HEAD = """\
 def count(*, short: int, long: int) -> int:
     """How many trials a campaign makes: `short` with the other tests, `long` by `make faults`."""
     return long if LONG else short
+
+
+in_long_form = pytest.mark.skipif(not LONG, reason="takes long: `make faults` runs it")
+"""For a control that starts much, or waits long, to show what its campaign shows faster."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from random import uniform
 
 import pytest
 
-from tests.faults.figures import Outcome, count
+from tests.faults.figures import Outcome, count, in_long_form
 from tests.faults.sending import TUTORS, Senders, settle
 from tests.portal_process import running_portal
 from tests.store_servers import Cluster, Server, Watched, servers
@@ -89,6 +89,7 @@ def test_what_a_replica_confirmed_survives_every_failover_once(
     assert (outcome.lost, outcome.doubled) == (0, 0)
 
 
+@in_long_form
 @KINDS
 @pytest.mark.timeout(300 + 20 * FAILOVERS)
 def test_control_what_no_replica_confirmed_is_lost(tmp_path, figures, number, fault, campaign):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from tests.faults.figures import Figures, Outcome, count
+from tests.faults.figures import Figures, Outcome, count, in_long_form
 from tests.faults.site import TUTORS, Site, at_once, outcome, running_site, tutor
 
 # --- B1: a queue at its limit -------------------------------------------------------------------
@@ -216,6 +216,7 @@ def test_a_client_over_its_quota_is_refused_alone(tmp_path: Path, figures: Figur
     assert (found.outcome.lost, found.outcome.doubled) == (0, 0)
 
 
+@in_long_form
 def test_control_a_neighbour_with_the_same_key_is_refused_too(
     tmp_path: Path, figures: Figures
 ) -> None:

@@ -20,7 +20,7 @@ import pytest
 import urllib3
 
 from ingestion import embedded
-from tests.faults.figures import Outcome, count
+from tests.faults.figures import Outcome, count, in_long_form
 from tests.faults.sending import TUTORS, Senders, settle, web_processes
 from tests.portal_process import ROOT, Portal, free_port, running_portal
 
@@ -167,6 +167,7 @@ def is_served(port: int) -> bool:
     return answer.status == 201
 
 
+@in_long_form
 def test_control_sockets_that_drip_stop_a_server_that_reads_in_its_threads(tmp_path, figures):
     with over_wsgi(tmp_path) as port, dripping(port):
         served = sum(is_served(port) for _ in range(4))
@@ -229,6 +230,7 @@ def test_bodies_far_over_the_limit_are_refused_and_never_held(tmp_path, figures)
     assert grown < 4 * LIMIT  # a gzip bomb is unpacked up to it, in a buffer that doubles
 
 
+@in_long_form
 def test_control_with_a_higher_limit_they_are_held(tmp_path, figures):
     with running_portal(tmp_path, MAX_BODY_BYTES=str(2 * SIZE)) as portal:
         grown, _ = growth_bytes(portal, 1)

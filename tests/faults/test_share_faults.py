@@ -16,7 +16,7 @@ from pathlib import Path
 import urllib3
 
 from ingestion import embedded
-from tests.faults.figures import Figures, Outcome, count
+from tests.faults.figures import Figures, Outcome, count, in_long_form
 from tests.faults.sending import Senders, settle, web_processes
 from tests.faults.site import Site, at_once, running_site, tutor
 from tests.portal_process import Portal, running_portal
@@ -78,6 +78,7 @@ def test_answers_that_nobody_reads_are_given_up_and_keep_nobody_waiting(
     assert grown < 550  # half of what was asked for
 
 
+@in_long_form
 def test_control_without_a_deadline_they_stay(tmp_path: Path, figures: Figures) -> None:
     with (
         running_portal(

@@ -19,7 +19,7 @@ import pytest
 from redis import Redis
 
 from ingestion import embedded
-from tests.faults.figures import Outcome, count
+from tests.faults.figures import Outcome, count, in_long_form
 from tests.faults.sending import NO_ANSWER, NOT_REACHED, TUTORS, Senders, new_batch, settle
 from tests.portal_process import Portal, running_portal
 from tests.store_faults import hung
@@ -102,6 +102,7 @@ def test_while_the_store_hangs_all_are_told_so_and_then_it_goes_on(tmp_path, fig
     assert (outcome.lost, outcome.doubled) == (0, 0)
 
 
+@in_long_form
 def test_control_without_a_key_what_is_sent_again_after_a_hang_is_there_twice(tmp_path, figures):
     outcome, _ = stopped(tmp_path, 1, keyed=False)
     figures.add_control("R3", "sent again without an Idempotency-Key", outcome)
@@ -189,6 +190,7 @@ def test_a_full_store_that_loads_is_told_and_used_again_by_itself(tmp_path, figu
     assert (outcome.lost, outcome.doubled) == (0, 0)
 
 
+@in_long_form
 @pytest.mark.timeout(600)
 def test_control_a_full_store_without_the_append_only_file_comes_back_empty(tmp_path, figures):
     outcome, _, _ = reloaded(tmp_path, {"appendonly": "no"})

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ingestion import embedded
-from tests.faults.figures import Outcome, count
+from tests.faults.figures import Outcome, count, in_long_form
 from tests.faults.sending import NO_ANSWER, Senders, settle, web_processes
 from tests.portal_process import Portal, free_port, running_portal
 from tests.store_faults import hung
@@ -108,6 +108,7 @@ def test_what_was_acknowledged_survives_every_kill_of_the_web_server_once(tmp_pa
     assert (outcome.lost, outcome.doubled) == (0, 0)
 
 
+@in_long_form
 def test_control_without_a_key_what_is_sent_again_after_a_kill_is_there_twice(tmp_path, figures):
     outcome, _ = campaign(tmp_path, kill, strikes=CONTROL, portals=1, keyed=False)
     figures.add_control("R2", "sent again without an Idempotency-Key", outcome)
@@ -121,6 +122,7 @@ def test_a_rolling_restart_loses_and_doubles_nothing(tmp_path, figures):
     assert (outcome.lost, outcome.doubled) == (0, 0)
 
 
+@in_long_form
 def test_control_two_portals_killed_in_turn_and_no_keys(tmp_path, figures):
     outcome, _ = campaign(tmp_path, kill_all, strikes=CONTROL, portals=2, keyed=False)
     figures.add_control("R4", "killed instead, and no Idempotency-Key", outcome)
