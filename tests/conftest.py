@@ -22,7 +22,7 @@ from structlog.stdlib import ProcessorFormatter
 from ingestion import embedded, queues
 from ingestion.queues import connection
 from ingestion.records import RECORD_TYPES, RecordType
-from tests import process_guard
+from tests import process_guard, store_address
 from tests.portal_process import Portal, running_portal
 from tests.staff import member, signed_in
 from tests.store_faults import Proxy
@@ -80,7 +80,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def no_store(settings: Any, tmp_path: Path) -> None:
     """The portal with a store that is not there."""
     nowhere = f"unix://{tmp_path}/no.sock"
-    settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": nowhere}}
+    store_address.use(settings, nowhere)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def use_store(settings: Any) -> Iterator[Callable[[str], None]]:
 
     def use(url: str) -> None:
         used.append(url)
-        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": url}}
+        store_address.use(settings, url)
 
     yield use
     for url in used:

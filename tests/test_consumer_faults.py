@@ -221,7 +221,7 @@ def test_without_descriptors_the_store_is_not_reachable_and_nothing_worse(store,
     path = store.connection_pool.connection_kwargs["path"]
     use_store(f"unix://{path}?db=0&client_name=new")  # no connection is open yet
     fill(b"warm")
-    get_redis_connection("default").connection_pool.disconnect()
+    get_redis_connection("store").connection_pool.disconnect()
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     full: list[int] = []
     try:

@@ -16,6 +16,7 @@ from ingestion.outcomes import FieldCode, FieldError
 from ingestion.portal.records.entry_form import EntryForm
 from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
+from tests import store_address
 from tests.staff import member, signed_in
 from tests.store_faults import Proxy
 
@@ -198,7 +199,7 @@ def test_an_answer_that_is_lost_is_settled_by_sending_the_form_again(
         thread = Thread(target=proxy.serve_forever, args=(0.01,))
         thread.start()
         proxy.cuts = 1
-        settings.CACHES = {"default": {**well["default"], "LOCATION": f"unix://{path}"}}
+        store_address.use(settings, f"unix://{path}")
         answer = enter(browser, TUTORS, example, form="the one form")
         proxy.shutdown()
         thread.join()

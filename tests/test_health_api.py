@@ -17,6 +17,7 @@ from ingestion import embedded
 from ingestion.queues import Durability
 from ingestion.queues.health import read_store
 from ingestion.records import RECORD_TYPES
+from tests import store_address
 
 HEALTH = ["status", "timestamp", "redis_connected", "version", "reasons"]
 
@@ -26,8 +27,8 @@ def own_store(settings: Any, tmp_path: Path) -> Iterator[tuple[Redis, Callable[[
     """A store of this test alone, which the portal uses, and how to stop it."""
     with ExitStack() as stack:
         url = stack.enter_context(embedded.running(tmp_path)).url
-        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": url}}
-        stack.callback(lambda: get_redis_connection("default").connection_pool.disconnect())
+        store_address.use(settings, url)
+        stack.callback(lambda: get_redis_connection("store").connection_pool.disconnect())
         yield stack.enter_context(Redis.from_url(url)), stack.close
 
 

@@ -17,6 +17,7 @@ from ingestion.models import Upload
 from ingestion.portal.queues import last_known
 from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
+from tests import store_address
 from tests.staff import member, signed_in
 from tests.store_faults import Proxy
 from tests.test_consumer import KEYS, QUEUE, bury, end_lease
@@ -206,7 +207,7 @@ def gone(settings, tmp_path):
 
     def go() -> None:
         nowhere = f"unix://{tmp_path}/no.sock"
-        settings.CACHES = {"default": {**settings.CACHES["default"], "LOCATION": nowhere}}
+        store_address.use(settings, nowhere)
 
     return go
 

@@ -18,7 +18,7 @@ from ingestion.queues import Durability, Once, Pause
 from ingestion.records import RECORD_TYPES
 from tests.store_servers import Cluster, Pair, Watched, servers, wait_for
 from tests.test_queues import depth, refusal
-from tutormax.store import store_cache
+from tutormax.store import store_alias
 
 pytestmark = pytest.mark.processes
 
@@ -39,7 +39,8 @@ def use(settings) -> Callable[..., None]:
 
     def take(url: str, **how: Any) -> None:
         how = {"sentinels": (), "sentinel_password": "", "cluster": False, **how}
-        settings.CACHES = {"default": store_cache(url, max_connections=10, **how)}
+        alias = store_alias(url, max_connections=10, **how)
+        settings.CACHES = {**settings.CACHES, "store": alias}
 
     return take
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from threading import Event
 
 import pytest
+from django.core.cache import cache
 from redis import Redis
 
 from ingestion import embedded, queues
@@ -185,3 +186,9 @@ def test_a_store_that_hangs_under_many_clients_refuses_each_and_loses_and_double
         assert fault is not None
         assert fault.code in (Code.STORE_ANSWER_LOST, Code.STORE_UNREACHABLE)
         assert found.count(b"%d" % number) <= int(fault.outcome_unknown)
+
+
+def test_what_a_library_caches_does_not_come_to_lie_in_the_store(store):
+    cache.set("page-of-a-library", "with names on it")
+    assert cache.get("page-of-a-library") == "with names on it"
+    assert store.dbsize() == 0

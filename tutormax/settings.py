@@ -15,7 +15,7 @@ from tutormax.environment import Environment
 from tutormax.logs import logging_config
 from tutormax.private import make_private, write_privately
 from tutormax.secret_key import stored_secret_key
-from tutormax.store import store_cache
+from tutormax.store import store_alias
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "1.0.0"
@@ -84,13 +84,15 @@ REDIS_SENTINELS = env.addresses("REDIS_SENTINELS", ())
 REDIS_SENTINEL_PASSWORD = env.text("REDIS_SENTINEL_PASSWORD", "")
 REDIS_CLUSTER = env.flag("REDIS_CLUSTER", default=False)
 CACHES = {
-    "default": store_cache(
+    # A cache of the process: what libraries cache must not lie beside the queues for good.
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "store": store_alias(
         REDIS_URL or embedded.url(DATA_DIR),
         max_connections=REDIS_MAX_CONNECTIONS,
         sentinels=REDIS_SENTINELS,
         sentinel_password=REDIS_SENTINEL_PASSWORD,
         cluster=REDIS_CLUSTER,
-    )
+    ),
 }
 
 # --- Database ----------------------------------------------------------------------------------

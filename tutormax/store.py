@@ -13,7 +13,7 @@ from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool, SentinelManagedSSLConnection
 
 
-def store_cache(
+def store_alias(
     url: str,
     *,
     max_connections: int,
@@ -21,7 +21,7 @@ def store_cache(
     sentinel_password: str,
     cluster: bool,
 ) -> dict[str, Any]:
-    """The store as django-redis wants it told in `CACHES`.
+    """The store as django-redis wants it told in `CACHES`: it makes the connections, no cache.
 
     With `sentinels` (host and port of each) the host in `url` is the name that they give the
     primary; with a `cluster` it is any of its nodes.

@@ -196,7 +196,7 @@ def _stores() -> list[Redis]:
 def _shared() -> Redis | RedisCluster:
     global _cluster_has_changed
     try:
-        shared: Redis | RedisCluster = get_redis_connection("default")
+        shared: Redis | RedisCluster = get_redis_connection("store")
         if isinstance(shared, RedisCluster) and _cluster_has_changed:
             # Connections stay: another thread may be about to use one.
             shared.nodes_manager.initialize(disconnect_startup_nodes_pools=False)

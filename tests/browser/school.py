@@ -223,7 +223,7 @@ def _read_before(queue: str, count: int) -> None:
 
     from ingestion.queues.keys import Keys
 
-    get_redis_connection().hset(Keys(queue).totals, "accepted", count)
+    get_redis_connection("store").hset(Keys(queue).totals, "accepted", count)
 
 
 def _take(path: str, count: int) -> None:
@@ -232,7 +232,7 @@ def _take(path: str, count: int) -> None:
 
     from ingestion.records import RECORD_TYPES
 
-    get_redis_connection().rpop(RECORD_TYPES[path].queue, count)
+    get_redis_connection("store").rpop(RECORD_TYPES[path].queue, count)
 
 
 def _consume(path: str) -> None:
@@ -245,7 +245,7 @@ def _consume(path: str) -> None:
     from ingestion.records import RECORD_TYPES
 
     queue = RECORD_TYPES[path].queue
-    store, keys = get_redis_connection(), Keys(queue)
+    store, keys = get_redis_connection("store"), Keys(queue)
     # Their leases outlast this process and every test.
     busy, idle, gone = (Consumer(queue, lease_seconds=24 * 3600).__enter__() for _ in range(3))
     for reason in _REASONS:
@@ -281,7 +281,7 @@ def _age(queue: str, seconds: float) -> None:
     """Let the messages have come in evenly over the last `seconds`."""
     from django_redis import get_redis_connection
 
-    store = get_redis_connection()
+    store = get_redis_connection("store")
     messages = [json.loads(raw) for raw in store.lrange(queue, 0, -1)]
     changes = store.pipeline()
     for place, message in enumerate(messages):
@@ -324,7 +324,7 @@ def _write_past(queue: str, shape: Callable[[int], float]) -> None:
 
     from ingestion.queues.keys import Keys
 
-    store = get_redis_connection()
+    store = get_redis_connection("store")
     keys, depth = Keys(queue), store.llen(queue)
     minute, before = int(time.time()) // 60, 0
     changes = store.pipeline()

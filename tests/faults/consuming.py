@@ -108,7 +108,7 @@ def _consume(how: dict[str, Any]) -> None:
             os.write(notes, f"{time.monotonic()} {text}\n".encode())
 
     while how.get("plain"):
-        message = get_redis_connection("default").rpop(how["queue"])
+        message = get_redis_connection("store").rpop(how["queue"])
         if message is not None:
             deliver([message])
     consumer.consume(

@@ -192,7 +192,7 @@ def push(name: str, messages: Sequence[bytes]) -> None:
 
 def former_push(name: str, messages: Sequence[bytes]) -> None:
     """As it was: the answer is remembered, then the messages are pushed."""
-    store = get_redis_connection("default")
+    store = get_redis_connection("store")
     if not store.exists(KEYS.answer(name)):
         store.eval(FORMER, 2, QUEUE, KEYS.answer(name), name, name, *messages)
 
