@@ -21,6 +21,9 @@ from ingestion import generator_tables as tables
 Record = dict[str, Any]
 T = TypeVar("T")
 
+PATHS = ("tutors", "sessions", "feedback")
+"""The record types that `generate` makes, by their path."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
@@ -30,6 +33,20 @@ class Dataset:
     """
 
     by_path: Mapping[str, tuple[Record, ...]]
+
+
+def copies(
+    example: Mapping[str, Any], id_field: str, *, number: int, seed: str
+) -> tuple[Record, ...]:
+    """Return this many records like the example, with ids of their own that follow from the seed.
+
+    For a record type of which nothing else is known here. Raises ValueError if `number` is
+    negative.
+    """
+    if number < 0:
+        raise ValueError("The number of records must not be negative.")
+    draw = _Draw(seed)
+    return tuple({**example, id_field: draw.uuid()} for _ in range(number))
 
 
 class _Draw:
@@ -132,10 +149,8 @@ def generate(
         if draw.chance((wanted - len(given)) / (len(held) - position)):
             given.append(_feedback(draw, session, archetypes[session["tutor_id"]]))
     given.sort(key=lambda record: record["submitted_at"])
-    by_path = {"tutors": profiles, "sessions": scheduled, "feedback": given}
-    return Dataset(
-        by_path=MappingProxyType({path: tuple(records) for path, records in by_path.items()})
-    )
+    made = map(tuple, (profiles, scheduled, given))
+    return Dataset(by_path=MappingProxyType(dict(zip(PATHS, made, strict=True))))
 
 
 def _apportion(total: int, weights: Sequence[int]) -> list[int]:

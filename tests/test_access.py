@@ -7,11 +7,10 @@ import json
 import pytest
 from django.contrib.auth.models import User
 
-from ingestion.records import RECORD_TYPES
 from tests.raw_requests import send
+from tests.record_types import TUTORS
 from tests.staff import signed_in
 
-TUTORS = RECORD_TYPES["tutors"]
 BODY = json.dumps(dict(TUTORS.serializer_class.example)).encode()
 CLOSED = [
     ("POST", "/api/tutors"),

@@ -24,10 +24,10 @@ from ingestion.sources import RESERVED
 from tests.api_keys import fresh_keys, header, key_of  # noqa: F401 (a fixture)
 from tests.portal_process import ROOT, Portal, running_portal
 from tests.raw_requests import send
+from tests.record_types import TUTORS
 
 pytestmark = pytest.mark.usefixtures("fresh_keys")
 
-TUTORS = RECORD_TYPES["tutors"]
 EXAMPLE = dict(TUTORS.serializer_class.example)
 BODY = json.dumps(EXAMPLE).encode()
 ELSEWHERE = {"REMOTE_ADDR": "192.0.2.1"}

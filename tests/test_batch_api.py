@@ -9,8 +9,8 @@ import random
 import pytest
 
 from ingestion.records import RECORD_TYPES
+from tests.record_types import SESSIONS
 
-SESSIONS = RECORD_TYPES["sessions"]
 SESSION = dict(SESSIONS.serializer_class.example)
 BATCH = "/api/sessions/batch"
 NDJSON = "application/x-ndjson"

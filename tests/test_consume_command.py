@@ -26,10 +26,10 @@ from ingestion.decoding import Row
 from ingestion.management.ndjson_output import end_of_file
 from ingestion.queues import MAX_ATTEMPTS, consumption
 from ingestion.queues.keys import Keys
-from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.records import RecordType
+from tests.record_types import TUTORS
 
 ROOT = Path(__file__).resolve().parent.parent
-TUTORS = RECORD_TYPES["tutors"]
 HERE = "tests.test_consume_command"
 
 

@@ -17,10 +17,9 @@ from ingestion.portal.records.entry_form import EntryForm
 from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
 from tests import store_address
+from tests.record_types import FEEDBACK, SESSIONS, TUTORS
 from tests.staff import member, signed_in
 from tests.store_faults import Proxy
-
-TUTORS, SESSIONS, FEEDBACK = RECORD_TYPES.values()
 
 
 @pytest.fixture

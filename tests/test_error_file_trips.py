@@ -23,13 +23,12 @@ from ingestion.file_rows import FileRow, FileRows, Layout, layout_of
 from ingestion.files import look, raw_rows
 from ingestion.files.csv_rows import DELIMITERS
 from ingestion.files.shape import Encoding, FileFormat
-from ingestion.records import RECORD_TYPES
 from ingestion.uploads import error_files
+from tests.record_types import SESSIONS
 from tests.workbooks import sheet_xml, workbook
 
 pytestmark = pytest.mark.processes
 
-SESSIONS = RECORD_TYPES["sessions"]
 EXAMPLE = {**SESSIONS.serializer_class.example}
 PROBLEM = "duration_minutes: Must be at most 300. [upload 7]"
 

@@ -16,10 +16,10 @@ from ingestion.cells import converter
 from ingestion.decoding import Row
 from ingestion.portal.records.entry_form import EntryForm
 from ingestion.records import RECORD_TYPES
+from tests.record_types import SESSIONS, TUTORS
 from tests.staff import member, signed_in
 from tests.test_enter_record import queued
 
-TUTORS, SESSIONS, FEEDBACK = RECORD_TYPES.values()
 KINDS = list(RECORD_TYPES.values())
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")

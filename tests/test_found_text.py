@@ -16,11 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestion.models import FoundText
-from ingestion.records import RECORD_TYPES
 from tests import postgres
+from tests.record_types import SESSIONS
 from tests.test_uploads import counts, error_file, read
 
-SESSIONS = RECORD_TYPES["sessions"]
 EXAMPLE = {**SESSIONS.serializer_class.example, "duration_minutes": 999}
 
 texts = st.one_of(

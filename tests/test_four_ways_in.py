@@ -16,13 +16,13 @@ from django.core.management.base import CommandError
 from django.urls import reverse
 
 from ingestion.models import Upload
-from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.records import RecordType
 from ingestion.uploads import actions, inspection, tasks
+from tests.record_types import FEEDBACK, SESSIONS, TUTORS
 from tests.staff import member, signed_in
 
 pytestmark = pytest.mark.django_db
 
-TUTORS, SESSIONS, FEEDBACK = RECORD_TYPES.values()
 
 # record type, what is changed in its example, the field and the code of the refusal
 CASES: list[tuple[RecordType, dict[str, Any], str, str]] = [

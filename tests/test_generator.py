@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ingestion.generator import Dataset, Record, generate
+from ingestion.generator import Dataset, Record, copies, generate
 from ingestion.generator_tables import SUBJECTS
 
 MONDAY = date(2024, 5, 13)
@@ -98,6 +98,17 @@ def test_other_arguments_never_give_a_session_id_again(change: dict[str, object]
         for arguments in (usual, usual | change)
     ]
     assert not ids[0] & ids[1]
+
+
+def test_of_a_type_that_it_does_not_know_it_copies_the_example_under_other_ids() -> None:
+    example = {"invoice_id": "invoice-1", "cents": 250}
+    made = copies(example, "invoice_id", number=3, seed="1")
+    assert made == copies(example, "invoice_id", number=3, seed="1")
+    ids = {one["invoice_id"] for one in (*made, *copies(example, "invoice_id", number=3, seed="2"))}
+    assert len(ids) == 6
+    assert {one["cents"] for one in made} == {250}
+    with pytest.raises(ValueError, match="must not be negative"):
+        copies(example, "invoice_id", number=-1, seed="1")
 
 
 # --- counts -----------------------------------------------------------------------------------

@@ -10,9 +10,8 @@ import pytest
 from django.test import Client, RequestFactory
 
 from ingestion.api.intake_views import RecordView
-from ingestion.records import RECORD_TYPES
+from tests.record_types import TUTORS
 
-TUTORS = RECORD_TYPES["tutors"]
 EXAMPLE = dict(TUTORS.serializer_class.example)
 KEY = "8e03978e-40d5-43e8-bc93-6894a57f9324"
 

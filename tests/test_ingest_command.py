@@ -28,12 +28,12 @@ from ingestion import embedded
 from ingestion.management.commands import ingest as command
 from ingestion.outcomes import Receipt
 from ingestion.queues import Pause, pause_queue
-from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.records import RecordType
 from tests.portal_process import free_port
+from tests.record_types import TUTORS
 from tests.store_faults import Proxy
 
 ROOT = Path(__file__).resolve().parent.parent
-TUTORS = RECORD_TYPES["tutors"]
 
 
 @pytest.fixture(autouse=True)

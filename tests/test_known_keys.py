@@ -15,13 +15,12 @@ from django.utils import timezone
 from ingestion import api_keys
 from ingestion.api_keys import known, text
 from ingestion.models import ApiClient, ApiKey
-from ingestion.records import RECORD_TYPES
 from tests.api_keys import fresh_keys, header, key_of  # noqa: F401 (a fixture)
 from tests.raw_requests import send
+from tests.record_types import TUTORS
 
 pytestmark = pytest.mark.usefixtures("fresh_keys")
 
-TUTORS = RECORD_TYPES["tutors"]
 EXAMPLE = dict(TUTORS.serializer_class.example)
 BODY = json.dumps(EXAMPLE).encode()
 

@@ -14,8 +14,8 @@ from ingestion import queues
 from ingestion.outcomes import Code, QueuePausedError
 from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
+from tests.record_types import TUTORS
 
-TUTORS = RECORD_TYPES["tutors"]
 EXAMPLE = dict(TUTORS.serializer_class.example)
 
 

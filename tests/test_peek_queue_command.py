@@ -13,9 +13,8 @@ from redis import Redis
 
 from ingestion import intake
 from ingestion.decoding import Row
-from ingestion.records import RECORD_TYPES, RecordType
-
-TUTORS = RECORD_TYPES["tutors"]
+from ingestion.records import RecordType
+from tests.record_types import TUTORS
 
 
 def peek(*arguments: str) -> str:

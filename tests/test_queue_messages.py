@@ -12,9 +12,8 @@ from ingestion.decoding import Row
 from ingestion.outcomes import StoreError
 from ingestion.queues import Search, Window
 from ingestion.queues.keys import Keys, this_minute
-from ingestion.records import RECORD_TYPES
+from tests.record_types import SESSIONS, TUTORS
 
-TUTORS, SESSIONS, _ = RECORD_TYPES.values()
 QUEUE = SESSIONS.queue
 KEYS = Keys(QUEUE)
 

@@ -26,11 +26,10 @@ from ingestion.decoding import Row
 from ingestion.outcomes import IntakeError
 from ingestion.queues import Once, Pause
 from ingestion.queues.keys import Keys
-from ingestion.records import RECORD_TYPES
 from tests.faults import figures
 from tests.queue_model import ATTEMPTS, FULL, LIMIT, PAUSED, REUSED, UNKNOWN, Model, Request
+from tests.record_types import TUTORS
 
-TUTORS = RECORD_TYPES["tutors"]
 EXAMPLE = TUTORS.serializer_class.example
 QUEUE = TUTORS.queue
 KEYS = Keys(QUEUE)

@@ -12,12 +12,11 @@ from ingestion import queues
 from ingestion.consumer import Consumer
 from ingestion.models import Activity
 from ingestion.queues import Pause
-from ingestion.records import RECORD_TYPES
+from tests.record_types import SESSIONS
 from tests.test_consumer import KEYS, bury, end_lease
 from tests.test_overview import words
 from tests.test_queue_messages import message
 
-TUTORS, SESSIONS, _ = RECORD_TYPES.values()
 PAGE = "/admin/queues/sessions/"
 
 

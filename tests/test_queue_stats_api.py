@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ingestion.records import RECORD_TYPES
 
 STATS = "/api/queue/stats"
-LABELS = ["tutors", "sessions", "feedbacks"]
+LABELS = [record_type.queue_label for record_type in RECORD_TYPES.values()]
 EMPTY = {"depth": 0, "oldest_age_seconds": None, "accepted": 0, "rejected": 0}
 
 
@@ -18,6 +18,7 @@ def test_it_works(client, store):
     body = answer.json()
     assert list(body) == ["timestamp", "queues", "detail"]
     assert body["timestamp"].endswith("Z")
+    assert LABELS[:3] == ["tutors", "sessions", "feedbacks"]
     assert body["queues"] == dict.fromkeys(LABELS, 0)
     assert body["detail"] == {
         label: {"queue": f"tutormax:queue:{label}", **EMPTY} for label in LABELS

@@ -23,9 +23,9 @@ from ingestion.consumer import Consumer
 from ingestion.decoding import Row
 from ingestion.queues import MAX_ATTEMPTS
 from ingestion.records import RECORD_TYPES, RecordType
+from tests.record_types import SESSIONS
 
 ROOT = Path(__file__).resolve().parent.parent
-SESSIONS = RECORD_TYPES["sessions"]
 
 
 def queue_stats(*options: str) -> str:
@@ -146,7 +146,7 @@ def test_json_is_what_the_api_answers_and_each_queues_state(store: Redis, client
     assert documents[0] == documents[1]
     assert times == sorted(times)
     assert ages == sorted(ages)
-    assert documents[0]["queues"] == {"tutors": 0, "sessions": 2, "feedbacks": 0}
+    assert documents[0]["queues"].items() >= {"tutors": 0, "sessions": 2, "feedbacks": 0}.items()
 
 
 def watch(data_dir: Path, *options: str) -> subprocess.Popen[str]:

@@ -16,12 +16,9 @@ from ingestion.decoding import Row
 from ingestion.files import look
 from ingestion.files.shape import FileFormat
 from ingestion.outcomes import Code, FieldCode, PayloadError
-from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.records import RecordType
 from tests.reading import read_as
-
-TUTORS = RECORD_TYPES["tutors"]
-SESSIONS = RECORD_TYPES["sessions"]
-FEEDBACK = RECORD_TYPES["feedback"]
+from tests.record_types import SESSIONS, TUTORS
 
 
 def read(content: bytes, record_type: RecordType = TUTORS) -> list[Row]:

@@ -10,12 +10,11 @@ import pytest
 from ingestion import intake, queues, validation
 from ingestion.decoding import Framing, Payload, Row
 from ingestion.models import Activity
-from ingestion.records import RECORD_TYPES
+from tests.record_types import SESSIONS, TUTORS
 from tests.staff import member, signed_in
 from tests.test_enter_record import queued, typed
 from tests.test_overview import words
 
-TUTORS, SESSIONS, _ = RECORD_TYPES.values()
 PAGE = "/admin/rejections/"
 BAD = {**TUTORS.serializer_class.example, "email": "nope", "age": 7}
 

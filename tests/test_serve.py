@@ -16,13 +16,12 @@ import pytest
 from redis import Redis
 
 from ingestion import embedded
-from ingestion.records import RECORD_TYPES
 from tests.faults.sending import web_processes
 from tests.portal_process import ROOT, Portal, running_portal
+from tests.record_types import TUTORS
 
 pytestmark = pytest.mark.processes
 
-TUTORS = RECORD_TYPES["tutors"]
 EXAMPLE = dict(TUTORS.serializer_class.example)
 
 

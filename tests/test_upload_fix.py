@@ -29,8 +29,6 @@ from tests.test_upload_pages import as_csv, at, session, upload, words, work
 
 pytestmark = pytest.mark.processes
 
-SESSIONS = RECORD_TYPES["sessions"]
-
 
 @pytest.fixture
 def uploader(db: None) -> Client:

@@ -18,12 +18,11 @@ from redis import Redis
 from ingestion import queues
 from ingestion.models import Activity, Upload
 from ingestion.queues import Pause
-from ingestion.records import RECORD_TYPES
 from ingestion.uploads import tasks
+from tests.record_types import SESSIONS
 from tests.staff import member, signed_in
 from tests.store_faults import Proxy
 
-SESSIONS = RECORD_TYPES["sessions"]
 State = Upload.State
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db]

@@ -19,12 +19,11 @@ import pytest
 from redis import Redis
 
 from ingestion import embedded
-from ingestion.records import RECORD_TYPES
+from tests.record_types import SESSIONS
 
 pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).resolve().parent.parent
-SESSIONS = RECORD_TYPES["sessions"]
 _BOUND_SECONDS = 300  # for what hangs: a busy machine takes long to start a process
 
 # The worker as it is, but quicker to miss a beat.

@@ -28,9 +28,8 @@ from ingestion.uploads import actions, inspection, layouts, tasks
 from ingestion.uploads.actions import NotNowError
 from ingestion.uploads.findings import ADVICE
 from ingestion.uploads.inspection import Inspection, Question
+from tests.record_types import SESSIONS, TUTORS
 
-SESSIONS = RECORD_TYPES["sessions"]
-TUTORS = RECORD_TYPES["tutors"]
 State = Upload.State
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db]

@@ -20,13 +20,9 @@ from ingestion.files import workbook as workbooks
 from ingestion.files.raw_rows import Problem, RawRow
 from ingestion.files.shape import FileFormat, UnreadableFileError
 from ingestion.outcomes import Code, FieldCode, PayloadError
-from ingestion.records import RECORD_TYPES
 from tests.reading import read_as
+from tests.record_types import SESSIONS, TUTORS
 from tests.workbooks import sheet_xml, workbook
-
-TUTORS = RECORD_TYPES["tutors"]
-SESSIONS = RECORD_TYPES["sessions"]
-
 
 at = datetime.fromisoformat
 

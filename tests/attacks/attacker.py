@@ -21,11 +21,10 @@ from urllib.parse import urlencode
 import urllib3
 from redis import Redis
 
-from ingestion.records import RECORD_TYPES
 from tests.portal_process import ROOT, Portal, running_portal
+from tests.record_types import TUTORS
 from tests.store_servers import DURABLE, Server
 
-TUTORS = RECORD_TYPES["tutors"]
 PASSWORD = "correct horse battery"
 STORE_ACCOUNT = "portal"
 ROLES = ("Viewer", "Uploader", "Operator", "Admin")

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import urllib3
 
-from ingestion.records import RECORD_TYPES
 from tests.attacks.attacker import STORE_ACCOUNT, Neighbour, Target, attacked
 from tests.attacks.table import Table, count
+from tests.record_types import TUTORS
 
-TUTORS = RECORD_TYPES["tutors"]
 RECORDS = "/api/tutors"
 BATCHES = "/api/tutors/batch"
 

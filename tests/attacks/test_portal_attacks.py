@@ -9,12 +9,11 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from ingestion.records import RECORD_TYPES
 from tests.attacks.attacker import PASSWORD, ROLES, Browser, Neighbour, Target
 from tests.attacks.table import Table, count
 from tests.hostile_files import hostile_files
+from tests.record_types import TUTORS
 
-TUTORS = RECORD_TYPES["tutors"]
 CANARY = "Quetzalcoatl"
 LISTS = ("/admin/uploads/", "/admin/ingestion/activity/", "/admin/auth/user/", "/admin/auth/group/")
 EXPONENTIAL = "^(([0-9a-f])+)+x$"

@@ -11,8 +11,8 @@ from redis import Redis
 from ingestion import embedded
 from ingestion.queues.keys import Keys
 from ingestion.records import RECORD_TYPES
+from tests.record_types import SESSIONS
 
-SESSIONS = RECORD_TYPES["sessions"]
 KEYS = Keys(SESSIONS.queue)
 HIDDEN = """hidden => {
     Object.defineProperty(document, "hidden", { value: hidden, configurable: true });

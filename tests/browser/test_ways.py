@@ -13,11 +13,10 @@ from redis import Redis
 
 from ingestion import embedded
 from ingestion.queues.keys import Keys
-from ingestion.records import RECORD_TYPES
 from tests.browser.school import PASSWORD, table
+from tests.record_types import SESSIONS, TUTORS
 
 MOST_TABS = 60
-TUTORS, SESSIONS, FEEDBACK = RECORD_TYPES.values()
 DEAD = Keys(SESSIONS.queue).dead
 
 

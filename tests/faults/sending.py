@@ -13,11 +13,10 @@ import msgspec
 import urllib3
 from redis import Redis
 
-from ingestion.records import RECORD_TYPES
 from tests.faults.figures import Outcome
 from tests.portal_process import Portal
+from tests.record_types import TUTORS
 
-TUTORS = RECORD_TYPES["tutors"]
 NOT_REACHED = "not reached"
 NO_ANSWER = "no answer"
 

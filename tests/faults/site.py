@@ -21,13 +21,11 @@ import urllib3
 from redis import Redis
 
 from ingestion import embedded
-from ingestion.records import RECORD_TYPES
 from tests.client_line import ClientLine, Cut, served
 from tests.faults.figures import Outcome
 from tests.portal_process import ROOT, Portal, running_portal
+from tests.record_types import TUTORS
 from tests.store_faults import Proxy
-
-TUTORS = RECORD_TYPES["tutors"]
 
 _Given = TypeVar("_Given")
 

@@ -25,7 +25,7 @@ from ingestion.addresses import http_url
 from ingestion.api_keys import is_well_formed
 from ingestion.cells import cell_text
 from ingestion.client import Delivery, Portal, PortalError, Record
-from ingestion.generator import generate
+from ingestion.generator import PATHS, copies, generate
 from ingestion.management.command import PortalCommand, add_record_type, print_table
 from ingestion.records import RECORD_TYPES
 from ingestion.stats import duration
@@ -34,6 +34,8 @@ from ingestion.stats import duration
 _SMALL = {"tutors": 15, "sessions": 30}
 _DEMO = _SMALL | {"feedback": 25}
 _DAY = {"tutors": 300, "sessions": 3000}
+# Of a record type that the generator does not know: so many copies of its example.
+_COPIES = 10
 
 _SENT_SINGLY_IN_DEMO = 5
 
@@ -84,8 +86,11 @@ class Command(PortalCommand):
         )
         for path, record_type in RECORD_TYPES.items():
             default = _SMALL.get(path, "follows from the others")
+            said = f"how many (default: {default})"
+            if path not in PATHS:
+                said = f"how many copies of its example (default: {_COPIES})"
             names = dict.fromkeys((f"--{path}", f"--{record_type.queue_label}"))
-            made.add_argument(*names, metavar="N", type=int, help=f"how many (default: {default})")
+            made.add_argument(*names, dest=path, metavar="N", type=int, help=said)
         add_record_type(made, "--type", help="leave out the other types")
         made.add_argument("--seed", metavar="N", type=int, default=1, help="default: 1")
         made.add_argument(
@@ -268,12 +273,20 @@ def _make(options: Mapping[str, Any]) -> dict[str, Sequence[Record]]:
     """The records asked for, by the path of their type."""
     preset: Mapping[str, int] = _DAY if options["day"] else _DEMO if options["demo"] else _SMALL
     counts: dict[str, Any] = {
-        path: preset.get(path) if options[path] is None else options[path] for path in RECORD_TYPES
+        path: preset.get(path) if options[path] is None else options[path] for path in PATHS
     }
+    seed, start, days = options["seed"], options["start"], options["days"]
     try:
-        dataset = generate(
-            seed=options["seed"], start=options["start"], days=options["days"], **counts
-        )
+        made = {**generate(seed=seed, start=start, days=days, **counts).by_path}
+        for path, record_type in RECORD_TYPES.items():
+            if path not in PATHS:
+                number = _COPIES if options[path] is None else options[path]
+                made[path] = copies(
+                    record_type.serializer_class.example,
+                    record_type.id_field,
+                    number=number,
+                    seed=f"{seed} {path} {number} {start} {days}",
+                )
     except ValueError as fault:
         raise CommandError(str(fault)) from fault
     except OverflowError as fault:
@@ -282,7 +295,7 @@ def _make(options: Mapping[str, Any]) -> dict[str, Sequence[Record]]:
             "choose others with --start and --days."
         ) from fault
     paths = [options["type"]] if options["type"] else RECORD_TYPES
-    return {path: dataset.by_path[path] for path in paths}
+    return {path: made[path] for path in paths}
 
 
 def _table(first: str, *numbers: str) -> Table:

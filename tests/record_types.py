@@ -1,0 +1,9 @@
+"""The record types that tests ask for by name; there may be further ones."""
+
+from __future__ import annotations
+
+from ingestion.records import RECORD_TYPES
+
+TUTORS = RECORD_TYPES["tutors"]
+SESSIONS = RECORD_TYPES["sessions"]
+FEEDBACK = RECORD_TYPES["feedback"]
