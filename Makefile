@@ -12,8 +12,8 @@ help:
 run: $(VENV)/.run
 	@exec $(BIN)/python manage.py serve
 
-# make demo   15 tutors, 30 sessions and 25 feedback entries, sent to the running portal; with
-#             PORT=8001 as the portal was started with it
+# make demo   sends 15 tutors, 30 sessions and 25 feedback entries to the running portal; add
+#             PORT=8001 if the portal was started with it
 demo: $(VENV)/.run
 	@exec $(BIN)/python manage.py generate --demo
 
@@ -37,7 +37,7 @@ coverage: $(VENV)/.test
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# make test-matrix  the tests on PostgreSQL and Redis, as Debian has them; TESTS names some of them
+# make test-matrix  the tests on Debian's PostgreSQL and Redis; TESTS selects some of them
 TESTS := tests --ignore=tests/browser --ignore=tests/faults
 test-matrix: $(VENV)/.test
 	$(BIN)/python -m tests.matrix $(PARALLEL) $(TESTS)
@@ -51,27 +51,27 @@ lint: $(VENV)/.test
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 
-# make format puts the code into the house's form
+# make format formats the code
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# make faults  the fault campaigns in full, and their table in docs/reliability.md; twenty minutes
+# make faults  runs the full fault campaigns and writes docs/reliability.md; takes 20 minutes
 faults: $(VENV)/.test
 	FAULTS=long $(BIN)/pytest tests/faults -s -o timeout=3600
 
-# make attacks  attacks on a running portal, and what came of them in docs/security.md
+# make attacks  attacks a running portal and writes the results into docs/security.md
 attacks: $(VENV)/.test
 	ATTACKS=long $(BIN)/pytest tests/attacks -s -o timeout=3600
 
-# make audit  known holes in the packages that are installed here; asks the advisory service
-# Without --strict, packages that could not be looked up would pass as good.
+# make audit  known vulnerabilities of the installed packages; asks the advisory service
+# Without --strict, a package that could not be looked up would pass.
 audit: $(VENV)/.run $(VENV)/tools/.done
 	@$(VENV)/tools/bin/pip-audit --strict --path $(VENV)/lib/python3*/site-packages || \
-		{ echo "Not clean: a package has a known hole, or could not be looked up. See above." >&2; \
+		{ echo "Not clean: a package is known to be vulnerable, or was not found. See above." >&2; \
 		exit 1; }
 
-# make screenshots  the pictures in docs/images, from the real pages; needs chromium
+# make screenshots  makes the pictures in docs/images from the real pages; needs chromium
 screenshots: $(VENV)/.test
 	$(BIN)/python -m tests.browser.screenshots
 
@@ -79,14 +79,14 @@ screenshots: $(VENV)/.test
 clean:
 	rm -rf $(VENV)
 
-# make lock   the lock files, anew from the short lists; commit both
+# make lock   makes the lock files from the short lists; commit both
 lock: $(VENV)/tools/.done
 	$(VENV)/tools/bin/uv pip compile $(LOCK) requirements.txt -o requirements.lock
 	$(VENV)/tools/bin/uv pip compile $(LOCK) requirements-dev.txt -c requirements.lock -o requirements-dev.lock
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
-# uv installs several times faster if it is there; nobody needs it.
+# uv is optional: it installs several times faster.
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one: make run PYTHON=python3.11" >&2; exit 1; }
@@ -97,7 +97,7 @@ define install
 		else $(2)/bin/python -m pip install --quiet --disable-pip-version-check -r $(1); fi; \
 		} >$(2)/install.log 2>&1 || { printf '%s\n' \
 		"The packages of $(1) could not be installed; $(2)/install.log says why." \
-		"A package index must be reached for this, once. To name a mirror:" \
+		"Installing needs a package index that can be reached. To name a mirror:" \
 		"  PIP_INDEX_URL=ADDRESS make run     (with uv: UV_DEFAULT_INDEX=ADDRESS)" \
 		"or a folder of wheels, without any index:" \
 		"  PIP_NO_INDEX=1 PIP_FIND_LINKS=DIR make run     (with uv: UV_NO_INDEX=1 UV_FIND_LINKS=DIR)" \
@@ -112,7 +112,7 @@ $(VENV)/.test: requirements-dev.lock
 	$(call install,requirements-dev.lock,$(VENV))
 	@touch $@ $(VENV)/.run
 
-# Apart, so that the tools' own packages neither meet ours nor are audited.
+# A separate environment: the tools' packages do not mix with ours and are not audited.
 $(VENV)/tools/.done: requirements-tools.txt
 	$(call install,requirements-tools.txt,$(VENV)/tools)
 	@touch $@
