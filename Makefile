@@ -17,12 +17,12 @@ run: $(VENV)/.run
 demo: $(VENV)/.run
 	@exec $(BIN)/python manage.py generate --demo
 
-# make quick  style, types, and the tests that start no process of their own
+# make quick  style, types, and the fast tests: no process is started
 quick: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not processes" $(PARALLEL)
+	$(BIN)/pytest -q -m "not processes and not slow" $(PARALLEL)
 
 # Twice as many as a small machine has cores: many tests wait for what they started.
 PARALLEL := -n 4 --dist loadgroup

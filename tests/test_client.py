@@ -56,6 +56,7 @@ def sent(url: str, number: int = 1, tell: Callable[[str], object] = print) -> De
 # --- against a portal that misbehaves on purpose ----------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -106,6 +107,7 @@ def test_what_never_passes_is_not_tried_again(answer: Answer, sentence: str) -> 
     assert MAY_BE_QUEUED not in str(fault.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answers", "sentence", "may_be_queued"),
     [

@@ -193,6 +193,7 @@ def _refuses(store: Redis, word: str) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "code"),
     [(busy, Code.STORE_UNREACHABLE), (without_disk, Code.STORE_READ_ONLY)],

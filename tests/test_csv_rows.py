@@ -321,6 +321,7 @@ WRITERS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.sampled_from(sorted(CHARACTERS)).flatmap(

@@ -68,6 +68,7 @@ def test_dead_letters_that_are_put_back_are_next_in_their_order_with_all_attempt
     assert store.hlen(KEYS.reasons) == 2
 
 
+@pytest.mark.slow
 def test_all_dead_letters_are_put_back_in_their_order_however_many(store):
     messages = [b"%d" % number for number in range(2500)]
     for one in messages:

@@ -159,6 +159,7 @@ def test_a_long_text_is_no_many_values(framing):
     assert [row.value for row in found] == texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", [Framing.ARRAY, Framing.LINES])
 def test_however_a_payload_is_framed_its_decoded_rows_are_never_in_memory_at_once(framing):
     """A gzip of 15 KB unpacks to this."""

@@ -162,6 +162,7 @@ def records(draw: Any) -> tuple[Any, dict[str, Any]]:
 BAD_SESSION = {**SESSIONS.serializer_class.example, "no_show": 0, "technical_issues": "no"}
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(records())
 @example((SESSIONS, BAD_SESSION))
@@ -184,6 +185,7 @@ def every_field() -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("record_type", "name"),
     every_field(),

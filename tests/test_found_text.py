@@ -44,6 +44,7 @@ def postgresql() -> Iterator[psycopg.Cursor]:
         yield cursor
 
 
+@pytest.mark.slow
 @given(values)
 @settings(max_examples=200, deadline=None)
 def test_what_no_database_keeps_is_replaced_and_nothing_else(value: Any) -> None:

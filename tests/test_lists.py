@@ -62,6 +62,7 @@ def all_lookups(model: type[Model]) -> Iterator[str]:
                 yield from (f"{path}__{name}__{inner}" for inner in lookup.get_lookups())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("model", [Upload, Activity, User, Group], ids=lambda model: model.__name__)
 def test_no_list_takes_a_lookup_that_it_does_not_offer(rf, model, group):

@@ -284,6 +284,7 @@ def talk(proxy: Proxy, browser, path):
     return [one for at, one in enumerate(turns) if at == 0 or turns[at - 1] != one]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "round_trips"),
     [

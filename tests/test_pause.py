@@ -47,6 +47,7 @@ def test_a_record_that_is_not_valid_is_told_so_all_the_same(post, store):
     assert post("/api/tutors", {}).status_code == 422
 
 
+@pytest.mark.slow
 def test_the_command_says_why_and_queues_nothing(store, tmp_path):
     pause()
     file = tmp_path / "tutors.json"

@@ -347,6 +347,7 @@ def picked(messages, places):
     return [messages[at] for at in sorted({place % len(messages) for place in places})]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(figures.count(short=600, long=7200))  # a failure is made small first
 def test_the_queue_does_what_its_model_does(store, proxy, settings):
     settings.QUEUE_LIMIT = LIMIT

@@ -185,6 +185,7 @@ def write_many(path: Path, file_format: FileFormat) -> None:
             file.write("]")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", [FileFormat.CSV, FileFormat.JSON, FileFormat.NDJSON])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, file_format: FileFormat) -> None:
     path = tmp_path / "many"

@@ -181,6 +181,7 @@ def counts(store: Redis) -> dict[tuple[bytes, bytes], bytes]:
 ONLY_READ = {"consumption", "of_source"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", sorted(LUA.keys() - ONLY_READ))
 def test_whichever_command_is_refused_all_is_done_or_nothing(store, account, script):
     steps = Steps(store)

@@ -553,6 +553,7 @@ def forbidden(rule: Rule) -> st.SearchStrategy[Any]:
     return st.sampled_from([value for value, _ in rule.outside]) | other_kinds
 
 
+@pytest.mark.slow
 @each_type
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
@@ -566,6 +567,7 @@ def test_every_record_that_the_contract_allows_is_accepted_and_comes_out_as_it_w
     assert letters(accepted(path, record | unknown)) == letters(defaults | record)
 
 
+@pytest.mark.slow
 @each_type
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())

@@ -320,6 +320,7 @@ def rows_here(descriptor, shape, limits, tick):
         yield raw_rows.rows(file, shape, most_unpacked_bytes=limits.unpacked_bytes)
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(figures.count(short=300, long=7200))
 def test_an_upload_does_what_its_model_does(store, settings, monkeypatch):

@@ -111,6 +111,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECORD_TYPES)
 @hypothesis_settings(max_examples=120, deadline=None)
 @given(data=st.data())
@@ -145,6 +146,7 @@ def by_the_serializer(record_type: RecordType, record: Any) -> list[tuple[str | 
     return list(flat(serializer.errors, ""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECORD_TYPES)
 @hypothesis_settings(max_examples=100, deadline=None)
 @given(data=st.data())

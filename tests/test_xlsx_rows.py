@@ -252,6 +252,7 @@ def refusal(file: io.BytesIO) -> UnreadableFileError:
     return caught.value
 
 
+@pytest.mark.slow
 def test_a_cell_at_the_far_end_costs_no_memory() -> None:
     file = workbook(sheet_xml('<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'))
     tracemalloc.start()
@@ -264,6 +265,7 @@ def test_a_cell_at_the_far_end_costs_no_memory() -> None:
     assert peak_bytes < 2 * 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_rows_of", [1, 1_000_000])
 def test_a_million_empty_cells_cost_no_memory(in_rows_of: int) -> None:
     row = "<row>" + '<c s="1"/>' * in_rows_of + "</row>"
