@@ -7,14 +7,12 @@ Both carry a `Code`, and the same word appears in the answer, in the log and in 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 
 def utc_timestamp() -> str:
@@ -23,254 +21,269 @@ def utc_timestamp() -> str:
 
 
 class FieldCode(StrEnum):
-    """Why a field, or a record as a whole, was refused. Closed and documented in docs/errors.md."""
+    """Why a field, or a record as a whole, was refused. Closed and documented in docs/errors.md.
 
-    # the value is of the wrong kind
-    REQUIRED = "required"
-    NULL = "null"
-    NOT_AN_OBJECT = "not_an_object"
-    NOT_TEXT = "not_text"
-    NOT_AN_INTEGER = "not_an_integer"
-    NOT_A_NUMBER = "not_a_number"
-    NOT_A_BOOLEAN = "not_a_boolean"
-    NOT_A_LIST = "not_a_list"
-    # the value is of the right kind and outside its rule
-    BLANK = "blank"
-    MIN_LENGTH = "min_length"
-    MAX_LENGTH = "max_length"
-    MIN_VALUE = "min_value"
-    MAX_VALUE = "max_value"
-    INVALID_ID = "invalid_id"
-    INVALID_EMAIL = "invalid_email"
-    INVALID_DATETIME = "invalid_datetime"
-    INVALID_CHOICE = "invalid_choice"
-    INVALID_CHARACTER = "invalid_character"
+    `advice` tells staff who fix the record what to do.
+    """
+
+    _value_: str
+    advice: str
+
+    def __new__(cls, word: str, advice: str = "") -> Self:
+        """One line a code: its word and the advice; by its word alone it is looked up."""
+        code = str.__new__(cls, word)
+        code._value_ = word
+        code.advice = advice
+        return code
+
+    # the value is of the wrong type
+    REQUIRED = (
+        "required",
+        "Fill in the cell. If the whole column is empty, check that it is taken for the right "
+        "field.",
+    )
+    NULL = "null", "Fill in a value."
+    NOT_AN_OBJECT = "not_an_object", "Each record must be a JSON object with named fields."
+    NOT_TEXT = "not_text", "Write the value as text, in quotes."
+    NOT_AN_INTEGER = "not_an_integer", "Write a whole number in digits, without units or words."
+    NOT_A_NUMBER = "not_a_number", "Write a number in digits, without units or a percent sign."
+    NOT_A_BOOLEAN = "not_a_boolean", "Write true or false (yes, no, 1 and 0 do as well)."
+    NOT_A_LIST = "not_a_list", "Write a list of texts."
+    # the value is of the right type and outside its rule
+    BLANK = "blank", "Fill in the cell."
+    MIN_LENGTH = "min_length", "Add an entry; entries are parted by a semicolon."
+    MAX_LENGTH = "max_length", "Shorten it. A list's entries are parted by a semicolon."
+    MIN_VALUE = "min_value", "Check the number: it is below what is possible here."
+    MAX_VALUE = "max_value", "Check the number: it is above what is possible here."
+    INVALID_ID = "invalid_id", "Remove the spaces from the id."
+    INVALID_EMAIL = "invalid_email", "Write one complete address, like name@example.com."
+    INVALID_DATETIME = (
+        "invalid_datetime",
+        "Write it like 2024-05-14 15:00. If all dates are refused, check the date order.",
+    )
+    INVALID_CHOICE = "invalid_choice", "Use one of the words, in exactly this spelling."
+    INVALID_CHARACTER = (
+        "invalid_character",
+        "Type the text anew: it holds a character that can not be stored.",
+    )
     # rules between fields
-    FIRST_SESSION_MISMATCH = "first_session_mismatch"
-    FIRST_SESSION_ONLY = "first_session_only"
-    NO_SHOW_HAS_START = "no_show_has_start"
+    FIRST_SESSION_MISMATCH = (
+        "first_session_mismatch",
+        "Make is_first_session and session_number say the same.",
+    )
+    FIRST_SESSION_ONLY = "first_session_only", "Empty this cell: only a first session has it."
+    NO_SHOW_HAS_START = "no_show_has_start", "Empty actual_start, or set no_show to false."
     # one line of many could not be read
-    MALFORMED_JSON = "malformed_json"
-    MALFORMED_LINE = "malformed_line"
+    MALFORMED_JSON = (
+        "malformed_json",
+        "Compare this line with its neighbours: a quote, comma or brace is missing or too many.",
+    )
+    MALFORMED_LINE = "malformed_line", "Compare this row with its neighbours in a text editor."
 
 
 class Code(StrEnum):
-    """What a request as a whole came to when it was not accepted. Closed, see docs/errors.md."""
+    """What a request as a whole came to when it was not accepted. Closed, see docs/errors.md.
 
-    MALFORMED_JSON = "malformed_json"
-    MALFORMED_ENCODING = "malformed_encoding"
-    MALFORMED_COMPRESSION = "malformed_compression"
-    MALFORMED_REQUEST = "malformed_request"
-    TOO_DEEP = "too_deep"
-    NOT_AN_OBJECT = "not_an_object"
-    NOT_AN_ARRAY = "not_an_array"
-    EMPTY_BODY = "empty_body"
-    EMPTY_BATCH = "empty_batch"
-    EMPTY_FILE = "empty_file"
-    UNKNOWN_FILE_FORMAT = "unknown_file_format"
-    UNKNOWN_COLUMNS = "unknown_columns"
-    UNAUTHENTICATED = "unauthenticated"
-    FORBIDDEN = "forbidden"
-    NOT_FOUND = "not_found"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    REQUEST_TIMEOUT = "request_timeout"
-    LENGTH_REQUIRED = "length_required"
-    BODY_TOO_LARGE = "body_too_large"
-    BATCH_TOO_LARGE = "batch_too_large"
-    TOO_MANY_VALUES = "too_many_values"
-    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
-    UNSUPPORTED_ENCODING = "unsupported_encoding"
-    INVALID_RECORD = "invalid_record"
-    INVALID_BATCH = "invalid_batch"
-    KEY_REUSED = "key_reused"
-    INVALID_KEY = "invalid_key"
-    QUOTA_EXCEEDED = "quota_exceeded"
-    INTERNAL_ERROR = "internal_error"
-    SERVER_BUSY = "server_busy"
-    QUEUE_FULL = "queue_full"
-    QUEUE_PAUSED = "queue_paused"
-    STORE_UNREACHABLE = "store_unreachable"
-    STORE_ANSWER_LOST = "store_answer_lost"
-    STORE_NOT_REPLICATED = "store_not_replicated"
-    STORE_LOADING = "store_loading"
-    STORE_READ_ONLY = "store_read_only"
-    STORE_OUT_OF_MEMORY = "store_out_of_memory"
-    STORE_ERROR = "store_error"
+    `sentence` tells the sender, so that no answer carries text of an exception or of the sender.
+    `for_staff` tells the portal's people why they wait, where a code has them wait.
+    """
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """How a code is told: its HTTP status and the plain sentence for the person who reads it."""
-
+    _value_: str
     status: HTTPStatus
     sentence: str
+    for_staff: str
 
+    def __new__(cls, word: str, status: int = 500, sentence: str = "", for_staff: str = "") -> Self:
+        """One line a code: its word, its HTTP status and what it says to whom.
 
-# One sentence per code, so that no answer ever carries text of an exception or of the sender.
-ANSWERS = MappingProxyType(
-    {
-        Code.MALFORMED_JSON: Answer(
-            status=HTTPStatus.BAD_REQUEST,
-            sentence="The body is not valid JSON (NaN and Infinity are not JSON either).",
-        ),
-        Code.MALFORMED_ENCODING: Answer(
-            status=HTTPStatus.BAD_REQUEST,
-            sentence="The body is not valid UTF-8. Send UTF-8 without a byte order mark.",
-        ),
-        Code.MALFORMED_COMPRESSION: Answer(
-            status=HTTPStatus.BAD_REQUEST,
-            sentence="The body is announced as gzip but cannot be unpacked.",
-        ),
-        Code.MALFORMED_REQUEST: Answer(
-            status=HTTPStatus.BAD_REQUEST, sentence="The request is malformed."
-        ),
-        Code.TOO_DEEP: Answer(
-            status=HTTPStatus.BAD_REQUEST,
-            sentence="The JSON is nested too deeply. Records hold only plain fields and lists.",
-        ),
-        Code.NOT_AN_OBJECT: Answer(
-            status=HTTPStatus.BAD_REQUEST,
-            sentence="Send one record as a JSON object. Several records go to the batch address.",
-        ),
-        Code.NOT_AN_ARRAY: Answer(
-            status=HTTPStatus.BAD_REQUEST,
-            sentence="Send the batch as a JSON array of records, or as NDJSON.",
-        ),
-        Code.EMPTY_BODY: Answer(
-            status=HTTPStatus.BAD_REQUEST, sentence="The body is empty: send a record as JSON."
-        ),
-        Code.EMPTY_BATCH: Answer(
-            status=HTTPStatus.BAD_REQUEST, sentence="The batch holds no record."
-        ),
-        Code.EMPTY_FILE: Answer(status=HTTPStatus.BAD_REQUEST, sentence="The file is empty."),
-        Code.UNKNOWN_FILE_FORMAT: Answer(
-            status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            sentence="This file cannot be read. Save it as CSV, JSON or NDJSON.",
-        ),
-        Code.UNKNOWN_COLUMNS: Answer(
-            status=HTTPStatus.BAD_REQUEST,
-            sentence="No column of the file is named like a field of this record type: name the "
-            "columns in its first row.",
-        ),
-        Code.UNAUTHENTICATED: Answer(
-            status=HTTPStatus.UNAUTHORIZED,
-            sentence="A valid API key is needed here: it is missing, wrong, expired or revoked. "
-            "Send the header Authorization: Api-Key tmx_… with the request.",
-        ),
-        Code.FORBIDDEN: Answer(
-            status=HTTPStatus.FORBIDDEN, sentence="You may not do this with these credentials."
-        ),
-        Code.NOT_FOUND: Answer(
-            status=HTTPStatus.NOT_FOUND,
-            sentence="Nothing is at this address. GET / lists the addresses.",
-        ),
-        Code.METHOD_NOT_ALLOWED: Answer(
-            status=HTTPStatus.METHOD_NOT_ALLOWED,
-            sentence="This address does not know this method; see the Allow header.",
-        ),
-        Code.REQUEST_TIMEOUT: Answer(
-            status=HTTPStatus.REQUEST_TIMEOUT,
-            sentence="The body did not arrive in time. Send the request again.",
-        ),
-        Code.LENGTH_REQUIRED: Answer(
-            status=HTTPStatus.LENGTH_REQUIRED,
-            sentence="This server cannot read a body without a Content-Length header.",
-        ),
-        Code.BODY_TOO_LARGE: Answer(
-            status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            sentence="The body is larger than this server takes. Send it as several batches.",
-        ),
-        Code.BATCH_TOO_LARGE: Answer(
-            status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            sentence="The batch holds more records than allowed. Send it as several batches.",
-        ),
-        Code.TOO_MANY_VALUES: Answer(
-            status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            sentence="The JSON holds more values than a batch may. Send it as several batches.",
-        ),
-        Code.UNSUPPORTED_MEDIA_TYPE: Answer(
-            status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            sentence="Send JSON in UTF-8 with Content-Type: application/json "
-            "(batches also as application/x-ndjson).",
-        ),
-        Code.UNSUPPORTED_ENCODING: Answer(
-            status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            sentence="This Content-Encoding is not spoken here. Send the body plain or as gzip.",
-        ),
-        Code.INVALID_RECORD: Answer(
-            status=HTTPStatus.UNPROCESSABLE_ENTITY,
-            sentence="The record is not valid; `errors` says which fields and why.",
-        ),
-        Code.INVALID_BATCH: Answer(
-            status=HTTPStatus.UNPROCESSABLE_ENTITY,
-            sentence="Nothing of the batch was queued; `errors` says which records are not valid "
-            "and why.",
-        ),
-        Code.KEY_REUSED: Answer(
-            status=HTTPStatus.UNPROCESSABLE_ENTITY,
-            sentence="This Idempotency-Key came before with another body. Use a new key for a new "
-            "request.",
-        ),
-        Code.INVALID_KEY: Answer(
-            status=HTTPStatus.BAD_REQUEST,
-            sentence="An Idempotency-Key has 1 to 255 visible characters and no spaces.",
-        ),
-        Code.QUOTA_EXCEEDED: Answer(
-            status=HTTPStatus.TOO_MANY_REQUESTS,
-            sentence="This client sent more records than its quota allows. Try again later.",
-        ),
-        Code.INTERNAL_ERROR: Answer(
-            status=HTTPStatus.INTERNAL_SERVER_ERROR,
-            sentence="The server made a mistake; nothing was queued. It is in the log under "
-            "the request id.",
-        ),
-        Code.SERVER_BUSY: Answer(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            sentence="The server is busy; nothing was queued. Try again shortly.",
-        ),
-        Code.QUEUE_FULL: Answer(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            sentence="The queue is full; nothing was queued. Try again later.",
-        ),
-        Code.QUEUE_PAUSED: Answer(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            sentence="The queue is paused by staff; nothing was queued. Try again later.",
-        ),
-        Code.STORE_UNREACHABLE: Answer(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            sentence="The queue's store cannot be reached; nothing was queued. Try again shortly.",
-        ),
-        Code.STORE_ANSWER_LOST: Answer(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            sentence="The connection to the queue's store broke after the records were sent: "
-            "they may or may not be on the queue. Send the same request again with the same "
-            "Idempotency-Key to be sure.",
-        ),
-        Code.STORE_NOT_REPLICATED: Answer(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            sentence="The queue's store has the records, but its replica did not confirm them in "
-            "time: they may be lost again. Send the same request again with the same "
-            "Idempotency-Key to be sure.",
-        ),
-        Code.STORE_LOADING: Answer(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            sentence="The queue's store is starting and still loads its data; nothing was "
-            "queued. Try again shortly.",
-        ),
-        Code.STORE_READ_ONLY: Answer(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            sentence="The queue's store takes no writes at the moment; nothing was queued.",
-        ),
-        Code.STORE_OUT_OF_MEMORY: Answer(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            sentence="The queue's store is out of memory; nothing was queued. Try again later.",
-        ),
-        Code.STORE_ERROR: Answer(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            sentence="The queue's store refused the push; nothing was queued. Try again later.",
-        ),
-    }
-)
+        By its word alone a code is looked up.
+        """
+        code = str.__new__(cls, word)
+        code._value_ = word
+        code.status = HTTPStatus(status)
+        code.sentence = sentence
+        code.for_staff = for_staff
+        return code
+
+    MALFORMED_JSON = (
+        "malformed_json",
+        400,
+        "The body is not valid JSON (NaN and Infinity are not JSON either).",
+    )
+    MALFORMED_ENCODING = (
+        "malformed_encoding",
+        400,
+        "The body is not valid UTF-8. Send UTF-8 without a byte order mark.",
+    )
+    MALFORMED_COMPRESSION = (
+        "malformed_compression",
+        400,
+        "The body is announced as gzip but cannot be unpacked.",
+    )
+    MALFORMED_REQUEST = "malformed_request", 400, "The request is malformed."
+    TOO_DEEP = (
+        "too_deep",
+        400,
+        "The JSON is nested too deeply. Records hold only plain fields and lists.",
+    )
+    NOT_AN_OBJECT = (
+        "not_an_object",
+        400,
+        "Send one record as a JSON object. Several records go to the batch address.",
+    )
+    NOT_AN_ARRAY = "not_an_array", 400, "Send the batch as a JSON array of records, or as NDJSON."
+    EMPTY_BODY = "empty_body", 400, "The body is empty: send a record as JSON."
+    EMPTY_BATCH = "empty_batch", 400, "The batch holds no record."
+    EMPTY_FILE = "empty_file", 400, "The file is empty."
+    UNKNOWN_FILE_FORMAT = (
+        "unknown_file_format",
+        415,
+        "This file cannot be read. Save it as CSV, JSON or NDJSON.",
+    )
+    UNKNOWN_COLUMNS = (
+        "unknown_columns",
+        400,
+        "No column of the file is named like a field of this record type: name the columns in its "
+        "first row.",
+    )
+    UNAUTHENTICATED = (
+        "unauthenticated",
+        401,
+        "A valid API key is needed here: it is missing, wrong, expired or revoked. Send the "
+        "header Authorization: Api-Key tmx_… with the request.",
+    )
+    FORBIDDEN = "forbidden", 403, "You may not do this with these credentials."
+    NOT_FOUND = "not_found", 404, "Nothing is at this address. GET / lists the addresses."
+    METHOD_NOT_ALLOWED = (
+        "method_not_allowed",
+        405,
+        "This address does not know this method; see the Allow header.",
+    )
+    REQUEST_TIMEOUT = (
+        "request_timeout",
+        408,
+        "The body did not arrive in time. Send the request again.",
+    )
+    LENGTH_REQUIRED = (
+        "length_required",
+        411,
+        "This server cannot read a body without a Content-Length header.",
+    )
+    BODY_TOO_LARGE = (
+        "body_too_large",
+        413,
+        "The body is larger than this server takes. Send it as several batches.",
+    )
+    BATCH_TOO_LARGE = (
+        "batch_too_large",
+        413,
+        "The batch holds more records than allowed. Send it as several batches.",
+    )
+    TOO_MANY_VALUES = (
+        "too_many_values",
+        413,
+        "The JSON holds more values than a batch may. Send it as several batches.",
+    )
+    UNSUPPORTED_MEDIA_TYPE = (
+        "unsupported_media_type",
+        415,
+        "Send JSON in UTF-8 with Content-Type: application/json (batches also as "
+        "application/x-ndjson).",
+    )
+    UNSUPPORTED_ENCODING = (
+        "unsupported_encoding",
+        415,
+        "This Content-Encoding is not spoken here. Send the body plain or as gzip.",
+    )
+    INVALID_RECORD = (
+        "invalid_record",
+        422,
+        "The record is not valid; `errors` says which fields and why.",
+    )
+    INVALID_BATCH = (
+        "invalid_batch",
+        422,
+        "Nothing of the batch was queued; `errors` says which records are not valid and why.",
+    )
+    KEY_REUSED = (
+        "key_reused",
+        422,
+        "This Idempotency-Key came before with another body. Use a new key for a new request.",
+    )
+    INVALID_KEY = (
+        "invalid_key",
+        400,
+        "An Idempotency-Key has 1 to 255 visible characters and no spaces.",
+    )
+    QUOTA_EXCEEDED = (
+        "quota_exceeded",
+        429,
+        "This client sent more records than its quota allows. Try again later.",
+    )
+    INTERNAL_ERROR = (
+        "internal_error",
+        500,
+        "The server made a mistake; nothing was queued. It is in the log under the request id.",
+    )
+    SERVER_BUSY = "server_busy", 503, "The server is busy; nothing was queued. Try again shortly."
+    QUEUE_FULL = (
+        "queue_full",
+        503,
+        "The queue is full; nothing was queued. Try again later.",
+        "The queue is full.",
+    )
+    QUEUE_PAUSED = (
+        "queue_paused",
+        503,
+        "The queue is paused by staff; nothing was queued. Try again later.",
+        "The queue is paused.",
+    )
+    STORE_UNREACHABLE = (
+        "store_unreachable",
+        503,
+        "The queue's store cannot be reached; nothing was queued. Try again shortly.",
+        "The store does not answer.",
+    )
+    STORE_ANSWER_LOST = (
+        "store_answer_lost",
+        503,
+        "The connection to the queue's store broke after the records were sent: they may or may "
+        "not be on the queue. Send the same request again with the same Idempotency-Key to be "
+        "sure.",
+        "The connection to the store broke before its answer came.",
+    )
+    STORE_NOT_REPLICATED = (
+        "store_not_replicated",
+        503,
+        "The queue's store has the records, but its replica did not confirm them in time: they "
+        "may be lost again. Send the same request again with the same Idempotency-Key to be sure.",
+        "The store has the records, but its replica did not confirm them in time.",
+    )
+    STORE_LOADING = (
+        "store_loading",
+        503,
+        "The queue's store is starting and still loads its data; nothing was queued. Try again "
+        "shortly.",
+        "The store is starting and still loads its data.",
+    )
+    STORE_READ_ONLY = (
+        "store_read_only",
+        503,
+        "The queue's store takes no writes at the moment; nothing was queued.",
+        "The store takes no writes at the moment.",
+    )
+    STORE_OUT_OF_MEMORY = (
+        "store_out_of_memory",
+        503,
+        "The queue's store is out of memory; nothing was queued. Try again later.",
+        "The store is out of memory.",
+    )
+    STORE_ERROR = (
+        "store_error",
+        503,
+        "The queue's store refused the push; nothing was queued. Try again later.",
+        "The store refuses the request; the log says why.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -361,6 +374,11 @@ class PayloadError(IntakeError):
 class StoreError(IntakeError):
     """The store did not take the push, or did not answer."""
 
+    @property
+    def for_staff(self) -> str:
+        """Why the store cannot be used at present."""
+        return self.code.for_staff
+
 
 class QueuePausedError(StoreError):
     """Staff have paused the queue; `reason` is what they wrote."""
@@ -371,12 +389,10 @@ class QueuePausedError(StoreError):
         )
         self.reason = reason
 
-
-def trouble(fault: StoreError) -> str:
-    """What is waited for, without the advice that the sender of a request is given."""
-    if isinstance(fault, QueuePausedError):
-        return f"The queue is paused: {fault.reason}"
-    return re.split("[;:.]", ANSWERS[fault.code].sentence)[0] + "."
+    @property
+    def for_staff(self) -> str:
+        """That the queue is paused, and why."""
+        return f"The queue is paused: {self.reason}"
 
 
 class AccessError(IntakeError):

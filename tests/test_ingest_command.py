@@ -274,7 +274,7 @@ def test_a_store_that_is_away_is_told_in_a_sentence(file: Path) -> None:
     file.write_text(as_ndjson(tutors(3)))
     done = manage("ingest", str(file), REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
     assert done.returncode == 1
-    assert "cannot be reached" in done.stderr
+    assert "The store does not answer." in done.stderr
     assert "No record was queued before." in done.stderr
     assert "may be queued as well" not in done.stderr
 
@@ -325,7 +325,7 @@ def test_a_line_to_the_store_that_is_cut_doubles_and_loses_nothing(
     assert [one["data"]["tutor_id"] for one in queued(store)] == [
         one["tutor_id"] for one in records
     ]
-    told = "The connection to the queue's store broke after the records were sent. Trying again…"
+    told = "The connection to the store broke before its answer came. Trying again…"
     assert told in capsys.readouterr().err
 
 

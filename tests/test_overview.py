@@ -174,7 +174,7 @@ def test_a_store_that_takes_nothing_says_so_beside_its_numbers(browser, store):
         said = words(browser.get("/admin/"))
     finally:
         store.replicaof("NO", "ONE")
-    assert "it has become a replica. Nothing can be queued until that ends." in said
+    assert "The store takes no writes at the moment. Nothing can be queued until that ends." in said
     assert "Sessions Flowing 3" in said
 
 

@@ -182,7 +182,7 @@ def test_watch_outlives_an_outage_of_the_store(tmp_path: Path) -> None:
     with embedded.running(tmp_path / "data"):
         process = watch(tmp_path / "data", "0.1")
         read_until(process, "sessions")
-    read_until(process, "cannot be reached")
+    read_until(process, "The store does not answer.")
     with embedded.running(tmp_path / "data"):
         read_until(process, "sessions")
         process.send_signal(signal.SIGINT)

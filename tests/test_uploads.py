@@ -26,7 +26,6 @@ from ingestion.outcomes import FieldCode
 from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.uploads import actions, inspection, layouts, tasks
 from ingestion.uploads.actions import NotNowError
-from ingestion.uploads.findings import ADVICE
 from ingestion.uploads.inspection import Inspection, Question
 from tests.record_types import SESSIONS, TUTORS
 
@@ -247,10 +246,6 @@ def test_what_is_shown_is_bounded_whatever_the_file_is() -> None:
     assert len(upload.findings["bad"]) == 50
     assert all(len(cause["lines"]) == 5 for cause in upload.findings["causes"])
     assert len(json.dumps(upload.findings)) < 50 * 20_000
-
-
-def test_every_code_has_its_advice() -> None:
-    assert set(ADVICE) == set(FieldCode)
 
 
 def test_a_file_with_more_rows_than_allowed_is_not_read_on(settings: Any) -> None:

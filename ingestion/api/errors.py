@@ -12,7 +12,6 @@ from rest_framework import exceptions
 
 from ingestion.api.requests import ApiRequest, IdentifiedRequest
 from ingestion.outcomes import (
-    ANSWERS,
     Code,
     FieldError,
     IntakeError,
@@ -54,7 +53,7 @@ def error_document(
     """
     document: dict[str, Any] = {
         "success": False,
-        "error": f"{ANSWERS[code].sentence} {detail}".rstrip(),
+        "error": f"{code.sentence} {detail}".rstrip(),
         "code": code.value,
         "timestamp": utc_timestamp(),
         "request_id": request_id,
@@ -80,7 +79,7 @@ def refusal(
     request.log_facts["code"] = code.value
     return JsonResponse(
         error_document(code, request_id=request.request_id, **facts),
-        status=ANSWERS[code].status,
+        status=code.status,
         headers=headers,
     )
 

@@ -25,7 +25,6 @@ from ingestion.api.schema import Described
 from ingestion.api.views import View
 from ingestion.decoding import Payload
 from ingestion.outcomes import (
-    ANSWERS,
     AccessError,
     Code,
     PayloadError,
@@ -178,7 +177,7 @@ class BatchView(IntakeView):
 
 def _refused(code: Code, request: ApiRequest, **facts: Any) -> tuple[HTTPStatus, dict[str, Any]]:
     request.log_facts["code"] = code.value
-    return ANSWERS[code].status, error_document(code, request_id=request.request_id, **facts)
+    return code.status, error_document(code, request_id=request.request_id, **facts)
 
 
 def _request_name(request: ApiRequest, client: str, route: str) -> str | None:

@@ -11,7 +11,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
 from ingestion.api.shapes import ErrorSerializer
-from ingestion.outcomes import ANSWERS, Code
+from ingestion.outcomes import Code
 from ingestion.records import RECORD_TYPES
 
 TIMESTAMP = "2024-05-14T10:00:00.123456Z"
@@ -127,7 +127,7 @@ def error_example(code: Code) -> dict[str, Any]:
     """The answer with this code."""
     value: dict[str, Any] = {
         "success": False,
-        "error": ANSWERS[code].sentence,
+        "error": code.sentence,
         "code": code.value,
         "timestamp": TIMESTAMP,
         "request_id": _REQUEST_ID,
@@ -145,13 +145,13 @@ def error_responses(*codes: Code) -> dict[int, OpenApiResponse]:
     """One response per status, with an example for each code that it may carry."""
     by_status: defaultdict[int, list[Code]] = defaultdict(list)
     for code in codes:
-        by_status[ANSWERS[code].status.value].append(code)
+        by_status[code.status.value].append(code)
     return {
         status: OpenApiResponse(
             ErrorSerializer,
-            " ".join(ANSWERS[code].sentence for code in members)
+            " ".join(code.sentence for code in members)
             if len(members) == 1
-            else ANSWERS[members[0]].status.phrase,
+            else members[0].status.phrase,
             [answer_example(code.value, error_example(code)) for code in members],
         )
         for status, members in sorted(by_status.items())

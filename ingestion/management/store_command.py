@@ -10,7 +10,7 @@ from django.core.management.base import CommandError
 
 from ingestion import embedded, queues
 from ingestion.management.command import PortalCommand
-from ingestion.outcomes import ANSWERS, IntakeError, StoreError, trouble
+from ingestion.outcomes import IntakeError, StoreError
 
 
 class StoreCommand(PortalCommand):
@@ -43,11 +43,11 @@ class StoreCommand(PortalCommand):
             raise CommandError(str(fault)) from fault
         except StoreError as fault:
             closed = queues.closed_to_us(fault)
-            raise CommandError(closed or f"{trouble(fault)} Try again shortly.") from fault
+            raise CommandError(closed or f"{fault.for_staff} Try again shortly.") from fault
         except IntakeError as fault:
             raise CommandError(in_words(fault)) from fault
 
 
 def in_words(fault: IntakeError) -> str:
     """Why nothing was taken: what the fault itself says to people, or else what its code means."""
-    return getattr(fault, "advice", "") or ANSWERS[fault.code].sentence
+    return getattr(fault, "advice", "") or fault.code.sentence

@@ -14,7 +14,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern, URLResolver
 
-from ingestion.portal import navigation, outages
+from ingestion import queues
+from ingestion.portal import navigation
 from ingestion.portal.lists import PortalAdmin
 
 _View = TypeVar("_View", bound=Callable[..., HttpResponseBase])
@@ -74,7 +75,7 @@ class PortalSite(AdminSite):
             "environment_name": settings.ENVIRONMENT_NAME,
             "version": settings.VERSION,
             # Called where a template shows it; pages that read the store by themselves do not.
-            "store_trouble": outages.store_trouble,
+            "store_trouble": _store_trouble,
         }
 
     def login(
@@ -94,6 +95,12 @@ class PortalSite(AdminSite):
     ) -> HttpResponse:
         """The navigation knows no apps: their pages of the stock admin are the overview."""
         return redirect("admin:index")
+
+
+def _store_trouble() -> str:
+    """Why the store can take nothing at present; nothing if it is well. One round trip."""
+    reasons = queues.health().reasons
+    return reasons[0].for_staff if reasons else ""
 
 
 # By this name Django's own templates find the site's addresses.

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 
 from ingestion.models import Activity, Upload
 from ingestion.outcomes import StoreError
-from ingestion.portal import activity, outages
+from ingestion.portal import activity
 from ingestion.records import RecordType
 
 
@@ -80,9 +80,8 @@ def store_change(
 
 def tell_failure(request: HttpRequest, fault: StoreError, *, where: str) -> None:
     """Show on the next page why the store did not do it. `where` names what to look at."""
-    why = outages.why_away(fault.code)
     if fault.outcome_unknown:
         words = f"It is unknown whether this was done: look at the {where} before you try again."
     else:
         words = "Nothing was changed. Try again later."
-    notices.error(request, f"{why} {words}")
+    notices.error(request, f"{fault.for_staff} {words}")

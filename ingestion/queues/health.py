@@ -51,7 +51,7 @@ class StoreHealth:
     None, as hosted ones do; `max_memory_bytes` also where there is no limit.
     """
 
-    reasons: tuple[str, ...]
+    reasons: tuple[Code, ...]
     breaches: tuple[Breach, ...] = ()
     durability: Durability = Durability.UNKNOWN
     version: str | None = None
@@ -74,7 +74,7 @@ def health(queues: Iterable[str] = ()) -> StoreHealth:
         refusals = [(queue, next(replies)) for queue in names]
         found = read_store(replies)
     except StoreError as fault:
-        return StoreHealth(reasons=(fault.code.value,))
+        return StoreHealth(reasons=(fault.code,))
     refused = tuple(_refusal(queue, reply) for queue, reply in refusals if is_refusal(reply))
     return replace(found, breaches=(*refused, *found.breaches))
 
@@ -141,11 +141,11 @@ def _one_store(info: Mapping[str, Any], answer: Any) -> StoreHealth:
     reasons = []
     # Some hosted stores leave parts of INFO out; what is not said counts as well.
     if info.get("loading"):
-        reasons.append(Code.STORE_LOADING.value)
+        reasons.append(Code.STORE_LOADING)
     if info.get("role", "master") != "master":
-        reasons.append(Code.STORE_READ_ONLY.value)
-    if info.get("min_slaves_good_slaves") == 0 and Code.STORE_READ_ONLY.value not in reasons:
-        reasons.append(Code.STORE_READ_ONLY.value)  # min-replicas-to-write asks for one at least
+        reasons.append(Code.STORE_READ_ONLY)
+    if info.get("min_slaves_good_slaves") == 0 and Code.STORE_READ_ONLY not in reasons:
+        reasons.append(Code.STORE_READ_ONLY)  # min-replicas-to-write asks for one at least
     version = info.get("valkey_version") or info.get("redis_version")
     durability = _durability(info, config)
     return StoreHealth(

@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from ingestion.cells import cell_text
@@ -18,39 +17,6 @@ _MOST_CAUSES = 100
 _EXAMPLES = 5
 # Longer cells are cut: these rows are for looking at.
 _LONGEST_CELL = 200
-
-ADVICE: Mapping[FieldCode, str] = MappingProxyType(
-    {
-        FieldCode.REQUIRED: "Fill in the cell. If the whole column is empty, check that it is "
-        "taken for the right field.",
-        FieldCode.NULL: "Fill in a value.",
-        FieldCode.NOT_AN_OBJECT: "Each record must be a JSON object with named fields.",
-        FieldCode.NOT_TEXT: "Write the value as text, in quotes.",
-        FieldCode.NOT_AN_INTEGER: "Write a whole number in digits, without units or words.",
-        FieldCode.NOT_A_NUMBER: "Write a number in digits, without units or a percent sign.",
-        FieldCode.NOT_A_BOOLEAN: "Write true or false (yes, no, 1 and 0 do as well).",
-        FieldCode.NOT_A_LIST: "Write a list of texts.",
-        FieldCode.BLANK: "Fill in the cell.",
-        FieldCode.MIN_LENGTH: "Add an entry; entries are parted by a semicolon.",
-        FieldCode.MAX_LENGTH: "Shorten it. A list's entries are parted by a semicolon.",
-        FieldCode.MIN_VALUE: "Check the number: it is below what is possible here.",
-        FieldCode.MAX_VALUE: "Check the number: it is above what is possible here.",
-        FieldCode.INVALID_ID: "Remove the spaces from the id.",
-        FieldCode.INVALID_EMAIL: "Write one complete address, like name@example.com.",
-        FieldCode.INVALID_DATETIME: "Write it like 2024-05-14 15:00. If all dates are refused, "
-        "check the date order.",
-        FieldCode.INVALID_CHOICE: "Use one of the words, in exactly this spelling.",
-        FieldCode.INVALID_CHARACTER: "Type the text anew: it holds a character that can not be "
-        "stored.",
-        FieldCode.FIRST_SESSION_MISMATCH: "Make is_first_session and session_number say the same.",
-        FieldCode.FIRST_SESSION_ONLY: "Empty this cell: only a first session has it.",
-        FieldCode.NO_SHOW_HAS_START: "Empty actual_start, or set no_show to false.",
-        FieldCode.MALFORMED_JSON: "Compare this line with its neighbours: a quote, comma or brace "
-        "is missing or too many.",
-        FieldCode.MALFORMED_LINE: "Compare this row with its neighbours in a text editor.",
-    }
-)
-"""What to do, by why: one for each code."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +88,7 @@ class Findings:
                     "field": name,
                     "code": code,
                     "message": message,
-                    "advice": ADVICE[FieldCode(code)],
+                    "advice": FieldCode(code).advice,
                     "count": count,
                     "lines": self._lines[name, code, message],
                 }

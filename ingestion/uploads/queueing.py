@@ -22,7 +22,7 @@ from ingestion import file_rows, intake, queues, sources
 from ingestion.decoding import Row
 from ingestion.file_rows import FileRow, FileRows
 from ingestion.models import Upload
-from ingestion.outcomes import Receipt, StoreError, trouble
+from ingestion.outcomes import Receipt, StoreError
 from ingestion.queues import Once
 from ingestion.records import RecordType
 from ingestion.uploads import layouts
@@ -102,7 +102,7 @@ def end(work: Work, to: Upload.State, *, failure: str = "") -> None:
     try:
         pushed = queues.push(upload.record_type.queue, (), once=once)
     except StoreError as fault:
-        raise WaitError(trouble(fault)) from fault
+        raise WaitError(fault.for_staff) from fault
     noted = {}
     if pushed.answer is not None and pushed.answer != _NEVER_PUSHED:
         noted = _noted(upload, _Chunk.from_bytes(pushed.answer), pushed.place)
@@ -150,8 +150,8 @@ def _push(work: Work, record_type: RecordType, chunk: list[Row]) -> Receipt:
             return intake.queue(received, source=source, once=once)
         except StoreError as fault:
             if time.monotonic() > give_up_at:
-                raise WaitError(trouble(fault)) from fault
-            work.pause(_TRY_EVERY_SECONDS, trouble(fault))
+                raise WaitError(fault.for_staff) from fault
+            work.pause(_TRY_EVERY_SECONDS, fault.for_staff)
 
 
 def _name(upload: Upload) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _wait_for_queue(record_type: RecordType) -> None:
     try:
         (summary,) = queues.summaries([record_type.queue])
     except StoreError as fault:
-        raise WaitError(trouble(fault)) from fault
+        raise WaitError(fault.for_staff) from fault
     if summary.pause is not None:
         raise WaitError(f"The queue is paused: {summary.pause.reason}")
     if summary.depth >= settings.QUEUE_LIMIT:

@@ -15,7 +15,7 @@ from granian.rsgi import HTTPProtocol, Scope  # type: ignore[attr-defined]
 
 from ingestion.addresses import client_address
 from ingestion.api.errors import error_document
-from ingestion.outcomes import ANSWERS, Code
+from ingestion.outcomes import Code
 from tutormax.middleware import logged_path
 from tutormax.request_id import request_id
 
@@ -92,7 +92,7 @@ class Request:
         if self.refused:
             return
         self.refused = True
-        scope, status = self.scope, ANSWERS[code].status
+        scope, status = self.scope, code.status
         name = request_id(scope.headers.get("x-request-id"))
         headers = [("content-type", "application/json"), ("x-request-id", name)]
         if code is Code.SERVER_BUSY:

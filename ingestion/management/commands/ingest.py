@@ -31,7 +31,7 @@ from ingestion.decoding import Row
 from ingestion.files.shape import FileFormat
 from ingestion.management.command import add_record_type, print_table
 from ingestion.management.store_command import StoreCommand, in_words
-from ingestion.outcomes import FieldError, IntakeError, Receipt, StoreError, trouble
+from ingestion.outcomes import FieldError, IntakeError, Receipt, StoreError
 from ingestion.queues import Once
 from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.stats import duration
@@ -226,8 +226,8 @@ def _push(
     def tell_once(state: RetryCallState) -> None:
         nonlocal told
         fault = state.outcome and state.outcome.exception()
-        if isinstance(fault, StoreError) and told != trouble(fault):
-            told = trouble(fault)
+        if isinstance(fault, StoreError) and told != fault.for_staff:
+            told = fault.for_staff
             tell(f"{told} Trying again…")
 
     def patience_ends(state: RetryCallState) -> bool:
@@ -266,7 +266,7 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 
 def _reason(fault: BaseException) -> str:
     if isinstance(fault, StoreError):
-        return queues.closed_to_us(fault) or trouble(fault)
+        return queues.closed_to_us(fault) or fault.for_staff
     if isinstance(fault, IntakeError):
         return in_words(fault)
     if isinstance(fault, OSError):

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ingestion.management.command import print_table
 from ingestion.management.store_command import StoreCommand
-from ingestion.outcomes import StoreError, trouble
+from ingestion.outcomes import StoreError
 from ingestion.queues import QueueSummary, consumption
 from ingestion.stats import duration, queue_stats_document, queue_summaries
 
@@ -64,7 +64,7 @@ class Command(StoreCommand):
         try:
             shown: Table | str = _table()
         except StoreError as fault:
-            shown = trouble(fault)
+            shown = fault.for_staff
         if self.stdout.isatty():
             self.stdout.write("\x1b[2J\x1b[H", ending="")  # an empty screen
         self.stdout.write(time.strftime("%H:%M:%S"))

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 from ingestion import queues
 from ingestion.outcomes import StoreError
-from ingestion.portal import outages
 from ingestion.portal.queues import last_known, verdicts
 from ingestion.portal.queues.sparklines import Sparkline, sparkline
 from ingestion.portal.queues.verdicts import PROMISE_SECONDS, Flow, Judgement
@@ -127,7 +126,7 @@ def read() -> Reading:
 
 def away(fault: StoreError) -> Reading:
     """The last that was known of the queues."""
-    reason = outages.why_away(fault.code)
+    reason = fault.for_staff
     known = last_known.last_known()
     if known is None:
         return Reading(overview=None, reason=reason)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from django.http import HttpRequest, HttpResponse
 
 from ingestion.models import Upload
-from ingestion.portal import outages
 from ingestion.portal.pages import page, portal_view
 from ingestion.portal.queues import figures
 from ingestion.portal.queues.figures import Reading
@@ -55,9 +54,7 @@ def overview(request: HttpRequest) -> HttpResponse:
             "refused": refused,
             "most_refused": max((n for one in refused for _, n in one.causes), default=0),
             "store": store,
-            "store_reasons": [outages.why_away(reason) for reason in store.reasons]
-            if store
-            else [],
+            "store_reasons": [reason.for_staff for reason in store.reasons] if store else [],
             "durability": _DURABILITY[store.durability if store else Durability.UNKNOWN],
             "uploads": Upload.objects.filter(uploaded_by=request.user.pk)[:_UPLOADS_SHOWN],
         },

@@ -21,7 +21,7 @@ from ingestion import intake, sources
 from ingestion.decoding import Row
 from ingestion.intake import Received
 from ingestion.models import Activity
-from ingestion.outcomes import ANSWERS, QueuePausedError, StoreError
+from ingestion.outcomes import QueuePausedError, StoreError
 from ingestion.portal import rejected
 from ingestion.portal.pages import page, portal_view
 from ingestion.portal.records.entry_form import EntryForm
@@ -131,7 +131,7 @@ def _form_page(
             "valid": valid,
             "fault": fault,
             "refusal": refusal,
-            "sentence": fault and ANSWERS[fault.code].sentence,
+            "sentence": fault and fault.code.sentence,
             "pause_reason": fault.reason if isinstance(fault, QueuePausedError) else "",
             "form_id": _form_id(request),
             "is_example": record is None,

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from ingestion import decoding, validation
 from ingestion.decoding import Framing, Payload, Row
-from ingestion.outcomes import ANSWERS, FieldError, PayloadError, Rejection
+from ingestion.outcomes import FieldError, PayloadError, Rejection
 from ingestion.portal.pages import page, portal_view
 from ingestion.portal.record_fields import record_fields
 from ingestion.portal.records.entry_form import EntryForm
@@ -60,7 +60,7 @@ def _try_json(record_type: RecordType, text: str) -> _Trial:
     try:
         (row,) = decoding.rows(payload, most=1)
     except PayloadError as fault:
-        return _Trial(unreadable=ANSWERS[fault.code].sentence)
+        return _Trial(unreadable=fault.code.sentence)
     return _judge(record_type, row.value)
 
 

@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ingestion import queues, sources
 from ingestion.models import Activity
 from ingestion.outcomes import StoreError
-from ingestion.portal import activity, outages, rejected
+from ingestion.portal import activity, rejected
 from ingestion.portal.pages import RightMissing, page, portal_view
 from ingestion.queues import Refusal
 from ingestion.records import RECORD_TYPES, RecordType
@@ -42,7 +42,7 @@ def rejections(request: HttpRequest) -> HttpResponse:
     try:
         rows = list(_rows())
     except StoreError as fault:
-        reason = outages.why_away(fault.code)
+        reason = fault.for_staff
     fitting = [
         row
         for row in rows
@@ -92,7 +92,7 @@ def _one(
     try:
         refusal = rejected.find(record_type, refusal_id)
     except StoreError as fault:
-        reason = outages.why_away(fault.code)
+        reason = fault.for_staff
     if refusal is None and not reason:
         raise Http404
     if refusal and show:
