@@ -31,7 +31,7 @@ def free_port() -> int:
 class Portal:
     """A started `manage.py serve`: its address, its folder, what it has printed so far."""
 
-    def __init__(self, data_dir: Path, **environment: str) -> None:
+    def __init__(self, data_dir: Path, *, root: Path | str = ROOT, **environment: str) -> None:
         self.data_dir = data_dir
         self.port = int(environment.setdefault("PORT", str(free_port())))
         self.address = f"http://127.0.0.1:{self.port}"
@@ -40,7 +40,7 @@ class Portal:
         with os.fdopen(handle, "wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "serve"],
-                cwd=ROOT,
+                cwd=root,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={
@@ -91,9 +91,11 @@ class Portal:
 
 
 @contextmanager
-def running_portal(data_dir: Path, **environment: str) -> Iterator[Portal]:
-    """A portal that answers, ended at the end of the block."""
-    portal = Portal(data_dir, **environment)
+def running_portal(
+    data_dir: Path, *, root: Path | str = ROOT, **environment: str
+) -> Iterator[Portal]:
+    """A portal that answers, ended at the end of the block; `root` is the project's folder."""
+    portal = Portal(data_dir, root=root, **environment)
     try:
         portal.wait_until_running()
         yield portal

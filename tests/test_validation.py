@@ -1,10 +1,8 @@
-"""One verdict per record, whatever it is; a further record type is found everywhere."""
+"""One verdict per record, whatever it is."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -260,96 +258,3 @@ def test_threads_that_share_a_serializer_never_mix_up_their_records():
             assert list(pool.map(work, range(threads))) == [[]] * threads
     finally:
         sys.setswitchinterval(interval)
-
-
-# --- A further record type ---------------------------------------------------------------------
-
-A_FOURTH_TYPE = """
-import json
-from types import MappingProxyType
-
-import django
-from ingestion import embedded, records
-from ingestion.fields import Identifier, Integer
-from ingestion.serializers import RecordSerializer
-
-
-class InvoiceSerializer(RecordSerializer):
-    invoice_id = Identifier(help_text="The invoice's id.")
-    cents = Integer(min_value=1, help_text="What is owed.")
-
-    example = {"invoice_id": "invoice-1", "cents": 250}
-
-
-records.RECORD_TYPES = MappingProxyType(
-    {
-        **records.RECORD_TYPES,
-        "invoices": records.RecordType(
-            path="invoices",
-            title="invoice",
-            queue="tutormax:queue:bills",
-            id_field="invoice_id",
-            serializer_class=InvoiceSerializer,
-        ),
-    }
-)
-
-django.setup()
-
-from django.conf import settings
-from django.test import Client
-
-client = Client(SERVER_NAME="localhost")
-
-
-def post(path, value):
-    answer = client.post(path, json.dumps(value), content_type="application/json")
-    return [answer.status_code, answer.json()]
-
-
-with embedded.running(settings.DATA_DIR):
-    found = {
-        "one": post("/api/invoices", InvoiceSerializer.example),
-        "none": post("/api/invoices", {"invoice_id": "invoice-2", "cents": 0}),
-        "batch": post("/api/invoices/batch", [InvoiceSerializer.example, {}]),
-        "root": client.get("/").json()["endpoints"],
-        "stats": client.get("/api/queue/stats").json(),
-        "openapi": client.get("/openapi.json").json(),
-        "metrics": client.get("/metrics").content.decode(),
-    }
-print(json.dumps(found))
-"""
-
-
-@pytest.mark.processes
-def test_a_fourth_record_type_is_one_serializer_and_one_entry_and_is_found_everywhere():
-    done = subprocess.run(
-        [sys.executable, "-c", A_FOURTH_TYPE],
-        cwd=ROOT,
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert (found["one"][0], found["one"][1]["id"]) == (201, "invoice-1")
-    assert (found["none"][0], found["none"][1]["errors"][0]["field"]) == (422, "cents")
-    assert (found["batch"][0], found["batch"][1]["count"]) == (207, 1)
-    assert found["root"]["invoices"] == "/api/invoices"
-    assert found["root"]["invoices_batch"] == "/api/invoices/batch"
-    assert found["stats"]["queues"] == {"tutors": 0, "sessions": 0, "feedbacks": 0, "bills": 2}
-    assert found["stats"]["detail"]["bills"]["queue"] == "tutormax:queue:bills"
-    assert found["stats"]["detail"]["bills"]["accepted"] == 2
-    assert found["stats"]["detail"]["bills"]["rejected"] == 2
-    described = found["openapi"]["paths"]
-    assert {"/api/invoices", "/api/invoices/batch"} <= set(described)
-    (shape,) = described["/api/invoices"]["post"]["requestBody"]["content"].values()
-    name = shape["schema"]["$ref"].rpartition("/")[2]
-    assert set(found["openapi"]["components"]["schemas"][name]["properties"]) == {
-        "invoice_id",
-        "cents",
-    }
-    assert 'tutormax_queue_depth{queue="bills"} 2.0' in found["metrics"]
-    assert 'tutormax_records_total{outcome="rejected",queue="bills"} 2.0' in found["metrics"]
