@@ -10,7 +10,7 @@ from ingestion.cells import ISO_NOTATION, Notation, converter
 from ingestion.decoding import Row
 from ingestion.files.shape import field_name
 from ingestion.outcomes import FieldCode, FieldError
-from ingestion.records import RecordType
+from ingestion.records import RECORD_TYPES, RecordType
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +19,19 @@ class Guess:
 
     field: str | None
     certain: bool
+
+
+def our_names() -> frozenset[str]:
+    """All names that a column of ours may have."""
+    return frozenset().union(
+        *(record_type.serializer_class().fields for record_type in RECORD_TYPES.values())
+    )
+
+
+def required_fields(record_type: RecordType) -> set[str]:
+    """The fields without which no record of this type is valid."""
+    fields = record_type.serializer_class().fields
+    return {name for name, field in fields.items() if field.required}
 
 
 def by_name(header: Sequence[str], record_type: RecordType) -> tuple[str | None, ...]:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO
+
+from django.conf import settings
 
 from ingestion import columns, decoding
 from ingestion.cells import ISO_NOTATION, Notation
 from ingestion.columns import Columns
 from ingestion.decoding import Row
-from ingestion.files import error_columns
+from ingestion.files import error_columns, registry
+from ingestion.files.format import Format
 from ingestion.files.look import Look
 from ingestion.files.raw_rows import Problem, RawRow
-from ingestion.files.shape import TOO_MANY_COLUMNS, FileFormat, Shape, UnreadableFileError
+from ingestion.files.registry import FORMATS
+from ingestion.files.shape import TOO_MANY_COLUMNS, Shape, UnreadableFileError, field_name
 from ingestion.formulas import unguarded
 from ingestion.outcomes import Code, FieldCode, FieldError, PayloadError
-from ingestion.records import RecordType
+from ingestion.records import RECORD_TYPES, RecordType
 
 # Rows that are judged or pushed together are few if they are long.
 _CHUNK_BYTES = 2**20
@@ -26,36 +30,68 @@ _TELLING_ROWS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout(Shape):
+class Layout:
     """How the records lie in a file and how its cells are meant.
 
     `columns` says which field each column is, None if their names say it. `armed`: it is an error
     file of ours, whose guards against formulas are taken away (`ingestion.formulas`).
     """
 
+    shape: Shape
     columns: tuple[str | None, ...] | None = None
     notation: Notation = ISO_NOTATION
     armed: bool = False
 
     @property
-    def shape(self) -> Shape:
-        """Where the records lie, without what they mean."""
-        return Shape(
-            file_format=self.file_format,
-            csv=self.csv,
-            sheet=self.sheet,
-            header_line=self.header_line,
-        )
+    def format(self) -> Format:
+        """The format of the file."""
+        return FORMATS[self.shape.file_format]
+
+
+def look(file: BinaryIO) -> Look:
+    """A first look at a file, here and now, in this process: for commands, whose file is their own.
+
+    What staff send is read in a limited process instead (`ingestion.files.limited`). Raises
+    `PayloadError`.
+    """
+    return registry.look(file, columns.our_names(), most_unpacked_bytes=settings.MAX_UNPACKED_BYTES)
+
+
+def read(file: BinaryIO, record_type: RecordType, found: Look) -> Iterator[Row]:
+    """The rows of a file that was looked at, in this process, in order; blank ones are passed over.
+
+    The columns of a table are matched to fields by name, in any case, with spaces or dashes for
+    underscores; other columns are dropped, and of two columns of one name the last filled one
+    counts. An empty cell is an absent field; other cells are stripped and converted
+    (`ingestion.cells`). Raises `PayloadError`.
+    """
+    layout = layout_of(found)
+    raws = registry.rows(file, layout.shape, most_unpacked_bytes=settings.MAX_UNPACKED_BYTES)
+    for one in FileRows(raws, layout, record_type):
+        if one.row is not None:
+            yield one.row
+
+
+def guess_record_type(found: Look) -> RecordType | None:
+    """The only record type whose required fields are all in the first records; None if unsure."""
+    if layout_of(found).format.is_table:
+        names = set(map(field_name, found.header))
+    else:
+        values = [decoding.decode_line(record, 1).value for record in found.records]
+        names = {name for value in values if isinstance(value, dict) for name in value}
+    fitting = [
+        record_type
+        for record_type in RECORD_TYPES.values()
+        if columns.required_fields(record_type) <= names
+    ]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def layout_of(look: Look) -> Layout:
     """How a file is read if nobody says otherwise, by a first look at it."""
     problems = error_columns.problems(look.header, look.rows[:_TELLING_ROWS])
     return Layout(
-        file_format=look.shape.file_format,
-        csv=look.shape.csv,
-        sheet=look.shape.sheet,
-        header_line=look.shape.header_line,
+        shape=look.shape,
         armed=error_columns.added(look.header) is not None and error_columns.are_ours(problems),
     )
 
@@ -83,10 +119,10 @@ class FileRows:
 
     def __init__(self, raws: Iterator[RawRow], layout: Layout, record_type: RecordType) -> None:
         self._raws = raws
-        self._format = layout.file_format
+        self._format = layout.format
         self._armed = layout.armed
         self.header: list[str] = []
-        if not layout.file_format.is_table:
+        if not layout.format.is_table:
             return
         first = next(raws, RawRow(0))
         if first.problem is Problem.TOO_WIDE:
@@ -122,7 +158,7 @@ class FileRows:
 
     def _json_row(self, raw: RawRow) -> FileRow:
         # A record of an array has no line in the file.
-        line = raw.line if self._format is FileFormat.NDJSON else None
+        line = raw.line if self._format.has_lines else None
         row = None
         if raw.problem is not None:
             row = Row(line=line, problem=_PROBLEMS[raw.problem])

@@ -138,7 +138,7 @@ class Code(StrEnum):
     UNKNOWN_FILE_FORMAT = (
         "unknown_file_format",
         415,
-        "This file cannot be read. Save it as CSV, JSON or NDJSON.",
+        "This file cannot be read. Save it as XLSX or CSV.",
     )
     UNKNOWN_COLUMNS = (
         "unknown_columns",

@@ -85,7 +85,7 @@ def entries(text: str) -> Iterator[int]:
 def entry(text: str, at: int) -> Any:
     """The entry that `entries` found here."""
     try:
-        return _decoder.raw_decode(text, at)[0]
+        return decoder.raw_decode(text, at)[0]
     except RecursionError:  # the stack may be deeper here than it was there
         raise PayloadError(Code.TOO_DEEP) from None
 
@@ -112,7 +112,7 @@ def _end(text: str, at: int) -> int:
         piece = text[at : at + length]
         is_last = at + length >= len(text)
         try:
-            _, end = _decoder.raw_decode(piece)
+            _, end = decoder.raw_decode(piece)
         except RecursionError:
             raise PayloadError(Code.TOO_DEEP) from None
         except json.JSONDecodeError as fault:
@@ -150,7 +150,7 @@ def _has_too_many(text: str) -> bool:
 def _too_many(text: str) -> PayloadError:
     at = _after_space(text, 0)
     try:
-        _, end = _decoder.raw_decode(text[at : at + _DEEP])
+        _, end = decoder.raw_decode(text[at : at + _DEEP])
     except RecursionError:
         return PayloadError(Code.TOO_DEEP)
     except ValueError:
@@ -173,5 +173,6 @@ def _refuse_constant(_: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+"""Python's decoder without what it adds, for one value in the midst of a text."""
 _space = re.compile(rf"[{_SPACE}]{{1,65536}}")

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ingestion import readers
+from ingestion import file_rows
+from ingestion.columns import our_names
 from ingestion.decoding import Row
-from ingestion.files import look
+from ingestion.files import csv, registry
 from ingestion.files.look import Look
-from ingestion.files.shape import CsvOptions, FileFormat, Shape
+from ingestion.files.shape import Shape
 from ingestion.records import RecordType
 
 
-def detect_csv(file: BinaryIO) -> CsvOptions:
+def detect_csv(file: BinaryIO) -> Shape:
     """How a CSV file is written."""
-    return look.detect_csv(file, readers.our_names())
+    return csv.detect(file, our_names())
 
 
 def read_as(
-    file: BinaryIO, file_format: FileFormat, record_type: RecordType, csv: CsvOptions | None = None
+    file: BinaryIO, file_format: str, record_type: RecordType, shape: Shape | None = None
 ) -> Iterator[Row]:
     """The rows of the file."""
-    shape = None
-    if file_format is FileFormat.CSV:
-        shape = Shape(file_format=file_format, csv=csv or detect_csv(file))
-    elif file_format is not FileFormat.XLSX:
-        return readers.read(file, record_type, Look(shape=Shape(file_format=file_format)))
-    return readers.read(file, record_type, readers.look(file, shape))
+    form = registry.FORMATS[file_format]
+    found = Look(shape=Shape(file_format=file_format))
+    if form.is_table:
+        found = form.look(file, our_names(), shape, 2**30)
+    return file_rows.read(file, record_type, found)

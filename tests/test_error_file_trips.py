@@ -18,11 +18,11 @@ from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
 from redis import Redis
 
-from ingestion import readers
+from ingestion import file_rows
 from ingestion.file_rows import FileRow, FileRows, Layout, layout_of
-from ingestion.files import look, raw_rows
-from ingestion.files.csv_rows import DELIMITERS
-from ingestion.files.shape import Encoding, FileFormat
+from ingestion.files import registry, xlsx_writer
+from ingestion.files.csv import DELIMITER, Encoding
+from ingestion.files.json import _without_infinity
 from ingestion.uploads import error_files
 from tests.record_types import SESSIONS
 from tests.workbooks import sheet_xml, workbook
@@ -82,8 +82,8 @@ few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChec
 def rows_of(content: bytes) -> tuple[Layout, list[str], list[FileRow]]:
     """A file as `manage.py ingest` reads it, and an upload of which nothing is asked."""
     file = io.BytesIO(content)
-    layout = layout_of(readers.look(file))
-    raws = raw_rows.rows(file, layout.shape, most_unpacked_bytes=2**30)
+    layout = layout_of(file_rows.look(file))
+    raws = registry.rows(file, layout.shape, most_unpacked_bytes=2**30)
     rows = FileRows(raws, layout, SESSIONS)
     return layout, rows.header, [row for row in rows if row.row is not None]
 
@@ -144,7 +144,7 @@ def as_csv(rows: Sequence[Sequence[str]], delimiter: str, encoding: str) -> byte
 
 
 @pytest.mark.parametrize("encoding", Encoding)
-@pytest.mark.parametrize("delimiter", DELIMITERS)
+@pytest.mark.parametrize("delimiter", DELIMITER.choices)
 @given(table=tables)
 @few
 def test_each_cell_of_a_csv_file_comes_back(
@@ -157,7 +157,7 @@ def test_each_cell_of_a_csv_file_comes_back(
 def as_xlsx(rows: Sequence[Sequence[str]]) -> bytes:
     book = Workbook(write_only=True)
     sheet = book.create_sheet("A")
-    escaped = error_files._ESCAPED.sub
+    escaped = xlsx_writer._ESCAPED.sub
     for row in rows:
         cells = []
         for text in row:
@@ -227,7 +227,7 @@ records = st.lists(
 
 def as_json(value: Any) -> str:
     # Python's word for what a reader makes of a number like 1e999.
-    return error_files._without_infinity(json.dumps(value))
+    return _without_infinity(json.dumps(value))
 
 
 @given(records)
@@ -240,7 +240,7 @@ def test_each_value_of_a_json_file_comes_back(records: list[dict[str, Any]]) -> 
 @few
 def test_each_value_of_an_ndjson_file_comes_back(records: list[dict[str, Any]]) -> None:
     lines = "".join(f"{as_json(record)}\n" for record in records).encode()
-    if look.detect(io.BytesIO(lines)) is FileFormat.NDJSON:
+    if registry.recognise(io.BytesIO(lines)).name == "ndjson":
         assert_comes_back(lines)
 
 

@@ -466,11 +466,11 @@ def test_what_is_plainly_no_text_is_told_plainly(store: Redis, file: Path, conte
     file.write_bytes(content)
     status, _, words = ingest(file)
     assert status == 1
-    assert words == f"{file} cannot be read: it is no CSV, JSON, NDJSON or XLSX file."
+    assert words == f"{file} cannot be read: it is no CSV, Excel (.xlsx), JSON or NDJSON file."
 
 
 def test_what_has_a_reason_of_its_own_is_told_with_it(store: Redis, file: Path) -> None:
-    file.write_bytes(b"\xd0\xcf\x11\xe0old")
+    file.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504))
     assert "old Excel file" in ingest(file)[2]
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from ingestion import readers
-from ingestion.files import limited, raw_rows
+from ingestion import file_rows
+from ingestion.columns import our_names
+from ingestion.files import limited, registry
 from ingestion.files.limited import ChildFaultError, Limits
 from ingestion.files.look import Look
 from ingestion.files.raw_rows import Problem, RawRow
-from ingestion.files.shape import FileFormat, Shape, UnreadableFileError
+from ingestion.files.shape import Shape, UnreadableFileError
 from ingestion.outcomes import PayloadError
 from tests import odd_files
 from tests.hostile_files import hostile_files
@@ -25,10 +26,10 @@ from tests.hostile_files import hostile_files
 pytestmark = pytest.mark.processes
 
 MIB = 2**20
-NAMES = readers.our_names()
+NAMES = our_names()
 SMALL = Limits(memory_bytes=128 * MIB, cpu_seconds=10, unpacked_bytes=256 * MIB)
-JSON = Shape(file_format=FileFormat.JSON)
-CSV = Shape(file_format=FileFormat.CSV)
+JSON = Shape(file_format="json")
+CSV = Shape(file_format="csv")
 
 
 def unheard(_: int) -> None:
@@ -83,8 +84,8 @@ def test_what_is_read_apart_is_what_is_read_here(reader: Reader, tmp_path: Path)
     )
     found = reader.look(content)
     with (tmp_path / "file").open("rb") as file:
-        assert readers.look(file) == found
-        here = list(raw_rows.rows(file, found.shape, most_unpacked_bytes=MIB))
+        assert file_rows.look(file) == found
+        here = list(registry.rows(file, found.shape, most_unpacked_bytes=MIB))
     with reader.rows(content, found.shape) as rows:
         assert list(rows) == here
     assert here[4].texts == ["3", "M\udcffller"]
@@ -197,8 +198,8 @@ def test_odd_files_are_rows_or_refusals_and_nothing_else(seed: int, tmp_path: Pa
     path.write_bytes(odd_files.odd(random.Random(seed)))
     with path.open("rb") as file:
         try:
-            found = readers.look(file)
-            rows = list(raw_rows.rows(file, found.shape, most_unpacked_bytes=MIB))
+            found = file_rows.look(file)
+            rows = list(registry.rows(file, found.shape, most_unpacked_bytes=MIB))
         except PayloadError:
             return
     assert all(len(row.cells) <= 500 for row in rows)

@@ -8,7 +8,8 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.urls import reverse
 
-from ingestion.file_rows import FileFormat, Layout
+from ingestion.file_rows import Layout
+from ingestion.files.shape import Shape
 from ingestion.models import Right, Upload
 from ingestion.records import RECORD_TYPES
 from ingestion.uploads import layouts
@@ -78,7 +79,7 @@ def test_corrections_are_sent_by_who_may_act_on_what_they_correct(store):
         member("Admin"),
     )
     other.groups.add(Group.objects.get(name="Uploader"))
-    layout = layouts.to_json(Layout(file_format=FileFormat.NDJSON))
+    layout = layouts.to_json(Layout(shape=Shape(file_format="ndjson")))
     one = Upload.objects.create(file_name="a", size_bytes=1, uploaded_by=owner, layout=layout)
     form = {"rows": json.dumps(RECORD_TYPES["tutors"].serializer_class.example), "record_type": ""}
     for fixes in (one.pk, 999):

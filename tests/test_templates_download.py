@@ -9,12 +9,12 @@ from datetime import datetime
 import pytest
 from openpyxl import load_workbook
 
-from ingestion import readers, validation
+from ingestion import file_rows, validation
+from ingestion.decoding import Row
 from ingestion.fields import Boolean, Choice
-from ingestion.files import look
-from ingestion.files.shape import FileFormat
+from ingestion.files import registry
+from ingestion.files.registry import FORMATS
 from ingestion.portal.record_fields import sample_records
-from ingestion.portal.sample_files import FORMATS
 from ingestion.validation import Valid
 from tests.reading import read_as
 from tests.staff import member, signed_in
@@ -41,16 +41,16 @@ def names_of(record_type):
 
 def test_both_sample_records_are_valid_and_different(record_type):
     samples = sample_records(record_type)
-    verdicts = validation.validate(record_type, [readers.Row(value=one) for one in samples])
+    verdicts = validation.validate(record_type, [Row(value=one) for one in samples])
     assert all(isinstance(verdict, Valid) for verdict in verdicts)
     assert len({verdict.id for verdict in verdicts}) == 2
 
 
-@pytest.mark.parametrize("file_format", [FileFormat.CSV, FileFormat.NDJSON])
+@pytest.mark.parametrize("file_format", FORMATS)
 def test_a_template_is_read_back_as_the_sample_records(download, record_type, file_format):
-    file = io.BytesIO(download(file_format.value))
-    assert look.detect(file) is file_format
-    assert readers.guess_record_type(readers.look(file)) is record_type
+    file = io.BytesIO(download(file_format))
+    assert registry.recognise(file).name == file_format
+    assert file_rows.guess_record_type(file_rows.look(file)) is record_type
     samples = [
         {name: value for name, value in record.items() if value is not None}
         for record in sample_records(record_type)

@@ -25,7 +25,7 @@ from django.utils.timezone import now
 from django_tasks_db.models import DBTaskResult
 
 from ingestion import queues
-from ingestion.files import limited, look, raw_rows
+from ingestion.files import limited, registry
 from ingestion.models import LooseFile, Upload, upload_storage
 from ingestion.outcomes import Code, StoreError
 from ingestion.portal.uploads.state import progress
@@ -310,14 +310,14 @@ class Life:
 def look_here(descriptor, names, limits, tick, shape=None):
     with os.fdopen(os.dup(descriptor), "rb") as file:
         file.seek(0)
-        return look.look(file, names, most_unpacked_bytes=limits.unpacked_bytes, shape=shape)
+        return registry.look(file, names, most_unpacked_bytes=limits.unpacked_bytes, shape=shape)
 
 
 @contextmanager
 def rows_here(descriptor, shape, limits, tick):
     with os.fdopen(os.dup(descriptor), "rb") as file:
         file.seek(0)
-        yield raw_rows.rows(file, shape, most_unpacked_bytes=limits.unpacked_bytes)
+        yield registry.rows(file, shape, most_unpacked_bytes=limits.unpacked_bytes)
 
 
 @pytest.mark.slow

@@ -18,9 +18,10 @@ from django.utils.timezone import now
 from openpyxl import Workbook, load_workbook
 from redis import Redis
 
-from ingestion import queues, readers
+from ingestion import file_rows, queues
 from ingestion.cells import DateOrder, Notation
-from ingestion.files.shape import Encoding, FileFormat
+from ingestion.files.csv import Encoding
+from ingestion.files.registry import FORMATS
 from ingestion.models import Upload
 from ingestion.outcomes import FieldCode
 from ingestion.records import RECORD_TYPES, RecordType
@@ -304,7 +305,7 @@ def test_the_senders_name_is_never_a_name_on_the_disk(name: str, kept: str) -> N
 
 
 def inspect(content: bytes, record_type: RecordType | None = SESSIONS) -> Inspection:
-    return inspection.inspect(readers.look(io.BytesIO(content)), record_type=record_type)
+    return inspection.inspect(file_rows.look(io.BytesIO(content)), record_type=record_type)
 
 
 def answer(upload: Upload, **choices: Any) -> None:
@@ -424,8 +425,8 @@ def test_a_decimal_comma_is_seen(store: Redis) -> None:
 
 def test_text_that_is_no_unicode_is_shown_before_it_is_read() -> None:
     found = inspect(as_csv([session(1, subject="Französisch")]).decode().encode("cp1252"))
-    assert found.layout.csv and found.layout.csv.encoding is Encoding.CP1252
-    assert found.questions == {Question.ENCODING}
+    assert found.layout.shape.options["encoding"] is Encoding.CP1252
+    assert found.questions == {"encoding"}
     (subject,) = (one for one in found.columns if one.name == "subject")
     assert subject.samples == ("Französisch",)
 
@@ -442,8 +443,8 @@ def test_of_several_sheets_that_fit_one_must_be_chosen() -> None:
     assert found.sheets == ("Sheet", "More", "Notes")
 
 
-@pytest.mark.parametrize("file_format", FileFormat)
-def test_a_layout_is_kept_as_it_is(file_format: FileFormat) -> None:
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_layout_is_kept_as_it_is(file_format: str) -> None:
     layout = inspect(WRITERS[file_format]([session(1)])).layout
     kept = json.loads(json.dumps(layouts.to_json(layout)))
     assert layouts.from_json(kept) == layout

@@ -14,11 +14,11 @@ from django.conf import settings
 from openpyxl import Workbook
 from openpyxl.styles import Font
 
-from ingestion import readers
-from ingestion.files import look, raw_rows, xlsx_rows
+from ingestion import file_rows
+from ingestion.files import registry, xlsx_rows
 from ingestion.files import workbook as workbooks
 from ingestion.files.raw_rows import Problem, RawRow
-from ingestion.files.shape import FileFormat, UnreadableFileError
+from ingestion.files.shape import UnreadableFileError
 from ingestion.outcomes import Code, FieldCode, PayloadError
 from tests.reading import read_as
 from tests.record_types import SESSIONS, TUTORS
@@ -132,7 +132,7 @@ def test_dates_of_a_workbook_from_1904_on_are_told_apart() -> None:
 
 
 def test_an_id_typed_as_a_number_keeps_its_digits_and_stays_text() -> None:
-    rows = read_as(saved(["tutor_id", "age"], [7, 28], ["007", 28.0]), FileFormat.XLSX, TUTORS)
+    rows = read_as(saved(["tutor_id", "age"], [7, 28], ["007", 28.0]), "xlsx", TUTORS)
     assert [row.value for row in rows] == [
         {"tutor_id": "7", "age": 28},
         {"tutor_id": "007", "age": 28},
@@ -151,8 +151,8 @@ def test_rows_outside_a_wrong_dimension_are_read() -> None:
 
 def test_rows_that_a_sheet_leaves_out_are_blank_and_counted() -> None:
     file = saved(["name"], [None], [None], ["Ann"])
-    shape = readers.look(file).shape
-    found = raw_rows.rows(file, shape, most_unpacked_bytes=2**30)
+    shape = file_rows.look(file).shape
+    found = registry.rows(file, shape, most_unpacked_bytes=2**30)
     assert [(one.line, one.cells) for one in found] == [
         (1, ["name"]),
         (2, []),
@@ -163,7 +163,7 @@ def test_rows_that_a_sheet_leaves_out_are_blank_and_counted() -> None:
 
 def test_the_header_row_is_found_below_titles() -> None:
     file = saved(["Tutors of May"], [], ["Tutor ID", "Name"], ["1", "Ann"])
-    (row,) = read_as(file, FileFormat.XLSX, TUTORS)
+    (row,) = read_as(file, "xlsx", TUTORS)
     assert (row.line, row.value) == (4, {"tutor_id": "1", "name": "Ann"})
 
 
@@ -177,8 +177,8 @@ def test_the_sheet_that_names_most_fields_is_read() -> None:
     hidden.append(["tutor_id", "name", "age", "email", "location"])
     hidden.sheet_state = "hidden"
     file = as_file(book)
-    assert [sheet.name for sheet in readers.look(file).sheets] == ["Data", "Sheet"]
-    assert [row.value["tutor_id"] for row in read_as(file, FileFormat.XLSX, TUTORS)] == ["1"]
+    assert [sheet.name for sheet in file_rows.look(file).sheets] == ["Data", "Sheet"]
+    assert [row.value["tutor_id"] for row in read_as(file, "xlsx", TUTORS)] == ["1"]
 
 
 def test_a_row_with_an_error_of_excel_is_a_row_with_a_problem() -> None:
@@ -189,7 +189,7 @@ def test_a_row_with_an_error_of_excel_is_a_row_with_a_problem() -> None:
             '<row><c t="inlineStr"><is><t>Ann</t></is></c></row>'
         )
     )
-    failed, well = read_as(file, FileFormat.XLSX, TUTORS)
+    failed, well = read_as(file, "xlsx", TUTORS)
     assert failed.problem.code is FieldCode.MALFORMED_LINE
     assert well.value == {"name": "Ann"}
 
@@ -201,7 +201,7 @@ def test_an_error_of_excel_in_a_column_that_is_no_field_spoils_no_row() -> None:
             '</row><row><c t="inlineStr"><is><t>Ann</t></is></c><c t="e"><v>#N/A</v></c></row>'
         )
     )
-    (row,) = read_as(file, FileFormat.XLSX, TUTORS)
+    (row,) = read_as(file, "xlsx", TUTORS)
     assert (row.value, row.problem) == ({"name": "Ann"}, None)
 
 
@@ -213,7 +213,7 @@ def test_an_id_that_lost_digits_as_a_number_is_refused_with_its_field(number: st
             f"<row><c><v>{number}</v></c></row>"
         )
     )
-    (row,) = read_as(file, FileFormat.XLSX, TUTORS)
+    (row,) = read_as(file, "xlsx", TUTORS)
     assert row.problem is not None
     assert row.problem.field == "tutor_id"
     assert "as text" in row.problem.message
@@ -238,7 +238,7 @@ def test_a_workbook_that_excel_writes_with_styles_is_told_by_its_content() -> No
     book = Workbook()
     book.active["A1"].font = Font(bold=True)
     book.active["A1"] = "tutor_id"
-    assert look.detect(as_file(book)) is FileFormat.XLSX
+    assert registry.recognise(as_file(book)).name == "xlsx"
 
 
 # --- harm --------------------------------------------------------------------------------------
@@ -246,8 +246,8 @@ def test_a_workbook_that_excel_writes_with_styles_is_told_by_its_content() -> No
 
 def refusal(file: io.BytesIO) -> UnreadableFileError:
     with pytest.raises(UnreadableFileError) as caught:
-        shape = readers.look(file).shape
-        list(raw_rows.rows(file, shape, most_unpacked_bytes=settings.MAX_UNPACKED_BYTES))
+        shape = file_rows.look(file).shape
+        list(registry.rows(file, shape, most_unpacked_bytes=settings.MAX_UNPACKED_BYTES))
     assert caught.value.code is Code.UNKNOWN_FILE_FORMAT
     return caught.value
 
@@ -373,5 +373,5 @@ def test_what_only_looks_like_a_workbook_is_refused_with_advice_of_its_own() -> 
 
 def test_a_workbook_without_our_columns_is_refused_as_a_csv_file_is() -> None:
     with pytest.raises(PayloadError) as caught:
-        list(read_as(saved(["hello"], ["1"]), FileFormat.XLSX, SESSIONS))
+        list(read_as(saved(["hello"], ["1"]), "xlsx", SESSIONS))
     assert caught.value.code is Code.UNKNOWN_COLUMNS

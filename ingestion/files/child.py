@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from ingestion.files import raw_rows
-from ingestion.files.look import Look, look
+from ingestion.files import registry
+from ingestion.files.look import Look
 from ingestion.files.raw_rows import RawRow
 from ingestion.files.shape import Shape, UnreadableFileError
 from ingestion.outcomes import PayloadError
@@ -97,10 +97,12 @@ def _answer(request: Request, file: _Counted, buffered: BinaryIO) -> None:
     most_unpacked_bytes = request.most_unpacked_bytes
     if request.names is not None:
         names = frozenset(request.names)
-        found = look(buffered, names, most_unpacked_bytes=most_unpacked_bytes, shape=request.shape)
+        found = registry.look(
+            buffered, names, most_unpacked_bytes=most_unpacked_bytes, shape=request.shape
+        )
         _say(Looked(found))
     elif request.shape is not None:
-        _tell(file, raw_rows.rows(buffered, request.shape, most_unpacked_bytes=most_unpacked_bytes))
+        _tell(file, registry.rows(buffered, request.shape, most_unpacked_bytes=most_unpacked_bytes))
     _say(Ended())
 
 

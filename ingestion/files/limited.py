@@ -36,6 +36,7 @@ from ingestion.outcomes import Code, PayloadError
 from ingestion.processes import start_bound
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
+_CHILD = "ingestion.files.child"
 _LONGEST_FRAME_BYTES = 2**26
 _TICK_SECONDS = 0.5
 # A file on a slow disk costs no CPU time: so many times as long as that may take by the clock.
@@ -62,7 +63,7 @@ class ChildFaultError(Exception):
 def look(
     descriptor: int, names: Set[str], limits: Limits, tick: Tick, shape: Shape | None = None
 ) -> Look:
-    """`ingestion.files.look.look` at an open file. Raises `PayloadError`, `ChildFaultError`."""
+    """`registry.look` at an open file. Raises `PayloadError`, `ChildFaultError`."""
     request = _request(descriptor, limits, shape, names)
     with _frames(request, tick) as frames:
         for frame in frames:
@@ -73,7 +74,7 @@ def look(
 
 @contextmanager
 def rows(descriptor: int, shape: Shape, limits: Limits, tick: Tick) -> Iterator[Iterator[RawRow]]:
-    """`ingestion.files.raw_rows.rows` of an open file. Raises `PayloadError`, `ChildFaultError`."""
+    """`registry.rows` of an open file. Raises `PayloadError`, `ChildFaultError`."""
     with _frames(_request(descriptor, limits, shape), tick) as frames:
         yield (row for frame in frames if isinstance(frame, Rows) for row in frame.rows)
 
@@ -97,7 +98,7 @@ def _frames(request: Request, tick: Tick) -> Iterator[Iterator[Frame]]:
     with open(reading_end, "rb", buffering=0) as output:
         try:
             process = start_bound(
-                [sys.executable, "-B", "-m", "ingestion.files.child", _encoded(request)],
+                [sys.executable, "-B", "-m", _CHILD, _encoded(request)],
                 cwd=_ROOT,
                 env={},
                 stdout=writing_end,

@@ -17,21 +17,11 @@ from typing import Any, BinaryIO, TextIO
 
 import msgspec
 
-from ingestion.files import csv_rows, json_rows
-from ingestion.files.shape import (
-    LONGEST_RECORD,
-    MOST_COLUMNS,
-    MOST_SIGNS,
-    CsvOptions,
-    Encoding,
-    FileFormat,
-    Shape,
-)
+from ingestion.files.shape import MOST_COLUMNS, MOST_SIGNS
 from ingestion.outcomes import Code, PayloadError
 
 # Half a surrogate pair stands where bytes were no text: text that was decoded well has none.
 BAD_BYTES = "\udcff"
-_PLAIN_CSV = CsvOptions(encoding=Encoding.UTF_8, delimiter=",", header_line=1)
 
 
 class Problem(StrEnum):
@@ -78,35 +68,6 @@ class RawRow(msgspec.Struct, frozen=True, array_like=True):
         return 64 + len(self.json or b"") + sum(map(len, self.cells)) + 8 * len(self.cells)
 
 
-def rows(file: BinaryIO, shape: Shape, *, most_unpacked_bytes: int) -> Iterator[RawRow]:
-    """Every row of a file, the blank ones too, in order; a table's header row comes first.
-
-    Raises `PayloadError`.
-    """
-    match shape.file_format:
-        case FileFormat.JSON:
-            yield from _json(file)
-        case FileFormat.NDJSON:
-            yield from _ndjson(file)
-        case FileFormat.CSV:
-            yield from _csv(file, shape.csv or _PLAIN_CSV)
-        case FileFormat.XLSX:
-            # Loaded for workbooks alone: openpyxl takes longer to load than most files to read.
-            from ingestion.files import workbook, xlsx_rows
-
-            with workbook.opened(file, most_unpacked_bytes) as book:
-                yield from xlsx_rows.sheet_rows(book, shape.sheet, shape.header_line)
-
-
-def _csv(file: BinaryIO, options: CsvOptions) -> Iterator[RawRow]:
-    with text_of(file, options.encoding, errors=MARK) as text:
-        for line, cells in csv_rows.table(text, options, longest_row=LONGEST_RECORD):
-            if cells is None:
-                yield RawRow(line, problem=Problem.BROKEN)
-            else:
-                yield table_row(line, cells)
-
-
 def table_row(line: int, cells: list[str], faults: dict[int, Problem] | None = None) -> RawRow:
     """A row of a table, cut to the columns that are read, with text that can be encoded."""
     problem = None
@@ -125,34 +86,8 @@ def table_row(line: int, cells: list[str], faults: dict[int, Problem] | None = N
     return RawRow(line, cells, problem=problem, faults=faults, odd=odd)
 
 
-def _json(file: BinaryIO) -> Iterator[RawRow]:
-    with text_of(file, "utf-8-sig") as text:
-        records = json_rows.texts(text, longest_record=LONGEST_RECORD)
-        for number, record in enumerate(records, start=1):
-            if record is None:
-                yield RawRow(number, problem=Problem.TOO_LONG)
-            else:
-                yield _json_row(number, record.encode())
-
-
-def _ndjson(file: BinaryIO) -> Iterator[RawRow]:
-    file.seek(0)
-    line = 0
-    while content := file.readline(LONGEST_RECORD + 1):
-        line += 1
-        if line == 1:
-            content = content.removeprefix(codecs.BOM_UTF8)
-        if len(content) > LONGEST_RECORD:
-            while content and not content.endswith(b"\n"):
-                content = file.readline(LONGEST_RECORD)
-            yield RawRow(line, problem=Problem.TOO_LONG)
-        elif content.strip(b" \t\r\n"):
-            yield _json_row(line, content)
-        else:
-            yield RawRow(line)
-
-
-def _json_row(line: int, content: bytes) -> RawRow:
+def json_row(line: int, content: bytes) -> RawRow:
+    """A record of JSON, unless it has more values than a record can have."""
     # An empty list is two bytes in the file and some fifty in memory.
     if sum(map(content.count, (b",", b"[", b"{"))) > MOST_SIGNS:
         return RawRow(line, problem=Problem.TOO_MANY_VALUES)

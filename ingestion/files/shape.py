@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
 
 from ingestion.outcomes import Code, PayloadError
 
@@ -19,45 +18,19 @@ MOST_SHEETS = 100
 LONGEST_NAME = 255
 
 
-class FileFormat(StrEnum):
-    """The formats that are read."""
-
-    JSON = "json"
-    NDJSON = "ndjson"
-    CSV = "csv"
-    XLSX = "xlsx"
-
-    @property
-    def is_table(self) -> bool:
-        """Whether it has columns, named by a header row."""
-        return self in (FileFormat.CSV, FileFormat.XLSX)
-
-
-class Encoding(StrEnum):
-    """The encodings in which a CSV file is read, by Python's names."""
-
-    UTF_8 = "utf-8-sig"  # with a byte order mark or without
-    UTF_16 = "utf-16"
-    CP1252 = "cp1252"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CsvOptions:
-    """How a CSV file is written. `header_line` is the 1-based line where its header row starts."""
-
-    encoding: Encoding
-    delimiter: str
-    header_line: int
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """Where the rows of a file lie. `csv` is set for CSV, `sheet` and `header_line` for XLSX."""
+    """Where the rows of a file lie.
 
-    file_format: FileFormat
-    csv: CsvOptions | None = None
+    `sheet` is the name of the sheet they are in, if the file has sheets. `header_line` is the
+    1-based line where the header row of a table starts. `options` say how the file is written, as
+    far as its format leaves that open (`Format.options`).
+    """
+
+    file_format: str
     sheet: str = ""
     header_line: int = 1
+    options: dict[str, str] = field(default_factory=dict)
 
 
 class UnreadableFileError(PayloadError):

@@ -1,4 +1,4 @@
-"""`{% load portal %}`: the icons and the wording of durations that all pages share."""
+"""`{% load portal %}`: the icons and words that all pages share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from ingestion.files import registry
 from ingestion.stats import duration
 
 register = template.Library()
@@ -18,3 +19,4 @@ def icon(name: str) -> SafeString:
 
 
 register.filter("duration", duration)
+register.simple_tag(registry.titles, name="file_formats")

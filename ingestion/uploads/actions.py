@@ -257,7 +257,7 @@ def expire() -> int:
 def _is_known(upload: Upload) -> bool:
     """Whether it was said how the file is read, or seen for certain."""
     layout = layouts.from_json(upload.layout)
-    is_asked = layout is not None and layout.file_format.is_table and layout.columns is None
+    is_asked = layout is not None and layout.format.is_table and layout.columns is None
     return layout is not None and upload.record_type is not None and not is_asked
 
 

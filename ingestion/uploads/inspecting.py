@@ -23,7 +23,7 @@ def inspect(work: Work) -> None:
     upload = work.upload
     asked = layouts.from_json(upload.layout)
     work.save(step_at=now(), waiting="")
-    look = work.look(asked and asked.shape)
+    look = work.look(asked.shape if asked else None)
     found = inspection.inspect(look, record_type=upload.record_type, layout=asked)
     parent = upload.parent
     if parent is None and found.parent is not None:

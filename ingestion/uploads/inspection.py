@@ -9,13 +9,13 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from ingestion import columns, decoding, readers
+from ingestion import columns, decoding
 from ingestion.cells import DECIMAL_COMMA, DateOrder, Notation, possible_orders
 from ingestion.fields import IsoDateTime, Number
-from ingestion.file_rows import Layout, layout_of
+from ingestion.file_rows import Layout, guess_record_type, layout_of
 from ingestion.files import error_columns
 from ingestion.files.look import Look
-from ingestion.files.shape import Encoding, field_name
+from ingestion.files.shape import field_name
 from ingestion.formulas import unguarded
 from ingestion.models import ColumnChoice
 from ingestion.records import RECORD_TYPES, RecordType
@@ -29,7 +29,6 @@ class Question(StrEnum):
 
     RECORD_TYPE = "record_type"
     SHEET = "sheet"
-    ENCODING = "encoding"
     COLUMNS = "columns"
     DATE_ORDER = "date_order"
 
@@ -52,13 +51,17 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """What a first look at the file found. `parent` is the upload whose error file this is."""
+    """What a first look at the file found. `parent` is the upload whose error file this is.
+
+    `questions` are what is asked: each a `Question`, or the name of an option of the file's format
+    (`Format.options`).
+    """
 
     layout: Layout
     record_type: RecordType | None
     sheets: tuple[str, ...] = ()
     columns: tuple[Column, ...] = ()
-    questions: frozenset[Question] = frozenset()
+    questions: frozenset[str] = frozenset()
     parent: int | None = None
     header_sha256: str = ""
 
@@ -101,7 +104,7 @@ def from_json(
             )
             for column in kept["columns"]
         ),
-        questions=frozenset(map(Question, kept["questions"])),
+        questions=frozenset(kept["questions"]),
         header_sha256=kept["header_sha256"],
     )
 
@@ -112,7 +115,7 @@ def inspect(
     """What the look tells; `layout` says what staff know of it already, but for its columns."""
     found = layout_of(look)
     layout = found if layout is None else replace(layout, armed=found.armed)
-    if layout.file_format.is_table:
+    if layout.format.is_table:
         return _inspect_table(look, layout, record_type)
     return _inspect_json(look, layout, record_type)
 
@@ -147,7 +150,7 @@ def as_corrected(found: Inspection, before: Layout) -> Inspection:
         date_order=None if clash else order,
         decimal_comma=found.layout.notation.decimal_comma or before.notation.decimal_comma,
     )
-    asked = {Question.DATE_ORDER} if clash else set()
+    asked = {str(Question.DATE_ORDER)} if clash else set()
     return replace(
         found,
         layout=replace(found.layout, notation=notation),
@@ -167,7 +170,7 @@ def remember(found: Inspection) -> None:
 
 
 def _inspect_json(look: Look, layout: Layout, record_type: RecordType | None) -> Inspection:
-    guess = readers.guess_record_type(look)
+    guess = guess_record_type(look)
     asked = record_type is None and guess is None
     asked = asked or (record_type is not None and guess not in (None, record_type))
     values = [decoding.decode_line(record, 1).value for record in look.records]
@@ -187,7 +190,7 @@ def _inspect_table(look: Look, layout: Layout, record_type: RecordType | None) -
     if layout.armed:
         header = list(map(unguarded, header))
         rows = [list(map(unguarded, row)) for row in rows]
-    questions = set()
+    questions = set(look.unsure)
     best = _best_type(header)
     record_type = record_type or best
     if record_type is None or (best is not None and best is not record_type):
@@ -196,15 +199,13 @@ def _inspect_table(look: Look, layout: Layout, record_type: RecordType | None) -
     header_sha256 = _header_sha256(header)
     found = _columns(header, rows, shown, header_sha256)
     fields = {column.field for column in found}
-    if not all(column.certain for column in found) or not readers.required_fields(shown) <= fields:
+    if not all(column.certain for column in found) or not columns.required_fields(shown) <= fields:
         questions.add(Question.COLUMNS)
     notation, unclear = _with_date_order(layout.notation, found, shown)
     if unclear:
         questions.add(Question.DATE_ORDER)
     comma = any(column.comma for column in _of_type(found, shown, Number))
     notation = replace(notation, decimal_comma=notation.decimal_comma or comma)
-    if layout.csv is not None and layout.csv.encoding is Encoding.CP1252:
-        questions.add(Question.ENCODING)
     if len(look.sheets) > 1 and _fitting_sheets(look, shown) != 1:
         questions.add(Question.SHEET)
     problems = error_columns.problems(header, rows[:20]) if layout.armed else []
@@ -263,7 +264,7 @@ def _best_type(header: Sequence[str]) -> RecordType | None:
         for record_type in RECORD_TYPES.values():
             guesses = columns.guess(header, record_type)
             names = {one.field for one in guesses if one.certain or not exact}
-            if readers.required_fields(record_type) <= names:
+            if columns.required_fields(record_type) <= names:
                 fitting.append(record_type)
         if len(fitting) == 1:
             return fitting[0]
@@ -271,7 +272,7 @@ def _best_type(header: Sequence[str]) -> RecordType | None:
     names = set(map(field_name, header))
     scores = sorted(
         (
-            (len(names & readers.required_fields(record_type)), record_type)
+            (len(names & columns.required_fields(record_type)), record_type)
             for record_type in RECORD_TYPES.values()
         ),
         key=lambda one: -one[0],
@@ -300,7 +301,7 @@ def _with_date_order(
 
 
 def _fitting_sheets(look: Look, record_type: RecordType) -> int:
-    required = readers.required_fields(record_type)
+    required = columns.required_fields(record_type)
     return sum(required <= set(columns.by_name(one.header, record_type)) for one in look.sheets)
 
 

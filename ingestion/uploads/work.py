@@ -16,13 +16,13 @@ from django.db import Error, InterfaceError, OperationalError, close_old_connect
 from django.db.models import F, Q
 from django.utils.timezone import now
 
+from ingestion.columns import our_names
 from ingestion.files import limited
 from ingestion.files.limited import Limits
 from ingestion.files.look import Look
 from ingestion.files.raw_rows import RawRow
 from ingestion.files.shape import Shape
 from ingestion.models import Upload
-from ingestion.readers import our_names
 from ingestion.uploads import stored_files
 from ingestion.uploads.transitions import move
 

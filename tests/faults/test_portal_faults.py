@@ -19,7 +19,7 @@ from django.urls import URLPattern, URLResolver
 from ingestion import intake
 from ingestion.decoding import Row
 from ingestion.file_rows import Layout
-from ingestion.files.shape import FileFormat
+from ingestion.files.shape import Shape
 from ingestion.models import Activity, ApiClient, Upload
 from ingestion.portal.lists import PortalAdmin
 from ingestion.portal.urls import urlpatterns
@@ -108,7 +108,7 @@ def people(db: None, store: Any) -> list[Client]:
     """A browser of each role and of a stranger, and something to see."""
     browsers = [signed_in(member(group)) for group in GROUPS]
     root = User.objects.create_superuser("root")
-    layout = layouts.to_json(Layout(file_format=FileFormat.NDJSON))
+    layout = layouts.to_json(Layout(shape=Shape(file_format="ndjson")))
     for number, state in enumerate([*Upload.State] * 9):
         upload = Upload.objects.create(
             file_name=f"{number}.csv",

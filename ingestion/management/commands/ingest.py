@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 import secrets
@@ -26,9 +25,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from ingestion import intake, queues, readers, sources
+from ingestion import file_rows, intake, queues, sources
 from ingestion.decoding import Row
-from ingestion.files.shape import FileFormat
+from ingestion.files import registry
+from ingestion.files.format import Format, Head
 from ingestion.management.command import add_record_type, print_table
 from ingestion.management.store_command import StoreCommand, in_words
 from ingestion.outcomes import FieldError, IntakeError, Receipt, StoreError
@@ -42,8 +42,6 @@ _CHUNK_RECORDS = 1000
 _PATIENCE_SECONDS = 300.0
 _FIRST_PATIENCE_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 5.0
-# Of text in other encodings no byte is 0.
-_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # The closing table is bounded, whatever the file: so many causes, so many examples of each.
 _MOST_CAUSES = 30
 _MOST_EXAMPLES = 5
@@ -88,7 +86,7 @@ class Command(StoreCommand):
     """
 
     help = (
-        "Queues the records of a CSV, JSON or NDJSON file; the format is told by the content. "
+        f"Queues the records of a {registry.titles()} file; the format is told by the content. "
         "An outage of the store in the middle is waited out for some minutes. "
         "Exit status: 0 every record is queued; 1 the file could not be read, or not to its end, "
         "and the message says how much is queued; 2 some records were refused, the others are "
@@ -120,18 +118,23 @@ class Command(StoreCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Queue the file's records."""
         with _opened(options["file"]) as file:
-            look = readers.look(file)
+            file_format = registry.recognise(file)
+            if file_format.is_text and Head(file).has_nul:
+                raise CommandError(
+                    f"{options['file']} cannot be read: it is no {registry.titles()} file."
+                )
+            look = file_rows.look(file)
             if options["type"]:
                 record_type = RECORD_TYPES[options["type"]]
             else:
-                guess = readers.guess_record_type(look)
+                guess = file_rows.guess_record_type(look)
                 if guess is None:
                     raise CommandError(
                         "It is not certain which records these are: say it with --type "
                         f"{', '.join(RECORD_TYPES)}."
                     )
                 record_type = guess
-            rows = readers.read(file, record_type, look)
+            rows = file_rows.read(file, record_type, look)
             tally = _begun(file, options["resume"])
             begun_at = tally.read
             try:
@@ -140,7 +143,7 @@ class Command(StoreCommand):
                 again = f"manage.py ingest {shlex.quote(options['file'])} --type {record_type.path}"
                 raise CommandError(f"{_reason(fault)} {_done(tally, again)}") from fault
             finally:
-                self._report(tally, record_type, look.shape.file_format, begun_at)
+                self._report(tally, record_type, file_format, begun_at)
         if not tally.read:
             raise CommandError("The file holds no record.")
         if tally.causes:
@@ -169,10 +172,10 @@ class Command(StoreCommand):
                 progress.update(bar, completed=file.tell(), records=tally.read)
 
     def _report(
-        self, tally: _Tally, record_type: RecordType, file_format: FileFormat, begun_at: int
+        self, tally: _Tally, record_type: RecordType, file_format: Format, begun_at: int
     ) -> None:
         if tally.causes:
-            place = "Record" if file_format is FileFormat.JSON else "Line"
+            place = "Line" if file_format.has_lines else "Record"
             table = Table(title="Refused", title_justify="left")
             table.add_column("Field", no_wrap=True)
             for heading in ("Code", "Why", place):
@@ -257,10 +260,6 @@ def _opened(name: str) -> Iterator[BinaryIO]:
                 shutil.copyfileobj(pipe, file)
         except OSError as fault:
             raise CommandError(f"{name} cannot be read: {fault.strerror}.") from fault
-        file.seek(0)
-        head = file.read(4096)
-        if b"\0" in head and not head.startswith((b"PK", *_UTF_16_MARKS)):
-            raise CommandError(f"{name} cannot be read: it is no CSV, JSON, NDJSON or XLSX file.")
         yield file
 
 

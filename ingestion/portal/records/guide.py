@@ -10,11 +10,11 @@ from django.http import HttpRequest, HttpResponse
 
 from ingestion import decoding, validation
 from ingestion.decoding import Framing, Payload, Row
+from ingestion.files.registry import FORMATS
 from ingestion.outcomes import FieldError, PayloadError, Rejection
 from ingestion.portal.pages import page, portal_view
 from ingestion.portal.record_fields import record_fields
 from ingestion.portal.records.entry_form import EntryForm
-from ingestion.portal.sample_files import FORMATS
 from ingestion.records import RECORD_TYPES, RecordType
 
 

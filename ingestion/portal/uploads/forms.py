@@ -13,18 +13,10 @@ from django.template.defaultfilters import filesizeformat
 
 from ingestion.cells import DateOrder, Notation
 from ingestion.file_rows import Layout
-from ingestion.files.csv_rows import DELIMITERS
-from ingestion.files.shape import Encoding, FileFormat
 from ingestion.portal.record_fields import record_fields
 from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.uploads.inspection import Inspection, Question
 
-_ENCODINGS = {
-    Encoding.UTF_8: "UTF-8",
-    Encoding.UTF_16: "UTF-16 (Unicode text of Excel)",
-    Encoding.CP1252: "Windows-1252 (Western European)",
-}
-_DELIMITER_NAMES = {",": "Comma", ";": "Semicolon", "\t": "Tab", "|": "Vertical bar"}
 _LAST_LINE = 10_000
 
 
@@ -86,16 +78,17 @@ class CheckForm(forms.Form):
         self._add(
             "record_type", "Records", [*blank, *types], found.record_type and found.record_type.path
         )
-        if layout.csv is not None:
-            self._add("encoding", "Encoding", _ENCODINGS.items(), layout.csv.encoding)
-            delimiters = [(mark, _DELIMITER_NAMES[mark]) for mark in DELIMITERS]
-            self._add("delimiter", "Cells are parted by", delimiters, layout.csv.delimiter)
+        shape = layout.shape
+        for option in layout.format.options:
+            self._add(option.name, option.label, option.choices.items(), shape.options[option.name])
         if found.sheets:
-            self._add("sheet", "Sheet", [(name, name) for name in found.sheets], layout.sheet)
-        if layout.file_format.is_table:
-            line = layout.csv.header_line if layout.csv else layout.header_line
+            self._add("sheet", "Sheet", [(name, name) for name in found.sheets], shape.sheet)
+        if layout.format.is_table:
             self.fields["header_line"] = forms.IntegerField(
-                label="Column names stand in line", min_value=1, max_value=_LAST_LINE, initial=line
+                label="Column names stand in line",
+                min_value=1,
+                max_value=_LAST_LINE,
+                initial=shape.header_line,
             )
             self._add_notation(layout.notation)
             self._add_columns()
@@ -120,21 +113,18 @@ class CheckForm(forms.Form):
         """What was chosen, the columns among it."""
         chosen = self.cleaned_data
         layout = self.found.layout
-        if not layout.file_format.is_table:
+        if not layout.format.is_table:
             return layout
-        if layout.csv is not None:
-            csv = replace(
-                layout.csv,
-                encoding=Encoding(chosen["encoding"]),
-                delimiter=chosen["delimiter"],
-                header_line=chosen["header_line"],
-            )
-            layout = replace(layout, csv=csv)
+        shape = replace(
+            layout.shape,
+            sheet=chosen.get("sheet", ""),
+            header_line=chosen["header_line"],
+            options={option.name: chosen[option.name] for option in layout.format.options},
+        )
         order = chosen["date_order"]
         return replace(
             layout,
-            sheet=chosen.get("sheet", ""),
-            header_line=chosen["header_line"] if layout.csv is None else 1,
+            shape=shape,
             notation=Notation(
                 date_order=DateOrder(order) if order else None,
                 decimal_comma=chosen["decimal"] == ",",
@@ -145,7 +135,8 @@ class CheckForm(forms.Form):
     @property
     def changes_structure(self) -> bool:
         """Whether the columns must be looked at anew."""
-        names = ("record_type", "encoding", "delimiter", "sheet", "header_line")
+        options = (option.name for option in self.found.layout.format.options)
+        names = ("record_type", "sheet", "header_line", *options)
         return any(name in self.changed_data for name in names)
 
     def clean(self) -> dict[str, Any]:
@@ -198,25 +189,14 @@ class CheckForm(forms.Form):
             )
 
 
-FORMAT_NAMES = {
-    FileFormat.CSV: "CSV",
-    FileFormat.XLSX: "Excel workbook",
-    FileFormat.JSON: "JSON",
-    FileFormat.NDJSON: "NDJSON",
-}
-
-
 def layout_words(found: Layout) -> str:
     """The layout in a few words: "CSV, UTF-8, parted by semicolon"."""
-    words = [FORMAT_NAMES[found.file_format]]
-    if found.csv is not None:
-        words.append(_ENCODINGS[found.csv.encoding].partition(" (")[0])
-        words.append(f"parted by {_DELIMITER_NAMES[found.csv.delimiter].lower()}")
-    if found.sheet:
-        words.append(f"sheet “{found.sheet}”")
-    line = found.csv.header_line if found.csv else found.header_line
-    if line > 1:
-        words.append(f"column names in line {line}")
+    shape = found.shape
+    words = [found.format.title, *found.format.words(shape)]
+    if shape.sheet:
+        words.append(f"sheet “{shape.sheet}”")
+    if shape.header_line > 1:
+        words.append(f"column names in line {shape.header_line}")
     if found.notation.date_order:
         words.append(f"{found.notation.date_order} first in dates")
     if found.notation.decimal_comma:

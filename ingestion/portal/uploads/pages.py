@@ -15,12 +15,11 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 
 from ingestion.files import error_columns
-from ingestion.files.shape import FileFormat
+from ingestion.files.registry import FORMATS
 from ingestion.models import Activity, Upload
 from ingestion.portal import activity
 from ingestion.portal.pages import page, portal_view
 from ingestion.portal.record_fields import record_fields
-from ingestion.portal.sample_files import FORMATS
 from ingestion.portal.uploads.access import may_act, not_now, own_upload
 from ingestion.portal.uploads.forms import CheckForm, UploadForm, layout_words
 from ingestion.portal.uploads.state import bad_rows, causes, progress, timeline
@@ -121,7 +120,8 @@ def upload_check(request: HttpRequest, number: int) -> HttpResponse:
             "upload": one,
             "found": found,
             "form": form,
-            "questions": [question.value for question in found.questions],
+            "questions": found.questions,
+            "options": found.layout.format.options,
             "layout": layout_words(found.layout),
         },
         status=status,
@@ -141,7 +141,7 @@ def upload_file(request: HttpRequest, number: int, which: str) -> FileResponse:
     stem = PurePosixPath(one.file_name).stem
     name = one.file_name
     if which != "original" and layout is not None:
-        name = f"{stem}-to-fix.{layout.file_format}"
+        name = f"{stem}-to-fix.{layout.format.name}"
     return FileResponse(
         file.open("rb"), as_attachment=True, filename=name, content_type="application/octet-stream"
     )
@@ -183,8 +183,8 @@ def _upload_context(request: HttpRequest, one: Upload) -> Mapping[str, Any]:
         "may_act": acts,
         "sees_rows": sees_rows,
         "layout": layout_words(layout) if layout else "",
-        "is_table": layout is not None and layout.file_format.is_table,
-        "is_lines": layout is None or layout.file_format is not FileFormat.JSON,
+        "is_table": layout is not None and layout.format.is_table,
+        "is_lines": layout is None or layout.format.has_lines,
         "checkable": bool(one.inspection),
         "dropped": unused,
         "progress": progress(one),

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from ingestion import validation
 from ingestion.decoding import Row
-from ingestion.files.shape import LONGEST_RECORD, CsvOptions, Encoding, FileFormat
+from ingestion.files.csv import Encoding
+from ingestion.files.shape import LONGEST_RECORD, Shape
 from ingestion.outcomes import Code, FieldCode, PayloadError
 from ingestion.records import RecordType
 from tests.reading import detect_csv, read_as
-from tests.test_readers import SESSIONS, TUTORS, as_csv, read, read_csv
+from tests.test_file_rows import SESSIONS, TUTORS, as_csv, read, read_csv
 
 # --- CSV: layouts ------------------------------------------------------------------------------
 
@@ -34,10 +35,10 @@ def test_encoding_delimiter_and_line_ends_are_found(
     records = [{"tutor_id": f"00{n}", "name": name} for n, name in enumerate(names)]
     text = as_csv(records, delimiter=delimiter, lineterminator=line_end)
     file = io.BytesIO(text.encode(encoding))
-    options = detect_csv(file)
-    assert options.delimiter == delimiter
-    assert options.encoding in (encoding, Encoding.UTF_8 if "utf-8" in encoding else None)
-    assert [row.value for row in read_as(file, FileFormat.CSV, TUTORS)] == records
+    shape = detect_csv(file)
+    assert shape.options["delimiter"] == delimiter
+    assert shape.options["encoding"] in (encoding, Encoding.UTF_8 if "utf-8" in encoding else None)
+    assert [row.value for row in read_as(file, "csv", TUTORS)] == records
 
 
 def test_utf_16_of_either_byte_order_is_read() -> None:
@@ -72,7 +73,7 @@ def test_a_space_before_a_quote_is_no_part_of_the_cell() -> None:
 
 def test_a_byte_far_down_the_file_still_decides_its_encoding() -> None:
     content = "name\n" + "Ann\n" * 100_000 + "Zoë\n"
-    *_, last = read_as(io.BytesIO(content.encode("cp1252")), FileFormat.CSV, TUTORS)
+    *_, last = read_as(io.BytesIO(content.encode("cp1252")), "csv", TUTORS)
     assert last.value == {"name": "Zoë"}
     assert last.line == 100_002
 
@@ -80,7 +81,7 @@ def test_a_byte_far_down_the_file_still_decides_its_encoding() -> None:
 def test_a_letter_cut_in_two_by_a_chunk_is_one_letter() -> None:
     for padding in range(4):
         content = f"name\n{'x' * padding}" + "ë" * 100_000
-        assert detect_csv(io.BytesIO(content.encode())).encoding is Encoding.UTF_8
+        assert detect_csv(io.BytesIO(content.encode())).options["encoding"] is Encoding.UTF_8
 
 
 @pytest.mark.parametrize(
@@ -95,9 +96,9 @@ def test_a_letter_cut_in_two_by_a_chunk_is_one_letter() -> None:
 )
 def test_the_header_row_is_found_below_titles(above: str, header_line: int) -> None:
     file = io.BytesIO(f"{above}tutor_id;name;shoe size\n1;Ann;42\n".encode())
-    options = detect_csv(file)
-    assert (options.delimiter, options.header_line) == (";", header_line)
-    (row,) = read_as(file, FileFormat.CSV, TUTORS)
+    shape = detect_csv(file)
+    assert (shape.options["delimiter"], shape.header_line) == (";", header_line)
+    (row,) = read_as(file, "csv", TUTORS)
     assert row == Row(value={"tutor_id": "1", "name": "Ann"}, line=header_line + 1)
 
 
@@ -106,17 +107,18 @@ def test_the_header_row_is_found_below_titles(above: str, header_line: int) -> N
     [("Nummer;Ort\n1;Wien\n2;Graz\n", ";"), ("Nummer\n1\n2\n", ","), ("x", ",")],
 )
 def test_a_header_in_other_words_is_parted_as_it_looks(head: str, delimiter: str) -> None:
-    options = detect_csv(io.BytesIO(head.encode()))
-    assert (options.delimiter, options.header_line) == (delimiter, 1)
+    shape = detect_csv(io.BytesIO(head.encode()))
+    assert (shape.options["delimiter"], shape.header_line) == (delimiter, 1)
 
 
 def test_what_the_caller_says_of_a_csv_file_counts() -> None:
     content = "tutor_id|name\nname;tutor_id\nZoë;7\n".encode("cp1252")
-    options = CsvOptions(encoding=Encoding.CP1252, delimiter=";", header_line=2)
-    rows = read_as(io.BytesIO(content), FileFormat.CSV, TUTORS, options)
+    options = {"encoding": Encoding.CP1252, "delimiter": ";"}
+    shape = Shape(file_format="csv", header_line=2, options=options)
+    rows = read_as(io.BytesIO(content), "csv", TUTORS, shape)
     assert list(rows) == [Row(value={"name": "Zoë", "tutor_id": "7"}, line=3)]
-    wrong = replace(options, encoding=Encoding.UTF_8)
-    (row,) = read_as(io.BytesIO(content), FileFormat.CSV, TUTORS, wrong)
+    wrong = replace(shape, options={**options, "encoding": Encoding.UTF_8})
+    (row,) = read_as(io.BytesIO(content), "csv", TUTORS, wrong)
     assert row.problem.code is FieldCode.MALFORMED_LINE
 
 
@@ -134,7 +136,7 @@ def test_of_two_columns_of_one_name_the_last_filled_one_counts() -> None:
 @pytest.mark.parametrize("content", [b"hello,world\n1,2\n", b'"\n', b"\0\n"])
 def test_a_file_without_a_column_of_ours_is_refused(content: bytes) -> None:
     with pytest.raises(PayloadError) as refusal:
-        list(read_as(io.BytesIO(content), FileFormat.CSV, TUTORS))
+        list(read_as(io.BytesIO(content), "csv", TUTORS))
     assert refusal.value.code is Code.UNKNOWN_COLUMNS
 
 
@@ -337,10 +339,10 @@ def test_what_csv_writer_writes_comes_back_equal(
 ) -> None:
     encoding, records = written
     file = io.BytesIO(as_csv(records, delimiter=delimiter, **writer).encode(encoding))
-    options = detect_csv(file)
+    shape = detect_csv(file)
     if encoding == "cp1252":  # a few letters alone can look like UTF-8
-        options = replace(options, encoding=Encoding.CP1252)
-    rows = list(read_as(file, FileFormat.CSV, TUTORS, options))
+        shape = replace(shape, options={**shape.options, "encoding": Encoding.CP1252})
+    rows = list(read_as(file, "csv", TUTORS, shape))
     assert [row.problem for row in rows] == [None] * len(records)
     assert [row.value for row in rows] == records
 
@@ -349,6 +351,6 @@ def test_what_csv_writer_writes_comes_back_equal(
 @given(st.binary(max_size=200))
 def test_any_bytes_below_a_header_are_rows_or_problems(content: bytes) -> None:
     file = io.BytesIO(b"tutor_id,name\n1,a\n" + content)
-    first, *_ = rows = list(read_as(file, FileFormat.CSV, TUTORS))
+    first, *_ = rows = list(read_as(file, "csv", TUTORS))
     assert first == Row(value={"tutor_id": "1", "name": "a"}, line=2)
     assert all(row.problem or row.value is not None for row in rows)

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from ingestion import decoding
 from ingestion.decoding import Framing, Payload, Row
-from ingestion.files import json_rows
-from ingestion.files.shape import LONGEST_RECORD, FileFormat
+from ingestion.files import json as json_format
+from ingestion.files.shape import LONGEST_RECORD
 from ingestion.outcomes import Code, FieldCode, PayloadError
 from tests.reading import read_as
-from tests.test_readers import TUTORS, read
+from tests.test_file_rows import TUTORS, read
 
 # --- NDJSON ------------------------------------------------------------------------------------
 
 
 def test_each_line_of_ndjson_is_judged_alone() -> None:
     lines = [b'{"a": 1}', b"", b" \t", b'{"a": NaN}', b"\xff", b'{"a": 2}\r', b'{"a": 3']
-    rows = list(read_as(io.BytesIO(b"\n".join(lines)), FileFormat.NDJSON, TUTORS))
+    rows = list(read_as(io.BytesIO(b"\n".join(lines)), "ndjson", TUTORS))
     assert [(row.line, row.value) for row in rows if not row.problem] == [
         (1, {"a": 1}),
         (6, {"a": 2}),
@@ -39,7 +39,7 @@ def test_each_line_of_ndjson_is_judged_alone() -> None:
 def test_a_line_too_long_for_a_record_is_refused_alone() -> None:
     longest = b'"' + b"x" * (LONGEST_RECORD - 3) + b'"\n'
     content = longest + b"x" + longest + b'"' + b"x" * 10 * 2**20 + b'"\n{"a": 1}\n'
-    rows = list(read_as(io.BytesIO(content), FileFormat.NDJSON, TUTORS))
+    rows = list(read_as(io.BytesIO(content), "ndjson", TUTORS))
     assert [row.line for row in rows] == [1, 2, 3, 4]
     assert [row.problem and row.problem.code for row in rows] == [
         None,
@@ -100,12 +100,12 @@ def outcome(rows: Iterator[Row]) -> Any:
 def test_a_streamed_array_is_as_strict_as_a_decoded_one(
     content: bytes, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_rows, "_CHUNK", chunk)
+    monkeypatch.setattr(json_format, "_CHUNK", chunk)
     payload = Payload(content=content, framing=Framing.ARRAY)
     decoded = outcome(row for _ in "1" for row in decoding.rows(payload, most=1000))
     if decoded is Code.MALFORMED_JSON and content[:1] != b"[":
         decoded = Code.NOT_AN_ARRAY  # told by its first character
-    assert outcome(read_as(io.BytesIO(content), FileFormat.JSON, TUTORS)) == decoded
+    assert outcome(read_as(io.BytesIO(content), "json", TUTORS)) == decoded
 
 
 JSON_VALUES = st.recursive(
@@ -123,8 +123,8 @@ def test_any_array_comes_back_equal(
     text = json.dumps(values, indent=indent, ensure_ascii=ascii_only).replace("Infinity", "1e999")
     content = text.encode(errors="replace")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_rows, "_CHUNK", data.draw(st.integers(1, 40)))
-        rows = list(read_as(io.BytesIO(content), FileFormat.JSON, TUTORS))
+        patch.setattr(json_format, "_CHUNK", data.draw(st.integers(1, 40)))
+        rows = list(read_as(io.BytesIO(content), "json", TUTORS))
     assert repr([row.value for row in rows]) == repr(json.loads(content))
 
 
@@ -146,7 +146,7 @@ def test_a_byte_order_mark_before_json_is_passed_over(content: bytes) -> None:
 
 
 def test_the_rows_before_a_break_are_given_first() -> None:
-    rows = read_as(io.BytesIO(b'[{"a": 1}, {"a": 2}, {"a": '), FileFormat.JSON, TUTORS)
+    rows = read_as(io.BytesIO(b'[{"a": 1}, {"a": 2}, {"a": '), "json", TUTORS)
     assert [next(rows).value, next(rows).value] == [{"a": 1}, {"a": 2}]
     with pytest.raises(PayloadError) as refusal:
         next(rows)

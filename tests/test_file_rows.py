@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from ingestion import readers
+from ingestion import file_rows
 from ingestion.decoding import Row
-from ingestion.files import look
-from ingestion.files.shape import FileFormat
+from ingestion.files import registry
 from ingestion.outcomes import Code, FieldCode, PayloadError
 from ingestion.records import RecordType
 from tests.reading import read_as
@@ -23,11 +22,11 @@ from tests.record_types import SESSIONS, TUTORS
 
 def read(content: bytes, record_type: RecordType = TUTORS) -> list[Row]:
     file = io.BytesIO(content)
-    return list(readers.read(file, record_type))
+    return list(file_rows.read(file, record_type, file_rows.look(file)))
 
 
 def read_csv(text: str, record_type: RecordType = TUTORS) -> list[Row]:
-    return list(read_as(io.BytesIO(text.encode()), FileFormat.CSV, record_type))
+    return list(read_as(io.BytesIO(text.encode()), "csv", record_type))
 
 
 def filled(record: dict[str, Any]) -> dict[str, Any]:
@@ -54,25 +53,25 @@ def as_csv(records: list[dict[str, Any]], **dialect: Any) -> str:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b'[{"a": 1}]', FileFormat.JSON),
-        (b"\n\n  []", FileFormat.JSON),
-        (b'{"a": 1}', FileFormat.JSON),
-        (b'{"a": 1}\n\n', FileFormat.JSON),
-        (b'{\n  "a": [\n    {"b": 1},\n    {"c": 1}\n  ]\n}', FileFormat.JSON),
-        (b'{"a": 1}\n{"a": 2}\n', FileFormat.NDJSON),
-        (b'{"a": 1}\n{"a": ', FileFormat.NDJSON),
-        (b'{"a": \n{"a": 2}\n', FileFormat.NDJSON),
-        (b'broken\r\n{"a": 2}\r\n', FileFormat.NDJSON),
-        (b'{"a": "' + b"x" * 2**18 + b'"}\n{"a": 2}\n', FileFormat.NDJSON),
-        (b'{"a": "' + b"x" * 2**18 + b'"}\n', FileFormat.JSON),
-        (b"tutor_id,name\n1,2\n", FileFormat.CSV),
-        (b"tutor_id\n", FileFormat.CSV),
-        ("\ufefftutor_id;name\n".encode(), FileFormat.CSV),
-        ("tutor_id\tname\n".encode("utf-16"), FileFormat.CSV),
+        (b'[{"a": 1}]', "json"),
+        (b"\n\n  []", "json"),
+        (b'{"a": 1}', "json"),
+        (b'{"a": 1}\n\n', "json"),
+        (b'{\n  "a": [\n    {"b": 1},\n    {"c": 1}\n  ]\n}', "json"),
+        (b'{"a": 1}\n{"a": 2}\n', "ndjson"),
+        (b'{"a": 1}\n{"a": ', "ndjson"),
+        (b'{"a": \n{"a": 2}\n', "ndjson"),
+        (b'broken\r\n{"a": 2}\r\n', "ndjson"),
+        (b'{"a": "' + b"x" * 2**18 + b'"}\n{"a": 2}\n', "ndjson"),
+        (b'{"a": "' + b"x" * 2**18 + b'"}\n', "json"),
+        (b"tutor_id,name\n1,2\n", "csv"),
+        (b"tutor_id\n", "csv"),
+        ("\ufefftutor_id;name\n".encode(), "csv"),
+        ("tutor_id\tname\n".encode("utf-16"), "csv"),
     ],
 )
-def test_the_format_is_told_by_the_content(content: bytes, expected: FileFormat) -> None:
-    assert look.detect(io.BytesIO(content)) is expected
+def test_the_format_is_told_by_the_content(content: bytes, expected: str) -> None:
+    assert registry.recognise(io.BytesIO(content)).name == expected
 
 
 @pytest.mark.parametrize(
@@ -90,24 +89,24 @@ def test_the_format_is_told_by_the_content(content: bytes, expected: FileFormat)
 )
 def test_what_is_no_file_of_records_is_refused_with_a_reason(content: bytes, code: Code) -> None:
     with pytest.raises(PayloadError) as refusal:
-        readers.look(io.BytesIO(content))
+        file_rows.look(io.BytesIO(content))
     assert refusal.value.code is code
 
 
 def test_every_format_gives_the_same_record(record_type: RecordType) -> None:
     record = dict(record_type.serializer_class.example)
     contents = {
-        FileFormat.JSON: json.dumps([record, record], indent=2),
-        FileFormat.NDJSON: f"{json.dumps(record)}\n{json.dumps(record)}\n",
-        FileFormat.CSV: as_csv([record, record]),
+        "json": json.dumps([record, record], indent=2),
+        "ndjson": f"{json.dumps(record)}\n{json.dumps(record)}\n",
+        "csv": as_csv([record, record]),
     }
     for file_format, text in contents.items():
         file = io.BytesIO(text.encode())
-        assert look.detect(file) is file_format
+        assert registry.recognise(file).name == file_format
         found = list(read_as(file, file_format, record_type))
         assert [row.problem for row in found] == [None, None]
         assert [filled(row.value) for row in found] == [filled(record)] * 2
-        assert readers.guess_record_type(readers.look(file)) is record_type
+        assert file_rows.guess_record_type(file_rows.look(file)) is record_type
 
 
 @pytest.mark.parametrize(
@@ -123,13 +122,13 @@ def test_every_format_gives_the_same_record(record_type: RecordType) -> None:
 )
 def test_a_record_type_is_never_guessed_on_half_the_fields(content: bytes) -> None:
     file = io.BytesIO(content)
-    assert readers.guess_record_type(readers.look(file)) is None
+    assert file_rows.guess_record_type(file_rows.look(file)) is None
 
 
 def test_a_file_of_several_types_is_of_none() -> None:
     records = [record_type.serializer_class.example for record_type in (TUTORS, SESSIONS)]
     content = "".join(f"{json.dumps(record)}\n" for record in records)
-    assert readers.guess_record_type(readers.look(io.BytesIO(content.encode()))) is None
+    assert file_rows.guess_record_type(file_rows.look(io.BytesIO(content.encode()))) is None
 
 
 def test_the_type_is_told_although_single_records_lack_a_field() -> None:
@@ -139,7 +138,7 @@ def test_the_type_is_told_although_single_records_lack_a_field() -> None:
         for left_out in ("age", "name")
     ]
     file = io.BytesIO("\n".join(lines).encode())
-    assert readers.guess_record_type(readers.look(file)) is TUTORS
+    assert file_rows.guess_record_type(file_rows.look(file)) is TUTORS
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,7 @@ def test_the_type_is_told_although_single_records_lack_a_field() -> None:
 )
 def test_the_file_stays_open_however_far_it_was_read(content: bytes) -> None:
     file = io.BytesIO(content)
-    file_format = look.detect(file)
+    file_format = registry.recognise(file).name
     for _ in range(2):
         first = next(read_as(file, file_format, TUTORS))
         assert first.problem is None
@@ -159,7 +158,7 @@ def test_rows_may_be_left_after_their_file_was_closed(tmp_path: Path) -> None:
     path = tmp_path / "tutors.csv"
     path.write_text("name\n1\n2\n")
     with path.open("rb") as file:
-        rows = read_as(file, FileFormat.CSV, TUTORS)
+        rows = read_as(file, "csv", TUTORS)
         next(rows)
     rows.close()  # type: ignore[attr-defined]
 
@@ -169,15 +168,15 @@ def test_rows_may_be_left_after_their_file_was_closed(tmp_path: Path) -> None:
 MANY = 40_000
 
 
-def write_many(path: Path, file_format: FileFormat) -> None:
+def write_many(path: Path, file_format: str) -> None:
     record = filled(dict(SESSIONS.serializer_class.example))
     one = json.dumps(record)
     header, line = as_csv([record]).splitlines()
     with path.open("w") as file:
-        if file_format is FileFormat.CSV:
+        if file_format == "csv":
             file.write(f"{header}\n")
             file.writelines(f"{line}\n" for _ in range(MANY))
-        elif file_format is FileFormat.NDJSON:
+        elif file_format == "ndjson":
             file.writelines(f"{one}\n" for _ in range(MANY))
         else:
             file.write(f"[{one}")
@@ -186,16 +185,16 @@ def write_many(path: Path, file_format: FileFormat) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file_format", [FileFormat.CSV, FileFormat.JSON, FileFormat.NDJSON])
-def test_memory_does_not_grow_with_the_file(tmp_path: Path, file_format: FileFormat) -> None:
+@pytest.mark.parametrize("file_format", ["csv", "json", "ndjson"])
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, file_format: str) -> None:
     path = tmp_path / "many"
     write_many(path, file_format)
     assert path.stat().st_size > 6 * 2**20
     with path.open("rb") as file:
         tracemalloc.start()
         try:
-            assert look.detect(file) is file_format
-            assert readers.guess_record_type(readers.look(file)) is SESSIONS
+            assert registry.recognise(file).name == file_format
+            assert file_rows.guess_record_type(file_rows.look(file)) is SESSIONS
             count = sum(not row.problem for row in read_as(file, file_format, SESSIONS))
             _, peak_bytes = tracemalloc.get_traced_memory()
         finally:
@@ -213,7 +212,7 @@ def test_a_line_without_end_is_never_in_memory_as_a_whole(tmp_path: Path, start:
     with path.open("rb") as file:
         tracemalloc.start()
         try:
-            *_, last = readers.read(file, TUTORS)
+            *_, last = file_rows.read(file, TUTORS, file_rows.look(file))
             _, peak_bytes = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

@@ -1,4 +1,4 @@
-"""JSON text, an array of records or one record, as a stream of the texts of its records.
+"""JSON: an array of records, or one record.
 
 As strict as `ingestion.decoding`: Python's own parser, NaN and Infinity refused, of keys that come
 twice the last one counts. A streaming parser (ijson) was tried and left: it turns half a surrogate
@@ -9,17 +9,98 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import NoReturn, TextIO
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any, BinaryIO, TextIO
 
+from ingestion.files.format import Column, Head, Option
+from ingestion.files.look import Look, look_at_records
+from ingestion.files.raw_rows import Problem, RawRow, json_row, text_of
+from ingestion.files.shape import LONGEST_RECORD, Shape
 from ingestion.outcomes import Code, PayloadError
+from ingestion.strict_json import decoder
 
 # So far a value is looked at in search of its end.
 _LONGEST_VALUE = 2**24
 _CHUNK = 2**16
+_STRING_OR_INFINITY = re.compile(r'"(?:[^"\\]|\\.)*"|Infinity')
 
 
-def texts(text: TextIO, *, longest_record: int) -> Iterator[str | None]:
+class Json:
+    """The format."""
+
+    name = "json"
+    title = "JSON"
+    media_type = "application/json"
+    is_table = False
+    has_lines = False
+    is_text = True
+    options: Sequence[Option] = ()
+
+    def recognises(self, head: Head) -> bool:
+        """An array; or one record alone, on one line or on many."""
+        return head.text.startswith(("[", "{"))
+
+    def look(
+        self, file: BinaryIO, names: Set[str], shape: Shape | None, most_unpacked_bytes: int
+    ) -> Look:
+        """The first records."""
+        shape = shape or Shape(file_format=self.name)
+        return look_at_records(self.rows(file, shape, most_unpacked_bytes), shape)
+
+    def rows(self, file: BinaryIO, shape: Shape, most_unpacked_bytes: int) -> Iterator[RawRow]:
+        """The records, each with its number from 1 on."""
+        with text_of(file, "utf-8-sig") as text:
+            for number, record in enumerate(_texts(text, longest_record=LONGEST_RECORD), start=1):
+                if record is None:
+                    yield RawRow(number, problem=Problem.TOO_LONG)
+                else:
+                    yield json_row(number, record.encode())
+
+    def words(self, shape: Shape) -> list[str]:
+        """Nothing is left open."""
+        return []
+
+    def writer(self, file: BinaryIO, shape: Shape, columns: Sequence[Column]) -> JsonWriter:
+        """An array, with each record on a line of its own."""
+        return JsonWriter(file, b"[", b",\n", b"]\n")
+
+
+class JsonWriter:
+    """Records that are being written, with something before, between and behind them."""
+
+    def __init__(self, file: BinaryIO, before: bytes, between: bytes, behind: bytes) -> None:
+        self._file = file
+        self._next = before
+        self._between = between
+        self._behind = behind
+
+    def add(self, row: Any, *, is_unread: bool = False) -> None:
+        """Write a record."""
+        self._file.write(self._next + _json(row))
+        self._next = self._between
+
+    def finish(self) -> None:
+        """Complete the file."""
+        self._file.write(self._behind)
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    """The record in JSON, which has no infinity: what we read as that was a number too large."""
+    try:
+        return _without_infinity(json.dumps(record, ensure_ascii=False)).encode()
+    except UnicodeEncodeError:  # half a surrogate pair can only be written escaped
+        return _without_infinity(json.dumps(record)).encode()
+
+
+def _without_infinity(text: str) -> str:
+    if "Infinity" not in text:
+        return text
+    return _STRING_OR_INFINITY.sub(
+        lambda found: "1e999" if found[0] == "Infinity" else found[0], text
+    )
+
+
+def _texts(text: TextIO, *, longest_record: int) -> Iterator[str | None]:
     """The records of the array, or the one record; None for one of more than `longest_record`
     characters.
 
@@ -78,7 +159,7 @@ class _Source:
         """The text of the value that begins here."""
         while True:
             try:
-                _, end = _decoder.raw_decode(self._buffer, self._at)
+                _, end = decoder.raw_decode(self._buffer, self._at)
             except RecursionError:
                 raise PayloadError(Code.TOO_DEEP) from None
             except ValueError:  # no JSON, or its end is still to be read
@@ -99,10 +180,5 @@ class _Source:
         self._buffer, self._at, self._ended = rest + more, 0, not more
 
 
-def _refuse_constant(_: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are not JSON")
-
-
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 _SPACE = (" ", "\t", "\r", "\n")
 _followed = re.compile(r"[ \t\r\n]*[,\]]")
