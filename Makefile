@@ -22,7 +22,7 @@ quick: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not processes and not slow" $(PARALLEL)
+	$(BIN)/pytest -q -m "not processes and not slow" -n auto
 
 # Twice as many as a small machine has cores: many tests wait for what they started.
 PARALLEL := -n 4 --dist loadgroup

@@ -24,16 +24,15 @@ _BEGINNING = (
 )
 _harmful = re.compile(rf"{_BEGINNING}(?='*+[{_SIGNS}])")
 _guarded = re.compile(rf"{_BEGINNING}'(?='*+[{_SIGNS}])")
-_number = re.compile(r"[+-][0-9]+([.,][0-9]+)?")
 
 
 def guarded(text: str) -> str:
     """The same text for a cell, with an apostrophe before each sign that would start a formula.
 
-    One more where there are some already, so that taking one away is always right. A number alone
-    needs none.
+    One more if there are some already, so that taking one away is always right. A negative number
+    gets one too: a spreadsheet that parts cells at another mark joins it with what follows.
     """
-    return text if _number.fullmatch(text) else _harmful.sub(r"\1'", text)
+    return _harmful.sub(r"\1'", text)
 
 
 def unguarded(text: str) -> str:

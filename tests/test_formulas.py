@@ -42,8 +42,7 @@ def test_no_delimiter_that_a_spreadsheet_chooses_starts_a_formula(
     writer.writerow([guarded(text) for text in texts])
     for delimiter in ",;\t|":
         for cell in cells_as_parted(line.getvalue(), delimiter):
-            number = re.fullmatch(r'[\s"]*[+-][0-9]+(?:[.,][0-9]+)?[\s"]*', cell)
-            assert number or not starts_a_formula(cell), (delimiter, line.getvalue())
+            assert not starts_a_formula(cell), (delimiter, line.getvalue())
 
 
 @given(hostile)
@@ -64,8 +63,8 @@ def test_one_guard_less_is_the_text_again(text: str) -> None:
         ("\t =1", "\t '=1"),
         ("＝1", "'＝1"),  # noqa: RUF001 (full-width on purpose)
         ("-2+3", "'-2+3"),
-        ("-5", "-5"),
-        ("-0,5", "-0,5"),
+        ("-5", "'-5"),
+        ("-0,5", "'-0,5"),
         ("a - b", "a - b"),
         ("name@example.com", "name@example.com"),
         ("it's", "it's"),
