@@ -49,7 +49,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with one more record type."""
     tree = tmp_path_factory.mktemp("project") / "tree"
     tree.mkdir()
-    shutil.copy(ROOT / "manage.py", tree)
+    for name in ("manage.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tree)
     for name in ("ingestion", "tutormax", "templates"):
         shutil.copytree(ROOT / name, tree / name)
     serializers = tree / "ingestion" / "serializers.py"

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.management import get_commands
 
 from ingestion.records import RECORD_TYPES
@@ -71,3 +72,13 @@ def test_the_first_request_gets_the_answer_that_the_readme_shows(post, store):
     for key in ("data", "queued_at", "queue", "id", "source"):
         assert f'"{key}"' in README
         assert key in json.loads(message)
+
+
+def test_the_changelog_has_the_version_that_runs_and_a_part_for_what_comes_next():
+    found = re.findall(
+        r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", PAGES[1].read_text(), re.MULTILINE
+    )
+    (first, undated), *released = found
+    assert (first, undated) == ("Unreleased", "")
+    assert released[0][0] == settings.VERSION
+    assert all(day for _, day in released)

@@ -7,6 +7,7 @@ system check (`tutormax.checks`) that names the variable; the default stands in 
 from __future__ import annotations
 
 import os
+import tomllib
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tutormax.secret_key import stored_secret_key
 from tutormax.store import store_alias
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-VERSION = "1.0.0"
+VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 
 _env_file = os.environ.get("ENV_FILE")
 ENVIRONMENT = env = Environment(Path(_env_file or BASE_DIR / ".env"), must_exist=bool(_env_file))
