@@ -21,11 +21,12 @@ from typing import Any
 import msgspec
 import structlog
 
-from ingestion import queues, sources, validation
+from ingestion import queues, validation
 from ingestion.decoding import Row
 from ingestion.outcomes import Receipt, Rejection, StoreError, utc_timestamp
 from ingestion.queues import Once
 from ingestion.records import RecordType
+from ingestion.sources import Source
 from ingestion.validation import Records, Valid, encode
 
 logger = structlog.get_logger(__name__)
@@ -67,7 +68,7 @@ def receive(
     return Received(record_type=record_type, records=records, receipt=receipt)
 
 
-def queue(received: Received, *, source: str, once: Once | None = None) -> Receipt:
+def queue(received: Received, *, source: Source, once: Once | None = None) -> Receipt:
     """Queue the valid records in one atomic push, in order, and count the rejections.
 
     `source` says where the records came in (contract, section 3); an upload's gets the line of
@@ -100,7 +101,7 @@ def queue(received: Received, *, source: str, once: Once | None = None) -> Recei
     logger.info(
         "records_judged",
         type=record_type.path,
-        source=source,
+        source=str(source),
         accepted=len(records),
         rejected=len(rejections),
         causes=dict(causes),
@@ -118,18 +119,18 @@ def _ignored_fields(records: Iterable[Valid]) -> Mapping[str, int]:
     return told
 
 
-def _messages(received: Received, source: str, queued_at: str) -> list[bytes]:
+def _messages(received: Received, source: Source, queued_at: str) -> list[bytes]:
     """Each record in the envelope that lies on the queue (contract, section 3).
 
     The record is JSON already, so that the envelope is put around it.
     """
     queue = received.record_type.queue
     head = b',"queued_at":%s,"queue":%s,"id":"' % (encode(queued_at), encode(queue))
-    tail = b'","source":%s}' % encode(source)
+    tail = b'","source":%s}' % encode(str(source))
     messages = []
     for record, name in zip(received.records, _names(len(received.records)), strict=True):
-        if source.startswith(sources.UPLOAD) and record.line is not None:
-            tail = b'","source":%s}' % encode(f"{source}#{record.line}")
+        if source.upload is not None and record.line is not None:
+            tail = b'","source":%s}' % encode(str(replace(source, line=record.line)))
         messages.append(b'{"data":%s%s%s%s' % (record.content, head, name, tail))
     return messages
 
@@ -142,16 +143,16 @@ def _names(count: int) -> Iterator[bytes]:
         yield b"%s-%s-4%s-a%s-%s" % (one[:8], one[8:12], one[13:16], one[17:20], one[20:])
 
 
-def _kept(rejections: tuple[Rejection, ...], source: str, at: str) -> list[bytes]:
+def _kept(rejections: tuple[Rejection, ...], source: Source, at: str) -> list[bytes]:
     """Rejections of the API as the store keeps them for staff; files have error files instead."""
-    if not source.startswith(sources.API):
+    if source.client is None:
         return []
     return [
         encode(
             {
                 "id": str(uuid.uuid4()),
                 "at": at,
-                "source": source,
+                "source": str(source),
                 "record_id": one.id,
                 "errors": [(error.field, error.code, error.message) for error in one.errors],
                 "record": _fixable(one.record),

@@ -5,9 +5,12 @@ No client may have one of these names: its records would pass for those of the s
 
 from __future__ import annotations
 
-API = "api"
-UPLOAD = "upload"
-COMMAND = "command"
+import re
+from dataclasses import dataclass
+
+_API = "api"
+_UPLOAD = "upload"
+_COMMAND = "command"
 
 LOCAL = "local"
 """A program on the portal's own machine, without a key."""
@@ -16,15 +19,49 @@ ANONYMOUS = "anonymous"
 PORTAL = "portal"
 """A person who enters a record in the portal."""
 
-RESERVED = frozenset({API, UPLOAD, COMMAND, LOCAL, ANONYMOUS, PORTAL})
+RESERVED = frozenset({_API, _UPLOAD, _COMMAND, LOCAL, ANONYMOUS, PORTAL})
 """Every word that a source is made of."""
 
-
-def of_client(name: str) -> str:
-    """What comes in through the API, from a client or one of the senders above."""
-    return f"{API}:{name}"
+_NUMBER = "(0|[1-9][0-9]{0,17})"
+_OF_UPLOAD = re.compile(f"{_UPLOAD}:{_NUMBER}(?:#{_NUMBER})?")
 
 
-def of_upload(number: int) -> str:
-    """What comes from a file; the intake adds the line."""
-    return f"{UPLOAD}:{number}"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A `client` of the API or one of the senders above; an `upload` and its `line`; or a command.
+
+    `str()` gives the text that stands in a message.
+    """
+
+    client: str | None = None
+    upload: int | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        if self.client is not None:
+            return f"{_API}:{self.client}"
+        if self.upload is None:
+            return _COMMAND
+        if self.line is None:
+            return f"{_UPLOAD}:{self.upload}"
+        return f"{before_line(self.upload)}{self.line}"
+
+
+COMMAND = Source()
+
+
+def before_line(upload: int) -> str:
+    """What the sources of an upload's rows begin with; their line follows."""
+    return f"{_UPLOAD}:{upload}#"
+
+
+def parse(text: str) -> Source | None:
+    """The source of a message; None for a text that is none of ours."""
+    if text == _COMMAND:
+        return COMMAND
+    if text.startswith(f"{_API}:"):
+        return Source(client=text.removeprefix(f"{_API}:"))
+    if found := _OF_UPLOAD.fullmatch(text):
+        upload, line = found.groups()
+        return Source(upload=int(upload), line=None if line is None else int(line))
+    return None

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ingestion.outcomes import Code
 from ingestion.queues import GivenBack, Pause
+from ingestion.sources import Source
 
 LIMIT = 6
 ATTEMPTS = 5  # written out, as docs/consumers.md promises it
@@ -21,7 +22,7 @@ UNKNOWN = (Code.STORE_ANSWER_LOST, True)
 class Request(NamedTuple):
     """What a client sends: records by their ids, each with whether it is valid."""
 
-    source: str
+    source: Source
     key: str | None
     records: tuple[tuple[str, bool], ...]
 
@@ -61,7 +62,7 @@ class Model:
             self.answers[name] = request, answered
         self.queue += good
         self.accepted += good
-        self.refused += bad if request.source.startswith("api:") else []
+        self.refused += bad if request.source.client else []
         self.totals.update(accepted=len(good), rejected=len(bad))
         return (*answered, False)
 

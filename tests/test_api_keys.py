@@ -18,9 +18,8 @@ from django.utils import timezone
 from ingestion import api_keys, sources
 from ingestion.api_keys import NUMBERS, OVERLAPS, SCOPES, RefusedError, is_well_formed, known, text
 from ingestion.models import ApiClient, ApiKey
-from ingestion.portal.records import enter
 from ingestion.records import RECORD_TYPES
-from ingestion.sources import RESERVED
+from ingestion.sources import RESERVED, Source
 from tests.api_keys import fresh_keys, header, key_of  # noqa: F401 (a fixture)
 from tests.portal_process import ROOT, Portal, running_portal
 from tests.raw_requests import send
@@ -240,8 +239,9 @@ def test_a_client_has_a_name_of_its_own_that_can_stand_in_a_source(name):
 
 def test_no_client_passes_for_another_sender(store):
     """Each word of every source that the code writes is reserved."""
-    examples = {"api:local", "api:anonymous", enter.SOURCE, sources.of_upload(7), sources.COMMAND}
-    words = {word for source in examples for word in source.split(":")} - {"7"}
+    clients = (sources.LOCAL, sources.ANONYMOUS, sources.PORTAL)
+    examples = [*(Source(client=one) for one in clients), Source(upload=7), sources.COMMAND]
+    words = {word for source in examples for word in str(source).split(":")} - {"7"}
     assert words == RESERVED
     with pytest.raises(RefusedError, match="reserved"):
         key_of("portal")

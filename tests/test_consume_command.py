@@ -27,6 +27,7 @@ from ingestion.management.ndjson_output import end_of_file
 from ingestion.queues import MAX_ATTEMPTS, consumption
 from ingestion.queues.keys import Keys
 from ingestion.records import RecordType
+from ingestion.sources import COMMAND
 from tests.record_types import TUTORS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +45,7 @@ def fill(record_type: RecordType, number: int) -> None:
         {**record_type.serializer_class.example, record_type.id_field: f"record-{n}"}
         for n in range(number)
     ]
-    intake.queue(intake.receive(record_type, [Row(value=one) for one in records]), source="command")
+    intake.queue(intake.receive(record_type, [Row(value=one) for one in records]), source=COMMAND)
 
 
 def waiting(store: Redis, record_type: RecordType = TUTORS) -> list[bytes]:

@@ -16,6 +16,7 @@ from ingestion.cells import converter
 from ingestion.decoding import Row
 from ingestion.portal.records.entry_form import EntryForm
 from ingestion.records import RECORD_TYPES
+from ingestion.sources import Source
 from tests.record_types import SESSIONS, TUTORS
 from tests.staff import member, signed_in
 from tests.test_enter_record import queued
@@ -207,7 +208,7 @@ def test_no_value_of_any_field_is_altered(record_type: Any, name: str) -> None:
 
 def test_it_happened(db: None, store: Any) -> None:
     """A session whose "no" would have become yes."""
-    intake.queue(intake.receive(SESSIONS, [Row(value=BAD_SESSION)]), source="api:crm")
+    intake.queue(intake.receive(SESSIONS, [Row(value=BAD_SESSION)]), source=Source(client="crm"))
     name = queues.refusals([SESSIONS.queue])[0].id
     browser = signed_in(member("Uploader"))
     address = f"/admin/enter/sessions/?refusal={name}"
@@ -242,5 +243,5 @@ def test_an_odd_value_of_an_optional_field_is_cleared_by_hand(sent: Any, meant: 
 
 def test_a_number_that_json_cannot_say_is_never_kept_as_null(store: Any) -> None:
     record = {**SESSIONS.serializer_class.example, "engagement_score": float("inf")}
-    intake.queue(intake.receive(SESSIONS, [Row(value=record)]), source="api:crm")
+    intake.queue(intake.receive(SESSIONS, [Row(value=record)]), source=Source(client="crm"))
     assert queues.refusals([SESSIONS.queue])[0].record is None

@@ -18,6 +18,7 @@ from ingestion import intake, validation
 from ingestion.decoding import Framing, Payload, Row
 from ingestion.outcomes import Code, PayloadError, Receipt, StoreError
 from ingestion.records import RecordType
+from ingestion.sources import COMMAND, Source
 
 # In texts that are valid, and in texts that are not.
 CANARY = "Zanzibar"
@@ -62,7 +63,7 @@ def counts(store: Redis, record_type: RecordType) -> dict[str, int]:
 def test_a_single_record_is_queued_and_named_in_the_receipt(store, record_type):
     content = json.dumps(example(record_type)).encode()
     receipt = accept(
-        record_type, Payload(content=content, framing=Framing.RECORD), source="api:local"
+        record_type, Payload(content=content, framing=Framing.RECORD), source=Source(client="local")
     )
     assert receipt.ids == (example(record_type)[record_type.id_field],)
     assert (receipt.accepted, receipt.rejected, receipt.rejections) == (1, 0, ())
@@ -74,7 +75,7 @@ def test_every_record_is_accepted_or_rejected_and_the_good_ones_are_queued_in_or
 ):
     first, second, third = named(record_type, "r-1", "r-2", "r-3")
     receipt = accept(
-        record_type, payload(first, {record_type.id_field: "bad"}, second, 7, third), source="x"
+        record_type, payload(first, {record_type.id_field: "bad"}, second, 7, third), source=COMMAND
     )
     assert receipt.ids == ("r-1", "r-2", "r-3")
     assert [(one.index, one.id) for one in receipt.rejections] == [(1, "bad"), (3, None)]
@@ -86,10 +87,10 @@ def test_every_record_is_accepted_or_rejected_and_the_good_ones_are_queued_in_or
 def test_rows_and_lines_are_accepted_like_arrays(store, record_type):
     first, second = named(record_type, "r-1", "r-2")
     lines = f"{json.dumps(first)}\n\nnonsense\n{json.dumps(second)}".encode()
-    receipt = accept(record_type, Payload(content=lines, framing=Framing.LINES), source="x")
+    receipt = accept(record_type, Payload(content=lines, framing=Framing.LINES), source=COMMAND)
     assert receipt.ids == ("r-1", "r-2")
     assert [(one.index, one.line) for one in receipt.rejections] == [(1, 3)]
-    receipt = accept(record_type, (Row(value=one) for one in (first, second)), source="x")
+    receipt = accept(record_type, (Row(value=one) for one in (first, second)), source=COMMAND)
     assert receipt.ids == ("r-1", "r-2")
     assert [one["data"] for one in taken(store, record_type)] == [first, second] * 2
 
@@ -97,7 +98,7 @@ def test_rows_and_lines_are_accepted_like_arrays(store, record_type):
 def test_where_no_record_is_valid_nothing_is_queued_and_the_rejections_are_counted(
     store, record_type
 ):
-    receipt = accept(record_type, payload({}, []), source="x")
+    receipt = accept(record_type, payload({}, []), source=COMMAND)
     assert (receipt.ids, receipt.rejected) == ((), 2)
     assert not store.exists(record_type.queue)
     assert counts(store, record_type) == {"rejected": 2}
@@ -105,12 +106,12 @@ def test_where_no_record_is_valid_nothing_is_queued_and_the_rejections_are_count
 
 def test_strict_keeps_all_off_the_queue_for_one_rejection(store, record_type):
     good = named(record_type, "r-1", "r-2")
-    receipt = accept(record_type, payload(*good, {}), source="x", strict=True)
+    receipt = accept(record_type, payload(*good, {}), source=COMMAND, strict=True)
     assert (receipt.ids, receipt.rejected) == ((), 1)
     assert receipt.rejections[0].index == 2
     assert not store.exists(record_type.queue)
     assert counts(store, record_type) == {"rejected": 1}
-    assert accept(record_type, payload(*good), source="x", strict=True).ids == ("r-1", "r-2")
+    assert accept(record_type, payload(*good), source=COMMAND, strict=True).ids == ("r-1", "r-2")
     assert store.llen(record_type.queue) == 2
 
 
@@ -120,7 +121,7 @@ def test_strict_keeps_all_off_the_queue_for_one_rejection(store, record_type):
 def test_a_message_is_the_contracts_envelope_around_the_validated_record(store, record_type):
     record = example(record_type, **{record_type.id_field: "\u00e9\U0001f600"})
     began = datetime.now(UTC).replace(tzinfo=None)
-    accept(record_type, payload(record | {"unknown": CANARY}), source="upload:7#3")
+    accept(record_type, payload(record | {"unknown": CANARY}), source=Source(upload=7, line=3))
     ended = datetime.now(UTC).replace(tzinfo=None)
     raw = store.rpop(record_type.queue)
     message = json.loads(raw.decode("utf-8"))
@@ -139,13 +140,13 @@ def test_defaults_are_in_the_message_and_what_is_absent_stays_absent(store, reco
     fields = record_type.serializer_class().fields
     defaults = {name: one.default for name, one in fields.items() if one.default is not empty}
     record = {name: value for name, value in example(record_type).items() if fields[name].required}
-    accept(record_type, payload(record), source="x")
+    accept(record_type, payload(record), source=COMMAND)
     (message,) = taken(store, record_type)
     assert message["data"] == record | defaults
 
 
 def test_each_message_has_an_id_of_its_own_even_for_the_same_record(store, record_type):
-    accept(record_type, payload(*[example(record_type)] * 50), source="x")
+    accept(record_type, payload(*[example(record_type)] * 50), source=COMMAND)
     assert len({one["id"] for one in taken(store, record_type)}) == 50
 
 
@@ -155,7 +156,7 @@ def test_each_message_has_an_id_of_its_own_even_for_the_same_record(store, recor
 def test_a_batch_that_the_store_refuses_leaves_nothing_behind(store, record_type):
     store.set(record_type.queue, "not ours")
     with pytest.raises(StoreError) as caught:
-        accept(record_type, payload(*named(record_type, "r-1", "r-2"), {}), source="x")
+        accept(record_type, payload(*named(record_type, "r-1", "r-2"), {}), source=COMMAND)
     assert (caught.value.code, caught.value.outcome_unknown) == (Code.STORE_ERROR, False)
     assert store.keys() == [record_type.queue.encode()]
     assert store.get(record_type.queue) == b"not ours"
@@ -166,7 +167,7 @@ def test_a_payload_that_can_not_be_judged_leaves_nothing_behind(store, record_ty
     good = named(record_type, "r-1", "r-2", "r-3")
     for content in (b"", b"{}", b"[]", b"[NaN]", b"\xff", json.dumps(good).encode()):
         with pytest.raises(PayloadError):
-            accept(record_type, Payload(content=content, framing=Framing.ARRAY), source="x")
+            accept(record_type, Payload(content=content, framing=Framing.ARRAY), source=COMMAND)
     assert store.keys() == []
 
 
@@ -174,10 +175,10 @@ def test_a_verdict_without_a_record_to_queue_needs_no_store(store, record_type, 
     good = example(record_type)
     store.config_set("maxmemory", 1)
     try:
-        assert accept(record_type, payload({}), source="x").rejected == 1
-        assert accept(record_type, payload(good, {}), source="x", strict=True).rejected == 1
+        assert accept(record_type, payload({}), source=COMMAND).rejected == 1
+        assert accept(record_type, payload(good, {}), source=COMMAND, strict=True).rejected == 1
         with pytest.raises(StoreError):
-            accept(record_type, payload(good, {}), source="x")
+            accept(record_type, payload(good, {}), source=COMMAND)
     finally:
         store.config_set("maxmemory", 0)
     assert caplog.text.count("rejections_not_counted") == 2
@@ -212,15 +213,19 @@ def test_no_log_line_holds_anything_of_a_record(store, record_type, caplog):
         {CANARY: CANARY},
         CANARY,
     ]
-    receipt = accept(record_type, payload(*batch), source="api:local")
+    receipt = accept(record_type, payload(*batch), source=Source(client="local"))
     assert receipt.accepted
     assert receipt.rejected
     lines = "\n".join(json.dumps(one) for one in batch) + f'\n{{"{CANARY}'
-    accept(record_type, Payload(content=lines.encode(), framing=Framing.LINES), source="api:local")
+    accept(
+        record_type,
+        Payload(content=lines.encode(), framing=Framing.LINES),
+        source=Source(client="local"),
+    )
     store.delete(record_type.queue)
     store.set(record_type.queue, CANARY)
     with pytest.raises(StoreError):  # its place is logged
-        accept(record_type, payload(*batch), source="api:local")
+        accept(record_type, payload(*batch), source=Source(client="local"))
     said = rendered(caplog)
     for word in ("records_judged", "store_fault", "raised="):
         assert word in said
@@ -229,7 +234,7 @@ def test_no_log_line_holds_anything_of_a_record(store, record_type, caplog):
 
 
 def test_a_judged_batch_is_one_log_line_of_counts_and_causes(store, record_type, caplog):
-    accept(record_type, payload(example(record_type), {}, 7, 7), source="api:local")
+    accept(record_type, payload(example(record_type), {}, 7, 7), source=Source(client="local"))
     (line,) = (one for one in caplog.records if "records_judged" in one.getMessage())
     facts: Any = line.msg
     required = len([one for one in record_type.serializer_class().fields.values() if one.required])

@@ -17,6 +17,7 @@ from ingestion.models import Upload
 from ingestion.portal.queues import last_known
 from ingestion.queues import Pause
 from ingestion.records import RECORD_TYPES
+from ingestion.sources import Source
 from tests import store_address
 from tests.record_types import FEEDBACK, SESSIONS, TUTORS
 from tests.staff import member, signed_in
@@ -136,7 +137,8 @@ def test_rejections_are_shown_by_type_and_cause(browser, store):
     assert "Nothing was refused" in words(browser.get("/admin/"))
     bad = {**TUTORS.serializer_class.example, "email": "nope"}
     intake.queue(
-        intake.receive(TUTORS, [Row(value=bad), Row(value=bad), Row(value={})]), source="api:crm"
+        intake.receive(TUTORS, [Row(value=bad), Row(value=bad), Row(value={})]),
+        source=Source(client="crm"),
     )
     answer = browser.get("/admin/")
     assert "Tutors 14 problems required 12 invalid_email 2" in words(answer)

@@ -14,6 +14,7 @@ from redis import Redis
 from ingestion import intake
 from ingestion.decoding import Row
 from ingestion.records import RecordType
+from ingestion.sources import COMMAND
 from tests.record_types import TUTORS
 
 
@@ -33,7 +34,7 @@ def fill(record_type: RecordType, number: int, **changes: Any) -> None:
         {**record_type.serializer_class.example, record_type.id_field: f"record-{n}", **changes}
         for n in range(number)
     ]
-    intake.queue(intake.receive(record_type, [Row(value=one) for one in records]), source="command")
+    intake.queue(intake.receive(record_type, [Row(value=one) for one in records]), source=COMMAND)
 
 
 def test_it_shows_the_next_messages_and_takes_none(store: Redis, record_type: RecordType) -> None:

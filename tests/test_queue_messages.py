@@ -12,10 +12,14 @@ from ingestion.decoding import Row
 from ingestion.outcomes import StoreError
 from ingestion.queues import Search, Window
 from ingestion.queues.keys import Keys, this_minute
+from ingestion.sources import Source
 from tests.record_types import SESSIONS, TUTORS
 
 QUEUE = SESSIONS.queue
 KEYS = Keys(QUEUE)
+
+
+CRM = Source(client="crm")
 
 
 def message(number, *, source="api:crm", at=None, record_id=None):
@@ -338,14 +342,14 @@ def test_a_text_that_only_looks_like_a_source_is_no_row_of_an_upload(store):
 # --- Rejections --------------------------------------------------------------------------------
 
 
-def refuse(record_type, record, source="api:crm"):
+def refuse(record_type, record, source=CRM):
     intake.queue(intake.receive(record_type, [Row(value=record)]), source=source)
 
 
 def test_refused_records_of_the_api_are_kept_the_newest_first_with_what_was_sent(store):
     refuse(TUTORS, {**TUTORS.serializer_class.example, "email": "nope"})
     refuse(SESSIONS, "no object")
-    refuse(TUTORS, {"tutor_id": "t"}, source="upload:1")
+    refuse(TUTORS, {"tutor_id": "t"}, source=Source(upload=1))
     second, first = queues.refusals([TUTORS.queue, QUEUE])
     assert (first.queue, first.source, first.record_id) == (TUTORS.queue, "api:crm", "tutor_00001")
     assert [(field, code) for field, code, _ in first.errors] == [("email", "invalid_email")]
@@ -365,6 +369,6 @@ def test_a_fixed_rejection_names_the_record_that_fixed_it(store):
 
 def test_rejections_are_bounded_and_expire(store):
     for _ in range(26):
-        intake.queue(intake.receive(TUTORS, [Row(value={}) for _ in range(30)]), source="api:crm")
+        intake.queue(intake.receive(TUTORS, [Row(value={}) for _ in range(30)]), source=CRM)
     assert len(queues.refusals([TUTORS.queue])) == 500  # 20 of each request, at most 500
     assert 0 < store.ttl(Keys(TUTORS.queue).rejections) <= 7 * 86_400

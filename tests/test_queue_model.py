@@ -26,6 +26,7 @@ from ingestion.decoding import Row
 from ingestion.outcomes import IntakeError
 from ingestion.queues import Once, Pause
 from ingestion.queues.keys import Keys
+from ingestion.sources import Source
 from tests.faults import figures
 from tests.queue_model import ATTEMPTS, FULL, LIMIT, PAUSED, REUSED, UNKNOWN, Model, Request
 from tests.record_types import TUTORS
@@ -102,7 +103,7 @@ class Protocol(stateful.RuleBasedStateMachine):
 
     @rule(
         target=requests,
-        source=st.sampled_from(["api:ann", "api:bob", "upload:7"]),
+        source=st.sampled_from([Source(client="ann"), Source(client="bob"), Source(upload=7)]),
         key=st.sampled_from([None, "key 1", "key 2", "key 3"]),
         valid=st.lists(st.sampled_from([True, True, False]), min_size=1, max_size=6),
     )

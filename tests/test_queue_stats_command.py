@@ -23,6 +23,7 @@ from ingestion.consumer import Consumer
 from ingestion.decoding import Row
 from ingestion.queues import MAX_ATTEMPTS
 from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.sources import COMMAND
 from tests.record_types import SESSIONS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +42,7 @@ def cells(printed: str, label: str) -> list[str]:
 
 def fill(record_type: RecordType, good: int, bad: int) -> None:
     rows = [Row(value=dict(record_type.serializer_class.example))] * good + [Row(value={})] * bad
-    intake.queue(intake.receive(record_type, rows), source="command")
+    intake.queue(intake.receive(record_type, rows), source=COMMAND)
 
 
 def test_it_shows_depth_age_and_totals_of_every_queue(

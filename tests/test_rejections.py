@@ -10,6 +10,7 @@ import pytest
 from ingestion import intake, queues, validation
 from ingestion.decoding import Framing, Payload, Row
 from ingestion.models import Activity
+from ingestion.sources import Source
 from tests.record_types import SESSIONS, TUTORS
 from tests.staff import member, signed_in
 from tests.test_enter_record import queued, typed
@@ -27,7 +28,7 @@ def browser(db):
 
 def refuse(record_type, record):
     """Let the API refuse this record; gives the name under which it is kept."""
-    intake.queue(intake.receive(record_type, [Row(value=record)]), source="api:crm")
+    intake.queue(intake.receive(record_type, [Row(value=record)]), source=Source(client="crm"))
     return queues.refusals([record_type.queue])[0].id
 
 
@@ -93,7 +94,7 @@ def test_what_another_program_put_among_them_is_passed_over(browser, store, fore
 def test_a_number_beyond_all_others_is_never_shown_as_if_nothing_was_sent(browser, store, number):
     bad = json.dumps(BAD).replace('"age": 7', f'"age": {number}')
     rows = validation.read(TUTORS, Payload(content=bad.encode(), framing=Framing.RECORD))
-    intake.queue(intake.receive(TUTORS, rows), source="api:crm")
+    intake.queue(intake.receive(TUTORS, rows), source=Source(client="crm"))
     (refusal,) = queues.refusals([TUTORS.queue])
     assert refusal.record is None
     assert "no record that could be kept" in words(browser.get(f"{PAGE}tutors/{refusal.id}/"))
@@ -102,7 +103,7 @@ def test_a_number_beyond_all_others_is_never_shown_as_if_nothing_was_sent(browse
 def test_they_come_in_pages(browser, store):
     intake_of = [Row(value={}) for _ in range(20)]
     for _ in range(3):
-        intake.queue(intake.receive(TUTORS, intake_of), source="api:crm")
+        intake.queue(intake.receive(TUTORS, intake_of), source=Source(client="crm"))
     assert len(shown(browser.get(PAGE))) == 50
     assert len(shown(browser.get(PAGE, {"page": "2"}))) == 10
     assert browser.get(PAGE, {"page": "x"}).status_code == 200

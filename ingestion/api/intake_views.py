@@ -15,7 +15,7 @@ from django.http import HttpResponse
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from ingestion import decoding, intake, queues, sources, validation
+from ingestion import decoding, intake, queues, validation
 from ingestion.api import intake_schema
 from ingestion.api.access import client_name
 from ingestion.api.body import read_payload
@@ -34,6 +34,7 @@ from ingestion.outcomes import (
 )
 from ingestion.queues import Once, Quota
 from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.sources import Source
 from ingestion.validation import Records
 
 # A batch's answer lists so many rejections at most (contract, section 2).
@@ -73,7 +74,7 @@ class IntakeView(View, ABC):
                 answer=answer,
                 ttl_seconds=settings.IDEMPOTENCY_SECONDS,
             )
-        receipt = intake.queue(received, source=sources.of_client(client), once=once)
+        receipt = intake.queue(received, source=Source(client=client), once=once)
         status, _, body = (receipt.answer or answer).partition(b" ")
         request.log_facts.update(accepted=receipt.accepted, rejected=receipt.rejected)
         return HttpResponse(

@@ -207,13 +207,13 @@ def of_upload(queue: str, upload: int, *, most: int) -> Iterator[list[bytes]]:
     or to the end of the queue: the store looks through some thousand at a time, and only what is
     found leaves it. Raises `StoreError`.
     """
-    source = f"{sources.of_upload(upload)}#"
+    text = sources.before_line(upload)
     keys = (queue, Keys(queue).totals)
     place, taken_off, looked_at = 0, -1, 1
     while most > 0 and looked_at:
-        arguments = (place, taken_off, _LOOK_THROUGH, f'"{source}')
+        arguments = (place, taken_off, _LOOK_THROUGH, f'"{text}')
         place, taken_off, looked_at, *raws = _of_source(keys, arguments)
-        found = [raw for raw in raws if (_message(raw).source or "").startswith(source)]
+        found = [raw for raw in raws if (_message(raw).source or "").startswith(text)]
         most -= len(found)
         if found:
             yield found

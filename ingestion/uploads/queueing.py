@@ -18,13 +18,14 @@ import structlog
 from django.conf import settings
 from django.utils.timezone import now
 
-from ingestion import file_rows, intake, queues, sources
+from ingestion import file_rows, intake, queues
 from ingestion.decoding import Row
 from ingestion.file_rows import FileRow, FileRows
 from ingestion.models import Upload
 from ingestion.outcomes import Receipt, StoreError
 from ingestion.queues import Once
 from ingestion.records import RecordType
+from ingestion.sources import Source
 from ingestion.uploads import layouts
 from ingestion.uploads.fixes import fixed_rows
 from ingestion.uploads.reading import READY
@@ -143,7 +144,7 @@ def _push(work: Work, record_type: RecordType, chunk: list[Row]) -> Receipt:
         accepted=received.receipt.accepted, rows=len(chunk), last_line=chunk[-1].line or 0
     )
     once = Once(**_name(work.upload), answer=came_to.to_bytes())
-    source = sources.of_upload(work.upload.pk)
+    source = Source(upload=work.upload.pk)
     give_up_at = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:

@@ -179,10 +179,11 @@ def _accept(path: str, records: Sequence[dict[str, Any]]) -> None:
     from ingestion import intake
     from ingestion.decoding import Row
     from ingestion.records import RECORD_TYPES
+    from ingestion.sources import LOCAL, Source
 
     intake.queue(
         intake.receive(RECORD_TYPES[path], [Row(value=record) for record in records]),
-        source="api:local",
+        source=Source(client=LOCAL),
     )
 
 

@@ -24,6 +24,7 @@ from ingestion.models import Activity, ApiClient, Upload
 from ingestion.portal.lists import PortalAdmin
 from ingestion.portal.urls import urlpatterns
 from ingestion.records import RECORD_TYPES
+from ingestion.sources import Source
 from ingestion.uploads import layouts
 from tests.faults.figures import Figures, Outcome, count
 from tests.staff import GROUPS, member, signed_in
@@ -121,7 +122,7 @@ def people(db: None, store: Any) -> list[Client]:
     ApiClient.objects.create(name="crm")
     for record_type in RECORD_TYPES.values():
         rows = [Row(value=record_type.serializer_class.example), Row(value={})]
-        intake.queue(intake.receive(record_type, rows), source="api:crm")
+        intake.queue(intake.receive(record_type, rows), source=Source(client="crm"))
     browsers += [signed_in(root), Client()]
     for browser in browsers:
         browser.raise_request_exception = False

@@ -11,34 +11,33 @@ from typing import Any
 import msgspec
 from django.http import HttpRequest
 
+from ingestion import sources
 from ingestion.models import Activity
 from ingestion.portal import activity
 from ingestion.queues import REACH, Message
 from ingestion.records import RecordType
+from ingestion.sources import Source
 
 WINDOW = 50
 """So many messages stand on a page."""
 
 _SHOWN_BYTES = 64 * 1024
-_OF_UPLOAD = re.compile(r"upload:([0-9]{1,18})#([0-9]{1,18})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One message in the list, without its payload; `upload` and `line` where it came by file."""
+    """One message in the list, without its payload."""
 
     message: Message
     record_id: str | None
     age_seconds: float | None
-    upload: int | None
-    line: int | None
+    source: Source | None
 
 
 def rows(record_type: RecordType, listed: Sequence[Message]) -> Iterator[Row]:
     """The messages as lists show them."""
     now = datetime.now(UTC)
     for message in listed:
-        by_file = _OF_UPLOAD.fullmatch(message.source or "")
         record_id = None if message.problem else message.data.get(record_type.id_field)
         yield Row(
             message=message,
@@ -46,8 +45,7 @@ def rows(record_type: RecordType, listed: Sequence[Message]) -> Iterator[Row]:
             age_seconds=max(0.0, (now - message.queued_at).total_seconds())
             if message.queued_at
             else None,
-            upload=int(by_file[1]) if by_file else None,
-            line=int(by_file[2]) if by_file else None,
+            source=sources.parse(message.source or ""),
         )
 
 

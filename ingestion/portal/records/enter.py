@@ -17,7 +17,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
 
-from ingestion import intake, sources
+from ingestion import intake
 from ingestion.decoding import Row
 from ingestion.intake import Received
 from ingestion.models import Activity
@@ -28,8 +28,9 @@ from ingestion.portal.records.entry_form import EntryForm
 from ingestion.portal.store_changes import store_change
 from ingestion.queues import Once, Refusal
 from ingestion.records import RECORD_TYPES, RecordType
+from ingestion.sources import PORTAL, Source
 
-SOURCE = sources.of_client(sources.PORTAL)
+SOURCE = Source(client=PORTAL)
 
 
 @portal_view("enter_records", methods=["GET", "HEAD", "POST"])

@@ -30,7 +30,8 @@ class Row:
     @property
     def client(self) -> str:
         """Who sent it."""
-        return self.refusal.source.removeprefix(sources.of_client(""))
+        source = sources.parse(self.refusal.source)
+        return (source and source.client) or self.refusal.source
 
 
 @portal_view("view_portal")
