@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.urls import reverse
 
+from ingestion.cells import cell_text
 from ingestion.models import Upload
 from ingestion.records import RecordType
 from ingestion.uploads import actions, inspection, tasks
@@ -121,7 +122,7 @@ def test_by_the_form(post, store, case):
 
 
 def _cell(value: Any) -> str:
-    text = "; ".join(value) if isinstance(value, list) else str(value)
+    text = cell_text(value) if isinstance(value, list) else str(value)
     return f'"{text}"'
 
 

@@ -25,6 +25,7 @@ from django.core.management import CommandError, call_command
 from redis import Redis
 
 from ingestion import embedded
+from ingestion.cells import cell_text
 from ingestion.management.commands import ingest as command
 from ingestion.outcomes import Receipt
 from ingestion.queues import Pause, pause_queue
@@ -62,8 +63,7 @@ def as_csv(records: Sequence[dict[str, Any]]) -> str:
     writer = csv.DictWriter(text, list(records[0]))
     writer.writeheader()
     for record in records:
-        cells = {k: ";".join(v) if isinstance(v, list) else v for k, v in record.items()}
-        writer.writerow(cells)
+        writer.writerow({name: cell_text(value) for name, value in record.items()})
     return text.getvalue()
 
 

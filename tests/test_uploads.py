@@ -19,7 +19,7 @@ from openpyxl import Workbook, load_workbook
 from redis import Redis
 
 from ingestion import file_rows, queues
-from ingestion.cells import DateOrder, Notation
+from ingestion.cells import DateOrder, Notation, cell_text
 from ingestion.files.csv import Encoding
 from ingestion.files.registry import FORMATS
 from ingestion.models import Upload
@@ -40,7 +40,7 @@ def session(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def cell(value: Any) -> Any:
-    return "; ".join(value) if isinstance(value, list) else value
+    return cell_text(value) if isinstance(value, list) else value
 
 
 def as_csv(records: Sequence[Mapping[str, Any]], delimiter: str = ",") -> bytes:
