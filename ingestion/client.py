@@ -23,7 +23,7 @@ from urllib3.exceptions import (
 )
 
 Record = Mapping[str, Any]
-Refusals = Counter[tuple[str, str]]
+Rejections = Counter[tuple[str, str]]
 """How often records were refused, by field and code."""
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Delivery:
     requests: int = 0
     retries: int = 0
     replayed: int = 0
-    refusals: Refusals = field(default_factory=Counter)
+    rejections: Rejections = field(default_factory=Counter)
 
     def __add__(self, other: Delivery) -> Delivery:
         return Delivery(
@@ -84,7 +84,7 @@ class Delivery:
             requests=self.requests + other.requests,
             retries=self.retries + other.retries,
             replayed=self.replayed + other.replayed,
-            refusals=self.refusals + other.refusals,
+            rejections=self.rejections + other.rejections,
         )
 
 
@@ -147,7 +147,7 @@ class Portal:
                 sent=1,
                 accepted=int(answer.success),
                 rejected=int(not answer.success),
-                refusals=_refusals(answer.errors),
+                rejections=_rejections(answer.errors),
             )
 
     def post_batches(self, path: str, records: Sequence[Record], size: int) -> Iterator[Delivery]:
@@ -158,15 +158,15 @@ class Portal:
         for first in range(0, len(records), size):
             batch = records[first : first + size]
             answer, request = self._post(f"{path}/batch", batch, _BatchAnswer)
-            refusals = _refusals(chain.from_iterable(one.errors for one in answer.errors))
+            rejections = _rejections(chain.from_iterable(one.errors for one in answer.errors))
             # The portal names the first thousand of a batch.
             if unnamed := answer.rejected - len(answer.errors):
-                refusals["(not named)", "(not named)"] = unnamed
+                rejections["(not named)", "(not named)"] = unnamed
             yield request + Delivery(
                 sent=len(batch),
                 accepted=answer.count,
                 rejected=answer.rejected,
-                refusals=refusals,
+                rejections=rejections,
             )
 
     def queue_numbers(self) -> list[QueueNumbers]:
@@ -317,5 +317,5 @@ def _refusal(response: BaseHTTPResponse) -> _Refusal:
         return _Refusal()
 
 
-def _refusals(errors: Iterable[_FieldError]) -> Refusals:
+def _rejections(errors: Iterable[_FieldError]) -> Rejections:
     return Counter((error.field or "(record)", error.code) for error in errors)

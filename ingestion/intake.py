@@ -23,10 +23,11 @@ import structlog
 
 from ingestion import queues, validation
 from ingestion.decoding import Row
-from ingestion.outcomes import Receipt, Rejection, StoreError, utc_timestamp
+from ingestion.outcomes import Receipt, Rejection, StoreError
 from ingestion.queues import Once
 from ingestion.records import RecordType
 from ingestion.sources import Source
+from ingestion.times import utc_timestamp
 from ingestion.validation import Records, Valid, encode
 
 logger = structlog.get_logger(__name__)

@@ -1,6 +1,6 @@
 """What can become of a request: the closed list of codes, receipts, rejections, exceptions.
 
-A refusal is a value (`Rejection`): one record was not valid and its sender is told why.
+A `Rejection` is a value: one record was not valid and its sender is told why.
 A fault is an exception (`IntakeError`): the request as a whole could not be judged or queued.
 Both carry a `Code`, and the same word appears in the answer, in the log and in the counters.
 """
@@ -9,15 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Self
-
-
-def utc_timestamp() -> str:
-    """This moment in UTC as every answer and message says it: `2024-05-14T10:00:00.123456Z`."""
-    return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 class FieldCode(StrEnum):

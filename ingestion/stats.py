@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ingestion import queues
-from ingestion.outcomes import Code, StoreError, utc_timestamp
+from ingestion.outcomes import Code, StoreError
 from ingestion.queues import QueueSummary
 from ingestion.records import RECORD_TYPES, RecordType
-
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+from ingestion.times import utc_timestamp
 
 
 def queue_summaries() -> dict[RecordType, QueueSummary]:
@@ -42,19 +41,3 @@ def queue_stats_document() -> dict[str, Any]:
             for record_type, one in found.items()
         },
     }
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them, the two largest units: `4 min 10 s`, `3 h 5 min`, `2 d 1 h`.
-
-    Nothing for None, and 0 s for a time to come, as clocks differ.
-    """
-    if seconds is None:
-        return ""
-    rest = max(0, int(seconds))
-    counts: list[tuple[int, str]] = []
-    for length, unit in _UNITS:
-        count, rest = divmod(rest, length)
-        if count or counts:
-            counts.append((count, unit))
-    return " ".join(f"{count} {unit}" for count, unit in counts[:2] if count) or "0 s"

@@ -198,7 +198,7 @@ def test_refusals_that_the_portal_does_not_name_are_counted() -> None:
         rejected=3,
         requests=1,
         retries=0,
-        refusals={("(record)", "not_an_object"): 1, ("(not named)", "(not named)"): 2},
+        rejections={("(record)", "not_an_object"): 1, ("(not named)", "(not named)"): 2},
     )
 
 

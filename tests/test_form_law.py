@@ -209,9 +209,9 @@ def test_no_value_of_any_field_is_altered(record_type: Any, name: str) -> None:
 def test_it_happened(db: None, store: Any) -> None:
     """A session whose "no" would have become yes."""
     intake.queue(intake.receive(SESSIONS, [Row(value=BAD_SESSION)]), source=Source(client="crm"))
-    name = queues.refusals([SESSIONS.queue])[0].id
+    name = queues.rejections([SESSIONS.queue])[0].id
     browser = signed_in(member("Uploader"))
-    address = f"/admin/enter/sessions/?refusal={name}"
+    address = f"/admin/enter/sessions/?rejection={name}"
     page = browser.get(address).text
     form = page[page.index('<form method="post" class="card"') :]
     sent = Browser(form[: form.index("</form>")]).sent
@@ -244,4 +244,4 @@ def test_an_odd_value_of_an_optional_field_is_cleared_by_hand(sent: Any, meant: 
 def test_a_number_that_json_cannot_say_is_never_kept_as_null(store: Any) -> None:
     record = {**SESSIONS.serializer_class.example, "engagement_score": float("inf")}
     intake.queue(intake.receive(SESSIONS, [Row(value=record)]), source=Source(client="crm"))
-    assert queues.refusals([SESSIONS.queue])[0].record is None
+    assert queues.rejections([SESSIONS.queue])[0].record is None

@@ -11,7 +11,7 @@ from django.test import Client
 from ingestion import validation
 from ingestion.portal.policy import POLICY
 from ingestion.records import RECORD_TYPES
-from ingestion.stats import duration
+from ingestion.times import duration
 from tests.staff import GROUPS, PAGES, address, member, signed_in
 from tutormax import errors
 

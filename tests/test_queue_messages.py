@@ -350,7 +350,7 @@ def test_refused_records_of_the_api_are_kept_the_newest_first_with_what_was_sent
     refuse(TUTORS, {**TUTORS.serializer_class.example, "email": "nope"})
     refuse(SESSIONS, "no object")
     refuse(TUTORS, {"tutor_id": "t"}, source=Source(upload=1))
-    second, first = queues.refusals([TUTORS.queue, QUEUE])
+    second, first = queues.rejections([TUTORS.queue, QUEUE])
     assert (first.queue, first.source, first.record_id) == (TUTORS.queue, "api:crm", "tutor_00001")
     assert [(field, code) for field, code, _ in first.errors] == [("email", "invalid_email")]
     assert first.record["email"] == "nope"
@@ -361,14 +361,14 @@ def test_refused_records_of_the_api_are_kept_the_newest_first_with_what_was_sent
 def test_a_fixed_rejection_names_the_record_that_fixed_it(store):
     refuse(TUTORS, {})
     refuse(TUTORS, {})
-    _, older = queues.refusals([TUTORS.queue])
+    _, older = queues.rejections([TUTORS.queue])
     queues.mark_fixed(TUTORS.queue, older.id, "tutor_7")
-    assert [one.fixed_by for one in queues.refusals([TUTORS.queue])] == [None, "tutor_7"]
+    assert [one.fixed_by for one in queues.rejections([TUTORS.queue])] == [None, "tutor_7"]
     assert 0 < store.ttl(Keys(TUTORS.queue).fixed) <= 7 * 86_400
 
 
 def test_rejections_are_bounded_and_expire(store):
     for _ in range(26):
         intake.queue(intake.receive(TUTORS, [Row(value={}) for _ in range(30)]), source=CRM)
-    assert len(queues.refusals([TUTORS.queue])) == 500  # 20 of each request, at most 500
+    assert len(queues.rejections([TUTORS.queue])) == 500  # 20 of each request, at most 500
     assert 0 < store.ttl(Keys(TUTORS.queue).rejections) <= 7 * 86_400

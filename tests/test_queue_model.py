@@ -309,8 +309,8 @@ class Protocol(stateful.RuleBasedStateMachine):
         in_flight = sum(map(len, model.held.values()))
         assert summary.taken == in_flight + len(model.dead) + len(model.gone)
         assert summary.pause == model.pause
-        refusals = queues.refusals([QUEUE])
-        assert [one.record_id for one in refusals] == model.refused[::-1]
+        rejected = queues.rejections([QUEUE])
+        assert [one.record_id for one in rejected] == model.refused[::-1]
         letters = queues.dead_letters(QUEUE, first=0, count=100)
         reasons = [(model.reasons[one], ATTEMPTS) for one in model.dead]
         assert [(one.reason, one.attempts) for one in letters] == reasons

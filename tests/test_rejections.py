@@ -29,7 +29,7 @@ def browser(db):
 def refuse(record_type, record):
     """Let the API refuse this record; gives the name under which it is kept."""
     intake.queue(intake.receive(record_type, [Row(value=record)]), source=Source(client="crm"))
-    return queues.refusals([record_type.queue])[0].id
+    return queues.rejections([record_type.queue])[0].id
 
 
 def shown(answer):
@@ -95,9 +95,9 @@ def test_a_number_beyond_all_others_is_never_shown_as_if_nothing_was_sent(browse
     bad = json.dumps(BAD).replace('"age": 7', f'"age": {number}')
     rows = validation.read(TUTORS, Payload(content=bad.encode(), framing=Framing.RECORD))
     intake.queue(intake.receive(TUTORS, rows), source=Source(client="crm"))
-    (refusal,) = queues.refusals([TUTORS.queue])
-    assert refusal.record is None
-    assert "no record that could be kept" in words(browser.get(f"{PAGE}tutors/{refusal.id}/"))
+    (rejection,) = queues.rejections([TUTORS.queue])
+    assert rejection.record is None
+    assert "no record that could be kept" in words(browser.get(f"{PAGE}tutors/{rejection.id}/"))
 
 
 def test_they_come_in_pages(browser, store):
@@ -143,19 +143,19 @@ def test_who_may_only_look_does_not_see_what_was_sent(db, store):
 
 def test_a_refused_record_is_fixed_in_the_form_sent_and_linked(browser, store):
     name = refuse(TUTORS, BAD)
-    assert f'href="/admin/enter/tutors/?refusal={name}"' in browser.get(PAGE).text
-    form = browser.get(f"/admin/enter/tutors/?refusal={name}")
+    assert f'href="/admin/enter/tutors/?rejection={name}"' in browser.get(PAGE).text
+    form = browser.get(f"/admin/enter/tutors/?rejection={name}")
     assert 'value="nope"' in form.text
     assert "This record was refused." in words(form)
-    wrong = browser.post(f"/admin/enter/tutors/?refusal={name}", typed(BAD))
+    wrong = browser.post(f"/admin/enter/tutors/?rejection={name}", typed(BAD))
     assert wrong.status_code == 422
-    assert queues.refusals([TUTORS.queue])[0].fixed_by is None
+    assert queues.rejections([TUTORS.queue])[0].fixed_by is None
     good = typed({**BAD, "email": "john@example.com", "age": 27})
-    answer = browser.post(f"/admin/enter/tutors/?refusal={name}", good, follow=True)
+    answer = browser.post(f"/admin/enter/tutors/?rejection={name}", good, follow=True)
     assert answer.redirect_chain == [(f"{PAGE}tutors/{name}/", 302)]
     (message,) = queued(store, TUTORS)
     assert message["data"]["email"] == "john@example.com"
-    assert queues.refusals([TUTORS.queue])[0].fixed_by == "tutor_00001"
+    assert queues.rejections([TUTORS.queue])[0].fixed_by == "tutor_00001"
     assert '<a href="/admin/queues/tutors/?id=tutor_00001">' in answer.text
     entry = Activity.objects.get()
     assert (entry.action, entry.facts["id"], entry.facts["refused"]) == (
@@ -165,12 +165,12 @@ def test_a_refused_record_is_fixed_in_the_form_sent_and_linked(browser, store):
     )
     page = browser.get(PAGE)
     assert "fixed" in words(page)
-    assert "?refusal=" not in page.text
+    assert "?rejection=" not in page.text
 
 
 def test_of_two_who_fix_the_same_record_the_second_is_told(browser, store):
     name = refuse(TUTORS, BAD)
-    address = f"/admin/enter/tutors/?refusal={name}"
+    address = f"/admin/enter/tutors/?rejection={name}"
     good = typed({**BAD, "email": "john@example.com", "age": 27})
     assert browser.post(address, good).status_code == 302
     second = signed_in(member("Admin"))
@@ -181,10 +181,10 @@ def test_of_two_who_fix_the_same_record_the_second_is_told(browser, store):
 
 
 def test_a_record_whose_rejection_is_gone_is_queued_all_the_same(browser, store):
-    form = browser.get("/admin/enter/tutors/?refusal=gone")
+    form = browser.get("/admin/enter/tutors/?rejection=gone")
     assert form.status_code == 200
     example = typed(TUTORS.serializer_class.example)
-    answer = browser.post("/admin/enter/tutors/?refusal=gone", example, follow=True)
+    answer = browser.post("/admin/enter/tutors/?rejection=gone", example, follow=True)
     assert answer.redirect_chain == [("/admin/enter/tutors/", 302)]
     assert len(queued(store, TUTORS)) == 1
     assert not store.exists(f"{{{TUTORS.queue}}}:fixed")
@@ -196,4 +196,4 @@ def test_while_the_store_is_away_the_pages_say_so(browser, no_store):
         assert answer.status_code == 200
         assert "The store does not answer." in words(answer)
     assert "Nothing was refused" not in words(browser.get(PAGE))
-    assert browser.get("/admin/enter/tutors/?refusal=some").status_code == 200
+    assert browser.get("/admin/enter/tutors/?rejection=some").status_code == 200

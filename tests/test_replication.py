@@ -231,7 +231,7 @@ def test_the_queues_of_a_cluster_lie_on_their_nodes_and_are_read_together(cluste
     assert [one.rejected for one in overview.summaries] == [1, 2, 3]
     assert overview.store.durability is Durability.FSYNC
     queues.sample_depths(QUEUES)
-    assert queues.refusals(QUEUES) == []
+    assert queues.rejections(QUEUES) == []
     assert queues.charge("client", 5, per_minute=100).left == 95
 
 

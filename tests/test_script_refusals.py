@@ -278,10 +278,10 @@ def test_the_advised_account_may_do_all_there_is_to_do(store, account):
     assert queues.put_back_all_dead(QUEUE) == 1
     queues.pause_queue(QUEUE, Pause(reason="repairs", by="ann", since=datetime.now(UTC)))
     assert queues.resume_queue(QUEUE)
-    queues.mark_fixed(QUEUE, "refusal", "record")
+    queues.mark_fixed(QUEUE, "rejection", "record")
     queues.sample_depths([QUEUE])
     assert queues.overview([QUEUE], hours=1).summaries[0].depth == 1
-    assert queues.refusals([QUEUE]) == []
+    assert queues.rejections([QUEUE]) == []
     assert queues.detail(QUEUE, hours=1, listing=queues.Window(first=0, count=1)).messages
 
 

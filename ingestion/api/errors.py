@@ -15,8 +15,8 @@ from ingestion.outcomes import (
     Code,
     FieldError,
     IntakeError,
-    utc_timestamp,
 )
+from ingestion.times import utc_timestamp
 
 logger = structlog.get_logger(__name__)
 

@@ -30,11 +30,11 @@ from ingestion.outcomes import (
     PayloadError,
     Receipt,
     Rejection,
-    utc_timestamp,
 )
 from ingestion.queues import Once, Quota
 from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.sources import Source
+from ingestion.times import utc_timestamp
 from ingestion.validation import Records
 
 # A batch's answer lists so many rejections at most (contract, section 2).

@@ -24,10 +24,11 @@ from ingestion.api.metrics import REGISTRY
 from ingestion.api.requests import ApiRequest
 from ingestion.api.schema import Described
 from ingestion.api_keys import NUMBERS
-from ingestion.outcomes import Code, PayloadError, utc_timestamp
+from ingestion.outcomes import Code, PayloadError
 from ingestion.queues import StoreHealth
 from ingestion.records import RECORD_TYPES
 from ingestion.stats import queue_stats_document
+from ingestion.times import utc_timestamp
 
 
 class View(APIView):

@@ -95,6 +95,11 @@ def print_table(out: OutputWrapper, table: Table) -> None:
     out.write(printed.get())
 
 
+def aside() -> Console:
+    """The console for what is told beside the output: on standard error, as it is written."""
+    return Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+
+
 def printable(text: str) -> str:
     """Text that can do nothing to a terminal, nor to a table of lines and tabs."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)

@@ -11,7 +11,7 @@ from django.template.loader import render_to_string
 
 from ingestion.portal.pages import RightMissing, page
 from ingestion.portal.site import site
-from ingestion.stats import duration
+from ingestion.times import duration
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -92,12 +92,12 @@ records = [
 refused = [
     path("rejections/", rejections.rejections, name="rejections"),
     path(
-        "rejections/<record_type:record_type>/<slug:refusal_id>/",
+        "rejections/<record_type:record_type>/<slug:rejection_id>/",
         rejections.rejection,
         name="rejection",
     ),
     path(
-        "rejections/<record_type:record_type>/<slug:refusal_id>/show/",
+        "rejections/<record_type:record_type>/<slug:rejection_id>/show/",
         rejections.show_rejection,
         name="rejection-show",
     ),

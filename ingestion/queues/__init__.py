@@ -20,6 +20,7 @@ from ingestion.queues.health import (
     closed_to_us,
     health,
 )
+from ingestion.queues.kept import KeptRejection, mark_fixed, rejections
 from ingestion.queues.messages import (
     COPIES_TTL_SECONDS,
     REACH,
@@ -46,7 +47,6 @@ from ingestion.queues.numbers import (
 )
 from ingestion.queues.push import Once, Pause, Pushed, pause_queue, push, resume_queue
 from ingestion.queues.quota import Quota, charge
-from ingestion.queues.rejections import Refusal, mark_fixed, refusals
 
 __all__ = [
     "COPIES_TTL_SECONDS",
@@ -62,6 +62,7 @@ __all__ = [
     "Durability",
     "GivenBack",
     "Holder",
+    "KeptRejection",
     "Message",
     "Minute",
     "Once",
@@ -71,7 +72,6 @@ __all__ = [
     "QueueHistory",
     "QueueSummary",
     "Quota",
-    "Refusal",
     "Search",
     "StoreHealth",
     "Window",
@@ -93,7 +93,7 @@ __all__ = [
     "put_back",
     "put_back_all_dead",
     "put_back_dead",
-    "refusals",
+    "rejections",
     "resume_queue",
     "sample_depths",
     "summaries",

@@ -7,7 +7,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from ingestion.files import registry
-from ingestion.stats import duration
+from ingestion.times import duration
 
 register = template.Library()
 

@@ -213,7 +213,7 @@ def _refuse(
         for record in records:
             _accept(path, [record])
     return {
-        path: f"/admin/rejections/{path}/{next(iter(queues.refusals([record_type.queue]))).id}/"
+        path: f"/admin/rejections/{path}/{next(iter(queues.rejections([record_type.queue]))).id}/"
         for path, record_type in RECORD_TYPES.items()
     }
 

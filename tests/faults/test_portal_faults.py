@@ -33,7 +33,7 @@ TRIALS = count(short=240, long=5000)
 
 NAMES = (
     *("q", "o", "p", "all", "e", "_popup", "_to_field", "_facets", "_changelist_filters", "next"),
-    *("id", "order", "page", "type", "code", "refusal", "fixes", "message", "username", "groups"),
+    *("id", "order", "page", "type", "code", "rejection", "fixes", "message", "username", "groups"),
     *("uploaded_at__year", "uploaded_at__month", "uploaded_at__day", "uploaded_at__gte"),
     *("at__year", "at__month", "at__day", "state__exact", "state__isnull", "action__exact"),
     *("uploaded_by__id__exact", "user__id__exact", "uploaded_by__isnull", "groups__id__exact"),

@@ -21,7 +21,7 @@ from ingestion.queues import (
     put_back_dead,
 )
 from ingestion.records import RECORD_TYPES
-from ingestion.stats import duration
+from ingestion.times import duration
 
 _SHOWN = 50
 _SHOWN_AS_JSON = 1000

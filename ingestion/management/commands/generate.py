@@ -17,7 +17,6 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -26,9 +25,9 @@ from ingestion.api_keys import is_well_formed
 from ingestion.cells import cell_text
 from ingestion.client import Delivery, Portal, PortalError, Record
 from ingestion.generator import PATHS, copies, generate
-from ingestion.management.command import PortalCommand, add_record_type, print_table
+from ingestion.management.command import PortalCommand, add_record_type, aside, print_table
 from ingestion.records import RECORD_TYPES
-from ingestion.stats import duration
+from ingestion.times import duration
 
 # How many records of each type; a type that is not named follows from the others.
 _SMALL = {"tutors": 15, "sessions": 30}
@@ -128,7 +127,7 @@ class Command(PortalCommand):
         if options["output"] is not None:
             self._write(records, options["output"], options["format"])
             return
-        self.aside = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+        self.aside = aside()
         is_demo = options["demo"] is not None
         try:
             portal = Portal(
@@ -209,7 +208,7 @@ class Command(PortalCommand):
             # What was sent is told as well where the rest could not be.
             if sent:
                 self._print_deliveries(deliveries, time.monotonic() - started)
-                self._print_refusals(deliveries)
+                self._print_rejections(deliveries)
         return deliveries
 
     def _demo(self, portal: Portal, records: Mapping[str, Sequence[Record]]) -> dict[str, Delivery]:
@@ -232,7 +231,7 @@ class Command(PortalCommand):
             )
         self.stdout.write("\nWhat the queues hold now; the totals count from the first record on:")
         print_table(self.stdout, table)
-        self._print_refusals(deliveries)
+        self._print_rejections(deliveries)
         self.stdout.write(
             "Where to look next:\n"
             f"  {portal.url}/admin/   the staff portal\n"
@@ -260,10 +259,10 @@ class Command(PortalCommand):
             f"{sent:,} records in {seconds:.2f} seconds: {sent / seconds:,.0f} records/s."
         )
 
-    def _print_refusals(self, deliveries: Mapping[str, Delivery]) -> None:
+    def _print_rejections(self, deliveries: Mapping[str, Delivery]) -> None:
         table = Table("Type", "Field", "Code", "Count", title="Refused", title_justify="left")
         for path, one in deliveries.items():
-            for (field, code), count in one.refusals.most_common():
+            for (field, code), count in one.rejections.most_common():
                 table.add_row(path, field, code, f"{count:,}")
         if table.rows:
             print_table(self.stdout, table)

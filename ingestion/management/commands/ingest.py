@@ -20,7 +20,6 @@ from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
@@ -29,12 +28,12 @@ from ingestion import file_rows, intake, queues, sources
 from ingestion.decoding import Row
 from ingestion.files import registry
 from ingestion.files.format import Format, Head
-from ingestion.management.command import add_record_type, print_table
+from ingestion.management.command import add_record_type, aside, print_table
 from ingestion.management.store_command import StoreCommand, in_words
 from ingestion.outcomes import FieldError, IntakeError, Receipt, StoreError
 from ingestion.queues import Once
 from ingestion.records import RECORD_TYPES, RecordType
-from ingestion.stats import duration
+from ingestion.times import duration
 
 _CHUNK_RECORDS = 1000
 # How long a chunk is tried again. An end in the middle of a file leaves somebody to find out which
@@ -155,7 +154,7 @@ class Command(StoreCommand):
         size_bytes = file.seek(0, os.SEEK_END)  # before the first row is read from its own place
         for _ in islice(rows, tally.read):
             pass
-        terminal = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+        terminal = aside()
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -16,7 +16,7 @@ from ingestion.management.command import add_record_type, print_table, printable
 from ingestion.management.store_command import StoreCommand
 from ingestion.queues import Message
 from ingestion.records import RECORD_TYPES
-from ingestion.stats import duration
+from ingestion.times import duration
 
 _MOST_MESSAGES = 1000
 

@@ -16,7 +16,8 @@ from ingestion.management.command import print_table
 from ingestion.management.store_command import StoreCommand
 from ingestion.outcomes import StoreError
 from ingestion.queues import QueueSummary, consumption
-from ingestion.stats import duration, queue_stats_document, queue_summaries
+from ingestion.stats import queue_stats_document, queue_summaries
+from ingestion.times import duration
 
 
 class Command(StoreCommand):

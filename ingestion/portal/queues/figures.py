@@ -19,7 +19,7 @@ _MINUTES_PER_POINT_OF_A_DAY = 15
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Span:
+class Point:
     """What happened in some minutes on end: the numbers behind a line."""
 
     begins_at: datetime
@@ -31,9 +31,9 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """Depth, and what went in and out, over a stretch of time; `spans` the newest first."""
+    """Depth, and what went in and out, over a stretch of time; `points` the newest first."""
 
-    spans: tuple[Span, ...]
+    points: tuple[Point, ...]
     depth: Sparkline
     accepted: Sparkline
     taken: Sparkline
@@ -43,11 +43,11 @@ class Chart:
     @property
     def begins_at(self) -> datetime:
         """The first moment of it."""
-        return self.spans[-1].begins_at
+        return self.points[-1].begins_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reader:
+class ConsumerFigures:
     """A consumer, and how long ago its last heartbeat was; None where it does not tell."""
 
     consumer: ConsumerSummary
@@ -58,7 +58,7 @@ class Reader:
 class Figures:
     """One queue at one moment; the summary is None where nothing was ever known of it.
 
-    `readers` are the consumers that hold or held a lease, the living first; `dead` is how many
+    `consumers` are the consumers that hold or held a lease, the living first; `dead` is how many
     dead letters there are.
     """
 
@@ -67,7 +67,7 @@ class Figures:
     summary: QueueSummary | None = None
     flow: Flow | None = None
     hour: Chart | None = None
-    readers: tuple[Reader, ...] = ()
+    consumers: tuple[ConsumerFigures, ...] = ()
     in_flight: int = 0
     dead: int = 0
 
@@ -95,12 +95,12 @@ class Figures:
     @property
     def alive(self) -> int:
         """How many consumers are alive."""
-        return sum(one.consumer.alive for one in self.readers)
+        return sum(one.consumer.alive for one in self.consumers)
 
     @property
     def lapsed(self) -> int:
         """How many consumers are taken for dead, their lease having run out."""
-        return len(self.readers) - self.alive
+        return len(self.consumers) - self.alive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,7 +173,9 @@ def of_queue(
         summary=summary,
         flow=flow,
         hour=chart(minutes[-_SHOWN_MINUTES:]),
-        readers=tuple(Reader(consumer=one, silent_seconds=_silence(one, now)) for one in consumers),
+        consumers=tuple(
+            ConsumerFigures(consumer=one, silent_seconds=_silence(one, now)) for one in consumers
+        ),
         in_flight=consumption.in_flight,
         dead=consumption.dead,
     )
@@ -193,27 +195,27 @@ def chart_of_day(minutes: Sequence[Minute]) -> Chart:
 
 def chart(minutes: Sequence[Minute], *, step: int = 1) -> Chart:
     """The lines of these minutes, `step` of them to a point."""
-    spans = tuple(_spans(minutes, step))
-    depths = list(_held(spans))
-    flows = [max(span.accepted, span.taken or 0) for span in spans]
+    points = tuple(_points(minutes, step))
+    depths = list(_held(points))
+    flows = [max(point.accepted, point.taken or 0) for point in points]
     most = max(flows, default=0)
     return Chart(
-        spans=spans[::-1],
+        points=points[::-1],
         depth=sparkline(depths),
-        accepted=sparkline([span.accepted for span in spans], most=most),
-        taken=sparkline([span.taken for span in spans], most=most),
+        accepted=sparkline([point.accepted for point in points], most=most),
+        taken=sparkline([point.taken for point in points], most=most),
         deepest=max((depth for depth in depths if depth is not None), default=0),
         most=most,
     )
 
 
-def _spans(minutes: Sequence[Minute], step: int) -> Iterator[Span]:
+def _points(minutes: Sequence[Minute], step: int) -> Iterator[Point]:
     # Only whole points are shown: if the minutes do not fill the first one, it is left out.
     for first in range(len(minutes) % step, len(minutes), step):
         some = minutes[first : first + step]
         taken = [minute.taken for minute in some if minute.taken is not None]
         depths = [minute.depth for minute in some if minute.depth is not None]
-        yield Span(
+        yield Point(
             begins_at=some[0].begins_at,
             accepted=sum(minute.accepted for minute in some),
             taken=sum(taken) if taken else None,
@@ -222,9 +224,9 @@ def _spans(minutes: Sequence[Minute], step: int) -> Iterator[Span]:
         )
 
 
-def _held(spans: Sequence[Span]) -> Iterator[int | None]:
+def _held(points: Sequence[Point]) -> Iterator[int | None]:
     """The depths, each held until the next that is known."""
     depth = None
-    for span in spans:
-        depth = depth if span.depth is None else span.depth
+    for point in points:
+        depth = depth if point.depth is None else point.depth
         yield depth

@@ -27,7 +27,7 @@ _DURABILITY = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refused:
+class Rejected:
     """What was wrong with the refused records of one type, the most frequent causes first."""
 
     record_type: RecordType
@@ -42,7 +42,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     reading = figures.read()
     store = reading.overview.store if reading.overview else None
     rows = figures.of_queues(reading)
-    refused = _refused(reading)
+    rejected = _rejected(reading)
     return page(
         request,
         "portal/queues/overview.html",
@@ -51,8 +51,8 @@ def overview(request: HttpRequest) -> HttpResponse:
             "reading": reading,
             "rows": rows,
             "behind": [row for row in rows if row.over_seconds],
-            "refused": refused,
-            "most_refused": max((n for one in refused for _, n in one.causes), default=0),
+            "rejected": rejected,
+            "most_rejected": max((n for one in rejected for _, n in one.causes), default=0),
             "store": store,
             "store_reasons": [reason.for_staff for reason in store.reasons] if store else [],
             "durability": _DURABILITY[store.durability if store else Durability.UNKNOWN],
@@ -61,7 +61,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _refused(reading: Reading) -> list[Refused]:
+def _rejected(reading: Reading) -> list[Rejected]:
     if reading.overview is None:
         return []
     histories = reading.overview.histories
@@ -70,16 +70,16 @@ def _refused(reading: Reading) -> list[Refused]:
         for summary, history in zip(reading.overview.summaries, histories, strict=True)
     }
     return [
-        _refused_of(record_type, causes[record_type.queue])
+        _rejected_of(record_type, causes[record_type.queue])
         for record_type in RECORD_TYPES.values()
         if causes.get(record_type.queue)
     ]
 
 
-def _refused_of(record_type: RecordType, causes: Mapping[str, int]) -> Refused:
+def _rejected_of(record_type: RecordType, causes: Mapping[str, int]) -> Rejected:
     shown = tuple(causes.items())[:_CAUSES_SHOWN]
     problems = sum(causes.values())
-    return Refused(
+    return Rejected(
         record_type=record_type,
         problems=problems,
         causes=shown,

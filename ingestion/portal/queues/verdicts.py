@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ingestion.queues import ConsumerSummary, Minute, QueueSummary
-from ingestion.stats import duration
+from ingestion.times import duration
 
 PROMISE_SECONDS = 3600
 """Every message is to be read within the hour."""

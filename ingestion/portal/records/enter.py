@@ -26,7 +26,7 @@ from ingestion.portal import rejected
 from ingestion.portal.pages import page, portal_view
 from ingestion.portal.records.entry_form import EntryForm
 from ingestion.portal.store_changes import store_change
-from ingestion.queues import Once, Refusal
+from ingestion.queues import KeptRejection, Once
 from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.sources import PORTAL, Source
 
@@ -39,16 +39,16 @@ def enter(request: HttpRequest, record_type: RecordType) -> HttpResponse:
 
     What was typed is in every answer that is not a success, so nothing is lost; and the same form
     sent again, by a double click or after an answer that never came, queues nothing twice. With
-    `refusal` in the address, the form begins with that refused record, and sending it fixes it.
+    `rejection` in the address, the form begins with that refused record, and sending it fixes it.
     """
-    refusal_id = request.GET.get("refusal", "")
-    refusal = rejected.to_fix(record_type, refusal_id) if refusal_id else None
-    if refusal and refusal.fixed_by:
+    rejection_id = request.GET.get("rejection", "")
+    to_fix = rejected.to_fix(record_type, rejection_id) if rejection_id else None
+    if to_fix and to_fix.fixed_by:
         messages.warning(request, "This record is fixed already: nothing more was queued.")
-        return redirect("admin:rejection", record_type, refusal_id)
+        return redirect("admin:rejection", record_type, rejection_id)
     if request.method != "POST":
-        form = EntryForm(record_type, record=refusal.record if refusal else None)
-        return _form_page(request, record_type, form, refusal=refusal)
+        form = EntryForm(record_type, record=to_fix.record if to_fix else None)
+        return _form_page(request, record_type, form, rejection=to_fix)
     form = EntryForm(record_type, request.POST)
     record = form.record()
     received = intake.receive(record_type, [Row(value=record)])
@@ -76,8 +76,8 @@ def enter(request: HttpRequest, record_type: RecordType) -> HttpResponse:
             record_type.queue,
         ),
     )
-    if refusal_id and rejected.mark_fixed(record_type, refusal_id, received.receipt.ids[0]):
-        return redirect("admin:rejection", record_type, refusal_id)
+    if rejection_id and rejected.mark_fixed(record_type, rejection_id, received.receipt.ids[0]):
+        return redirect("admin:rejection", record_type, rejection_id)
     return redirect("admin:enter", record_type)
 
 
@@ -93,8 +93,8 @@ def _queue(request: HttpRequest, received: Received, record: Mapping[str, Any]) 
     (record_id,) = received.receipt.ids
     facts = {"id": record_id}
     what = Activity.Action.ENTERED
-    if refusal_id := request.GET.get("refusal", ""):
-        facts["refused"] = refusal_id[:36]
+    if rejection_id := request.GET.get("rejection", ""):
+        facts["refused"] = rejection_id[:36]
         what = Activity.Action.FIXED
     with store_change(request, what, record_type=received.record_type, facts=facts) as change:
         receipt = intake.queue(received, source=SOURCE, once=once)
@@ -115,7 +115,7 @@ def _form_page(
     *,
     valid: bool = False,
     fault: StoreError | None = None,
-    refusal: Refusal | None = None,
+    rejection: KeptRejection | None = None,
     status: int = HTTPStatus.OK,
 ) -> HttpResponse:
     shown = record_type.serializer_class.example if record is None else record
@@ -131,7 +131,7 @@ def _form_page(
             "form": form,
             "valid": valid,
             "fault": fault,
-            "refusal": refusal,
+            "rejection": rejection,
             "sentence": fault and fault.code.sentence,
             "pause_reason": fault.reason if isinstance(fault, QueuePausedError) else "",
             "form_id": _form_id(request),

@@ -14,7 +14,7 @@ from ingestion.models import Activity
 from ingestion.outcomes import StoreError
 from ingestion.portal import activity, rejected
 from ingestion.portal.pages import RightMissing, page, portal_view
-from ingestion.queues import Refusal
+from ingestion.queues import KeptRejection
 from ingestion.records import RECORD_TYPES, RecordType
 
 _SHOWN = 50
@@ -24,14 +24,14 @@ _SHOWN = 50
 class Row:
     """A refused record and its type."""
 
-    refusal: Refusal
+    rejection: KeptRejection
     record_type: RecordType
 
     @property
     def client(self) -> str:
         """Who sent it."""
-        source = sources.parse(self.refusal.source)
-        return (source and source.client) or self.refusal.source
+        source = sources.parse(self.rejection.source)
+        return (source and source.client) or self.rejection.source
 
 
 @portal_view("view_portal")
@@ -48,7 +48,7 @@ def rejections(request: HttpRequest) -> HttpResponse:
         row
         for row in rows
         if record_type in ("", row.record_type.path)
-        and (not code or any(found == code for _, found, _ in row.refusal.errors))
+        and (not code or any(found == code for _, found, _ in row.rejection.errors))
     ]
     return page(
         request,
@@ -61,22 +61,26 @@ def rejections(request: HttpRequest) -> HttpResponse:
             "rows": Paginator(fitting, _SHOWN).get_page(request.GET.get("page")),
             "record_types": RECORD_TYPES.values(),
             "record_type": record_type,
-            "codes": sorted({found for row in rows for _, found, _ in row.refusal.errors} | {code}),
+            "codes": sorted(
+                {found for row in rows for _, found, _ in row.rejection.errors} | {code}
+            ),
             "code": code,
         },
     )
 
 
 @portal_view("view_portal")
-def rejection(request: HttpRequest, record_type: RecordType, refusal_id: str) -> HttpResponse:
+def rejection(request: HttpRequest, record_type: RecordType, rejection_id: str) -> HttpResponse:
     """GET /admin/rejections/<type>/<id>/: why it was refused, without what was sent."""
-    return _one(request, record_type, refusal_id)
+    return _one(request, record_type, rejection_id)
 
 
 @portal_view("view_portal", methods=["POST"])
-def show_rejection(request: HttpRequest, record_type: RecordType, refusal_id: str) -> HttpResponse:
+def show_rejection(
+    request: HttpRequest, record_type: RecordType, rejection_id: str
+) -> HttpResponse:
     """The same with what was sent. A POST, since it is noted who looked at what."""
-    return _one(request, record_type, refusal_id, show=True)
+    return _one(request, record_type, rejection_id, show=True)
 
 
 def may_see(request: HttpRequest) -> bool:
@@ -87,23 +91,23 @@ def may_see(request: HttpRequest) -> bool:
 
 
 def _one(
-    request: HttpRequest, record_type: RecordType, refusal_id: str, *, show: bool = False
+    request: HttpRequest, record_type: RecordType, rejection_id: str, *, show: bool = False
 ) -> HttpResponse:
-    reason, refusal = "", None
+    reason, rejection = "", None
     try:
-        refusal = rejected.find(record_type, refusal_id)
+        rejection = rejected.find(record_type, rejection_id)
     except StoreError as fault:
         reason = fault.for_staff
-    if refusal is None and not reason:
+    if rejection is None and not reason:
         raise Http404
-    if refusal and show:
+    if rejection and show:
         if not may_see(request):
             raise RightMissing("see_payloads")
         activity.record(
             request,
             Activity.Action.PAYLOAD_SHOWN,
             record_type=record_type,
-            facts={"refused": refusal_id},
+            facts={"refused": rejection_id},
         )
     return page(
         request,
@@ -112,10 +116,10 @@ def _one(
         context={
             "record_type": record_type,
             "reason": reason,
-            "row": Row(refusal=refusal, record_type=record_type) if refusal else None,
+            "row": Row(rejection=rejection, record_type=record_type) if rejection else None,
             "may_see": may_see(request),
-            "payload": json.dumps(refusal.record, indent=2, ensure_ascii=False)
-            if refusal and show
+            "payload": json.dumps(rejection.record, indent=2, ensure_ascii=False)
+            if rejection and show
             else None,
         },
     )
@@ -123,5 +127,5 @@ def _one(
 
 def _rows() -> Iterator[Row]:
     by_queue = {record_type.queue: record_type for record_type in RECORD_TYPES.values()}
-    for refusal in queues.refusals(by_queue):
-        yield Row(refusal=refusal, record_type=by_queue[refusal.queue])
+    for rejection in queues.rejections(by_queue):
+        yield Row(rejection=rejection, record_type=by_queue[rejection.queue])

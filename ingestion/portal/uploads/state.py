@@ -14,7 +14,7 @@ from django.utils.timezone import now
 from ingestion import queues
 from ingestion.models import Activity, Upload
 from ingestion.outcomes import StoreError
-from ingestion.stats import duration
+from ingestion.times import duration
 from ingestion.uploads import actions
 from ingestion.uploads.findings import field_root
 

@@ -14,7 +14,7 @@ from ingestion.queues.keys import Keys
 _FIXED_TTL_SECONDS = 7 * 24 * 3600
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+class KeptRejection(msgspec.Struct, frozen=True, kw_only=True):
     """A refused record as it is kept: when, by which client, why, and what was sent.
 
     `errors` are (field, code, message); `record` is the object that was sent, None where it was no
@@ -32,7 +32,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     fixed_by: str | None = None
 
 
-def refusals(queues: Iterable[str]) -> list[Refusal]:
+def rejections(queues: Iterable[str]) -> list[KeptRejection]:
     """All that are kept of these queues, the newest first, from one round trip.
 
     Raises `StoreError`.
@@ -58,19 +58,19 @@ def refusals(queues: Iterable[str]) -> list[Refusal]:
     return sorted(found, key=lambda one: one.at, reverse=True)
 
 
-def _ours(raw: bytes) -> Refusal | None:
+def _ours(raw: bytes) -> KeptRejection | None:
     """What was kept; None if another program put something else there."""
     try:
-        one = msgspec.json.decode(raw, type=Refusal)
+        one = msgspec.json.decode(raw, type=KeptRejection)
         return msgspec.structs.replace(one, at=one.at.astimezone(UTC))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         return None
 
 
-def mark_fixed(queue: str, refusal_id: str, record_id: str) -> None:
+def mark_fixed(queue: str, rejection_id: str, record_id: str) -> None:
     """Note that the record was sent again as `record_id`. Raises `StoreError`."""
     keys = Keys(queue)
     round_trip = RoundTrip()
-    round_trip.ask("HSET", keys.fixed, refusal_id, record_id)
+    round_trip.ask("HSET", keys.fixed, rejection_id, record_id)
     round_trip.ask("EXPIRE", keys.fixed, _FIXED_TTL_SECONDS)
     round_trip.replies()

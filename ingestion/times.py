@@ -1,0 +1,28 @@
+"""How moments and lengths of time are written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def utc_timestamp() -> str:
+    """This moment in UTC as every answer and message says it: `2024-05-14T10:00:00.123456Z`."""
+    return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as people say them, the two largest units: `4 min 10 s`, `3 h 5 min`, `2 d 1 h`.
+
+    Nothing for None, and 0 s for a time to come, as clocks differ.
+    """
+    if seconds is None:
+        return ""
+    rest = max(0, int(seconds))
+    counts: list[tuple[int, str]] = []
+    for length, unit in _UNITS:
+        count, rest = divmod(rest, length)
+        if count or counts:
+            counts.append((count, unit))
+    return " ".join(f"{count} {unit}" for count, unit in counts[:2] if count) or "0 s"
