@@ -1,4 +1,4 @@
-"""A further format is one module and one entry: everything that takes files finds it."""
+"""A new format is one module and one entry: everything that takes files finds it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Head:
 
     @property
     def has_nul(self) -> bool:
-        """Whether it is no text of a usual encoding: none of them has a byte 0."""
+        """Whether a byte 0 shows that it is no text: no usual encoding but UTF-16 has one."""
         return b"\0" in self.content[:4096] and not self.content.startswith(UTF_16_MARKS)
 
     def lines(self) -> Iterator[bytes]:
@@ -76,8 +76,8 @@ class Option:
 class Column:
     """A column of a file to be written.
 
-    `words` are the only ones that may stand in it, if it is so; `is_required` if its cells must not
-    be empty. `width` is in characters, if it is known.
+    `words` are the only values that it may have; empty if any text may stand in it. `is_required`
+    says that no cell may be empty. `width` is in characters, None for the usual one.
     """
 
     name: str
@@ -92,8 +92,9 @@ class Writer(Protocol):
     def add(self, row: Any, *, is_unread: bool = False) -> None:
         """Write a row: the cells of a table, as text, or a record of JSON.
 
-        `is_unread`: the original of this row could not be read, and this one shall be no better.
-        Raises `RecursionError` if a record is too deep to be written; then nothing of it is.
+        `is_unread` says that the row could not be read in the original: an error of Excel in it
+        stays one. Raises `RecursionError` if a record is nested too deeply; then nothing of it is
+        written.
         """
 
     def finish(self) -> None:
@@ -104,9 +105,9 @@ class Format(Protocol):
     """A format of files of records.
 
     `name` is the ending of its files, and how it is kept; `title` is what people call it. A table
-    has columns, named by a header row; else each row is a record of JSON. `has_lines`: a row has a
-    line in the file, by which people find it; else rows are counted. `is_text`: a file of it is
-    text in some encoding.
+    (`is_table`) has columns, named by a header row; else each row is a record of JSON.
+    `has_lines` says that people find a row by its line in the file; else by its number.
+    `is_text` says that a file is text in some encoding.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The formats that are read and written: a further one is its module and its entry here."""
+"""The formats that are read and written. A new one is one module and one entry here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ingestion.files.xlsx import Xlsx
 from ingestion.outcomes import Code, PayloadError
 
 FORMATS: dict[str, Format] = {one.name: one for one in (Csv(), Xlsx(), Json(), Ndjson())}
-"""The formats by their names. Each may take a file from those before it: CSV takes any text."""
+"""The formats by their names. The last is asked first if a file is its own; CSV takes any text."""
 
 
 def titles() -> str:
