@@ -32,7 +32,7 @@ class TooManyRowsError(Exception):
 
 
 @dataclass(kw_only=True, slots=True)
-class Progress:
+class ReadSoFar:
     """How far a step is; it is written about once a second."""
 
     bytes: int = 0
@@ -49,7 +49,7 @@ def read(work: Work) -> None:
     record_type, layout = upload.record_type, layouts.from_json(upload.layout)
     if record_type is None or layout is None:
         raise LostError
-    progress = Progress()
+    progress = ReadSoFar()
 
     def tell(read_bytes: int) -> None:
         progress.bytes = min(read_bytes, upload.size_bytes)
