@@ -106,7 +106,7 @@ def test_the_list_is_searched_filtered_and_links_to_uploads(rf):
     assert shown("?q=noon") == ["operator"]
     assert shown("?action__exact=uploaded") == ["uploader"]
     assert reverse("admin:upload", args=[upload.pk]) in browser.get(LIST).text
-    assert "Nothing fits" in browser.get(f"{LIST}?q=nobody").text
+    assert "No results" in browser.get(f"{LIST}?q=nobody").text
 
 
 def test_of_a_long_id_its_beginning_is_shown_and_all_of_it_exported(rf):
@@ -128,7 +128,7 @@ def test_the_filters_offer_what_there_is_and_nothing_without_a_name(rf):
 
 
 def test_an_empty_log_says_what_will_stand_in_it():
-    assert "Nobody has done anything yet" in signed_in(member("Viewer")).get(LIST).text
+    assert "No activity yet" in signed_in(member("Viewer")).get(LIST).text
 
 
 def test_the_log_is_seen_by_those_who_see_the_portal_and_by_no_others():

@@ -204,7 +204,7 @@ def test_an_answer_that_is_lost_is_settled_by_sending_the_form_again(
         thread.join()
     settings.CACHES = well
     assert answer.status_code == 503
-    assert "Nobody knows whether the record is on the queue" in answer.text
+    assert "The record may or may not be on the queue" in answer.text
     assert answer.context["form_id"] == "the one form"
     assert Activity.objects.get().facts == {"id": "tutor_00001", "outcome": "unknown"}
     assert enter(browser, TUTORS, example, form="the one form").status_code == 302

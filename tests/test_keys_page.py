@@ -162,8 +162,8 @@ def test_keys_that_ended_long_ago_are_not_listed_and_their_client_still_is(admin
     ApiKey.objects.update(expires_at=long_ago)
     shown = admin.get(KEYS).text
     assert key[:12] not in shown
-    assert "It has no keys" in shown
-    assert "Make a key" in shown
+    assert "This client has no keys" in shown
+    assert "Create a key" in shown
     assert "Rotate" not in shown
 
 

@@ -134,7 +134,7 @@ def test_a_consumer_that_hangs_is_named_where_nothing_is_read(browser, store):
 
 
 def test_rejections_are_shown_by_type_and_cause(browser, store):
-    assert "Nothing was refused" in words(browser.get("/admin/"))
+    assert "No rejections" in words(browser.get("/admin/"))
     bad = {**TUTORS.serializer_class.example, "email": "nope"}
     intake.queue(
         intake.receive(TUTORS, [Row(value=bad), Row(value=bad), Row(value={})]),
@@ -176,7 +176,10 @@ def test_a_store_that_takes_nothing_says_so_beside_its_numbers(browser, store):
         said = words(browser.get("/admin/"))
     finally:
         store.replicaof("NO", "ONE")
-    assert "The store takes no writes at the moment. Nothing can be queued until that ends." in said
+    assert (
+        "The store takes no writes at the moment. Until this is corrected, nothing can be queued."
+        in said
+    )
     assert "Sessions Flowing 3" in said
 
 
@@ -223,7 +226,7 @@ def test_while_the_store_is_away_the_last_known_numbers_are_shown_and_never_zero
     answer = browser.get("/admin/")
     assert answer.status_code == 200
     said = words(answer)
-    assert re.search(r"the last known, as of \d\d:\d\d:\d\d \.", said)
+    assert re.search(r"the last known ones, as of \d\d:\d\d:\d\d \.", said)
     assert "Sessions Unreachable 1,234 4 min 10 s" in said
     assert said.count("Unreachable") == len(RECORD_TYPES)
     assert 'class="card stale"' in answer.text
@@ -255,7 +258,7 @@ def test_of_a_store_that_never_answered_nothing_is_made_up(browser, no_store):
     assert "The store does not answer. No numbers are known yet." in said
     assert said.count("Unreachable unknown unknown unknown unknown") == len(RECORD_TYPES)
     assert "durability unknown" in said.lower()
-    assert "Nothing was refused" not in said
+    assert "No rejections" not in said
 
 
 def test_what_another_version_left_of_the_overview_is_no_trouble(browser, no_store):

@@ -68,7 +68,7 @@ def test_a_signed_in_account_that_is_no_longer_staff_is_told_so():
     browser = signed_in(user)
     User.objects.filter(pk=user.pk).update(is_staff=False)
     answer = browser.get("/admin/guide/tutors/", follow=True)
-    assert "You are signed in as viewer, who may not open this page." in answer.text
+    assert "You are signed in as viewer. This account may not open the page." in answer.text
 
 
 def test_signing_out_is_a_post_and_ends_the_session(client):

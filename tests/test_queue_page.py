@@ -85,7 +85,7 @@ def test_pages_end_where_nothing_more_can_be_reached(viewer, store):
     last = viewer.get(f"{PAGE}?page={queues.REACH // 50}")
     assert 'rel="next"' not in last.text
     assert 'rel="prev"' in last.text
-    assert "The 10,000 at either end can be looked at." in words(last)
+    assert "Only the oldest and the newest 10,000 can be shown." in words(last)
 
 
 def test_where_a_message_came_from_is_told_and_leads_to_upload_and_line(viewer, store):
@@ -116,7 +116,7 @@ def test_foreign_messages_are_listed_as_such(operator, store):
 
 def test_a_key_of_another_type_is_told_and_left_alone(operator, store):
     store.set(SESSIONS.queue, "no list")
-    assert "This is no queue" in words(operator.get(PAGE))
+    assert "This is not a queue" in words(operator.get(PAGE))
     assert store.get(SESSIONS.queue) == b"no list"
 
 
@@ -161,10 +161,10 @@ def test_a_consumer_that_died_is_listed_as_lapsed_with_what_that_means(viewer, s
         end_lease(store, consumer)
         said = words(viewer.get(PAGE))
         assert re.search(rf"{consumer.name} .+ 1 lapsed", said)
-        assert "goes back on the queue as soon as another consumer runs." in said
+        assert "go back on the queue as soon as another consumer runs." in said
         with Consumer(SESSIONS.queue, lease_seconds=3600) as living:
             said = words(viewer.get(PAGE))
-    assert "goes back on the queue as soon as another consumer looks, within seconds." in said
+    assert "go back on the queue within seconds." in said
     assert said.index(living.name) < said.index(consumer.name)
 
 
@@ -173,12 +173,12 @@ def test_a_consumer_that_says_nothing_of_itself_is_listed_all_the_same(viewer, s
     store.lpush(KEYS.claimed("<b>"), b"1")
     answer = viewer.get(PAGE)
     assert "&lt;b&gt;" in answer.text
-    assert "not said not said not said not said 1 alive" in words(answer)
+    assert "unknown unknown unknown unknown 1 alive" in words(answer)
 
 
 def test_without_consumers_the_page_says_which_ones_it_would_see(viewer, store):
     said = words(viewer.get(PAGE))
-    assert "None that the portal knows. Those that take with a bare RPOP are not seen." in said
+    assert "No known consumer. The portal cannot see consumers that use RPOP." in said
     assert "Dead letters" not in said
 
 
@@ -209,7 +209,7 @@ def test_a_payload_is_shown_on_demand_and_that_is_noted(operator, store):
         (b"hello \xff", "hello \\xff"),
         (b'{"a":[1]}', "&quot;a&quot;: ["),
         (b"[" * 100_000, "[[["),
-        (b'"' + b"x" * 1_000_000 + b'"', "this is its beginning"),
+        (b'"' + b"x" * 1_000_000 + b'"', "This is its beginning"),
     ],
     ids=lambda one: repr(one[:12]),
 )

@@ -38,7 +38,7 @@ def shown(answer):
 
 
 def test_it_works(browser, store):
-    assert "Nothing was refused" in words(browser.get(PAGE))
+    assert "No rejections" in words(browser.get(PAGE))
     first, second = refuse(TUTORS, BAD), refuse(SESSIONS, "no object")
     answer = browser.get(PAGE)
     assert shown(answer) == [f"sessions/{second}", f"tutors/{first}"]
@@ -55,7 +55,7 @@ def test_they_are_filtered_by_type_and_code(browser, store):
     both = browser.get(PAGE, {"type": "sessions", "code": "required"})
     assert shown(both) == [f"sessions/{third}"]
     none = browser.get(PAGE, {"type": "sessions", "code": "<b>"})
-    assert "None fits" in words(none)
+    assert "No results" in words(none)
     assert "<b>" not in none.text
 
 
@@ -97,7 +97,7 @@ def test_a_number_beyond_all_others_is_never_shown_as_if_nothing_was_sent(browse
     intake.queue(intake.receive(TUTORS, rows), source=Source(client="crm"))
     (rejection,) = queues.rejections([TUTORS.queue])
     assert rejection.record is None
-    assert "no record that could be kept" in words(browser.get(f"{PAGE}tutors/{rejection.id}/"))
+    assert "a record that could be kept" in words(browser.get(f"{PAGE}tutors/{rejection.id}/"))
 
 
 def test_they_come_in_pages(browser, store):
@@ -195,5 +195,5 @@ def test_while_the_store_is_away_the_pages_say_so(browser, no_store):
         answer = browser.get(path)
         assert answer.status_code == 200
         assert "The store does not answer." in words(answer)
-    assert "Nothing was refused" not in words(browser.get(PAGE))
+    assert "No rejections" not in words(browser.get(PAGE))
     assert browser.get("/admin/enter/tutors/?rejection=some").status_code == 200

@@ -338,7 +338,7 @@ def test_a_line_that_is_not_understood_stops_the_start_and_shows_no_value(tmp_pa
     done = manage(tmp_path / "var", "queue_stats", ENV_FILE=str(file))
     assert done.returncode == 1
     assert "portal.env, line 2, must be NAME=value" in done.stderr
-    assert "portal.env, line 1, sets REDIS_ULR, which is no setting" in done.stderr
+    assert "portal.env, line 1, sets REDIS_ULR, which is not a setting" in done.stderr
     assert "REDIS_URL" in done.stderr
     assert "canary" not in done.stderr + done.stdout
     assert not (tmp_path / "var" / "store.log").exists()

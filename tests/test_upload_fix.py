@@ -109,7 +109,7 @@ def test_what_is_said_to_be_fixed_is_ready(uploader: Client, store: Redis) -> No
     one = upload(uploader, json.dumps([record]).encode(), record_type="sessions")
     answer = fix(uploader, one, **{"fix-1-duration_minutes": "60"})
     assert answer.status_code == 422
-    assert "Take it as 3" in words(answer)
+    assert "Use 3" in words(answer)
     assert (one.fixes, one.state) == ({}, "review")
     fixes = {
         "fix-1-duration_minutes": "60",

@@ -142,7 +142,7 @@ def test_a_page_waits_for_the_first_look_and_moves_on_by_itself(uploader: Client
     one = Upload.objects.get()
     assert one.state == State.INSPECTING
     page = uploader.get(at("upload", one))
-    assert "The file is being looked at" in words(page)
+    assert "The file is being checked" in words(page)
     # Without the script that asks for the numbers, the browser asks for the page.
     assert '<noscript><meta http-equiv="refresh"' in page.content.decode()
     assert uploader.get(at("upload-progress", one)).json()["state"] == "inspecting"
@@ -190,7 +190,7 @@ def test_what_is_not_certain_is_asked_and_the_answer_counts(uploader: Client) ->
     assert one.state == State.CHECK
     assert uploader.get(at("upload", one)).url == at("upload-check", one)
     check = uploader.get(at("upload-check", one))
-    assert "Whether the day or the month comes first" in words(check)
+    assert "Does the day or the month come first" in words(check)
     form = {name: field.value() for name, field in _bound(check).items()}
     without = uploader.post(at("upload-check", one), {**form, "date_order": ""})
     assert without.status_code == 422
@@ -267,7 +267,7 @@ def test_the_receipt_says_how_many_were_fixed_since(uploader: Client, store: Red
 def test_the_same_file_again_is_noticed_and_linked(uploader: Client) -> None:
     first, second = (upload(uploader, as_csv(session(1))) for _ in range(2))
     page = uploader.get(at("upload", second))
-    assert "The same file came before" in words(page)
+    assert "The same file was uploaded before" in words(page)
     assert f'href="{at("upload", first)}"' in page.content.decode()
 
 
@@ -345,7 +345,7 @@ def test_all_uploads_are_listed_with_search_and_filters(uploader: Client) -> Non
     upload(uploader, as_csv(session(2, duration_minutes=999)))
     listing = reverse("admin:uploads")
     assert words(uploader.get(listing)).count("may.csv") == 2
-    assert "Nothing fits" in words(uploader.get(listing, {"q": "june"}))
+    assert "No results" in words(uploader.get(listing, {"q": "june"}))
     assert words(uploader.get(listing, {"state__exact": "review"})).count("may.csv") == 2
     assert "No upload" in words(uploader.get(listing, {"state__exact": "done"}))
 

@@ -1,7 +1,7 @@
-"""Environment variables in, settings out; a wrong value becomes a problem to report, not a crash.
+"""Reads settings from environment variables; a wrong value is reported and does not raise.
 
-Every setting that can be changed from outside is read through `Environment`, which keeps
-the list of their names: `.env.example` and the documentation are held against it.
+Every setting from outside is read through `Environment`. It keeps the list of their names, and
+tests compare `.env.example` and the documentation with that list.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import environ
 
 T = TypeVar("T")
 
-# What needs no escaping in an address, and means nothing to Django's routes.
+# Characters that need no escaping in an address and have no meaning in Django's routes.
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _NAME = r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*"
-# As Django compares them: no port, an IPv6 address in brackets, a leading dot for all subdomains.
+# The form that Django compares: no port, IPv6 in brackets, a leading dot for all subdomains.
 _ALLOWED_HOST = re.compile(rf"\*|\.?{_NAME}|\[[0-9A-Fa-f:.]+\]")
-# A line of the file: nothing, a comment, or a value, in a pair of quotes or in none.
+# A line of the file: empty, a comment, or a value, with two quotes or none.
 _LINE = re.compile(
     r"\s*(#.*)?|(export )?(?P<name>[A-Za-z_][A-Za-z0-9_]*)="
     r"""('[^\0]*'|"[^\0]*"|(?!['"])[^\0]*)\s*"""
@@ -34,17 +34,17 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """A variable whose value can not be used, and what it must be instead."""
+    """A variable with a wrong value, and what the value must be."""
 
     variable: str
     must_be: str
 
 
 class Environment:
-    """The process's environment over a `.env` file (the process wins).
+    """The process's environment and a `.env` file; the process's variables override the file's.
 
-    A file that `must_exist` and does not is a problem, as is one that cannot be read, and each of
-    its lines that is not understood. `places` has the variables of the file with their lines.
+    These are problems: a missing file if it `must_exist`, a file that cannot be read, and each line
+    that cannot be parsed. `places` has the variables of the file with their lines.
     """
 
     def __init__(self, env_file: Path, *, must_exist: bool) -> None:
@@ -64,7 +64,7 @@ class Environment:
                     environ.Env.read_env(io.StringIO(content))
 
     def _judge_lines(self, file: str, content: str) -> None:
-        """Find the lines that would be passed over, or taken otherwise than they look."""
+        """Find the lines that would be ignored or misread."""
         for number, line in enumerate(content.splitlines(), start=1):
             place = f"{file}, line {number},"
             found = _LINE.fullmatch(line)
@@ -85,7 +85,7 @@ class Environment:
         return bool(os.environ.get(variable, "").strip())
 
     def text(self, variable: str, default: str) -> str:
-        """The variable as it stands."""
+        """The variable's text, unchanged."""
         return self._read(variable, default, str, "text")
 
     def flag(self, variable: str, *, default: bool) -> bool:
@@ -112,7 +112,7 @@ class Environment:
         return self._read(variable, default, parse, f"one of {', '.join(choices)}")
 
     def path(self, variable: str, default: str) -> str:
-        """A path of an address, like /api or /v1/api: with a slash in front and none behind."""
+        """A path of an address, like /api or /v1/api: with a slash at the start only."""
 
         def parse(value: str) -> str:
             path = "/" + value.strip("/")
@@ -133,7 +133,7 @@ class Environment:
         return self._read(variable, default, parse, "a host name or an IP address")
 
     def allowed_hosts(self, variable: str, default: Sequence[str]) -> list[str]:
-        """Names under which this site is asked for, separated by commas."""
+        """Host names of this site, separated by commas."""
 
         def parse(value: str) -> list[str]:
             hosts = _words(value)
@@ -145,7 +145,7 @@ class Environment:
         return self._read(variable, list(default), parse, must_be)
 
     def origins(self, variable: str, default: Sequence[str]) -> list[str]:
-        """Origins of web pages, separated by commas: a scheme, a host, perhaps a port, no path."""
+        """Origins of web pages, separated by commas: a scheme, a host, maybe a port, no path."""
 
         def parse(value: str) -> list[str]:
             origins = _words(value)
@@ -186,7 +186,7 @@ class Environment:
     def _read(self, variable: str, default: T, parse: Callable[[str], T], must_be: str) -> T:
         self.variables.append(variable)
         value = os.environ.get(variable, "").strip()
-        if not value:  # set but empty counts as not set
+        if not value:  # an empty variable counts as not set
             return default
         try:
             return parse(value)
@@ -211,6 +211,6 @@ def _database(value: str) -> dict[str, Any]:
     if scheme not in ("postgresql", "postgres", "sqlite"):
         raise ValueError
     config: dict[str, Any] = environ.Env.db_url_config(value)
-    if config["NAME"] in ("", ":memory:"):  # each thread would have a database of its own
+    if config["NAME"] in ("", ":memory:"):  # each thread would have its own database
         raise ValueError
     return config

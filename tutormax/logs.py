@@ -1,10 +1,9 @@
 """Logging: one line per event, a fixed event word with ids and counts, plain or as JSON.
 
-What is written is a list of what may be, never of what may not: our own events with the fields of
-`FIELDS`. Other loggers write sentences, and what is in a sentence of theirs, in its arguments or in
-the text of an exception, may come from whoever sent the request. Of these a line tells who wrote
-it, at which level and from which place in the code; of an exception its type and where it was
-raised.
+A line contains only what is allowed: our own events with the fields in `FIELDS`. Other loggers
+write sentences. A sentence, its arguments or the text of an exception may contain data from a
+request. So for other loggers a line has only the logger, the level and the place in the code, and
+for an exception its type and the place where it was raised.
 """
 
 from __future__ import annotations
@@ -34,23 +33,23 @@ FIELDS = frozenset({
     "upload", "state", "key", "child", "log",
 })
 # fmt: on
-"""What a line of ours may hold beside its event: counts, ids and words that we chose."""
+"""The fields that a line may have: counts, ids and words that we chose."""
 
 _OURS = ("ingestion.", "tutormax.")
 _HOME = Path(__file__).parent.parent
 _OUR_CODE = (str(_HOME / "ingestion"), str(_HOME / "tutormax"))
 _LONGEST_CHAIN = 5
 
-# Whatever could end a line, move the cursor, turn the text around, or not be encoded.
+# Characters that end a line, move the cursor, reverse the text, or cannot be encoded.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
 
 
 def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
-    """Django's LOGGING setting for this level and format; sets up structlog on the way."""
-    # A line that cannot be written, for a closed or full standard error, is dropped: the complaint
-    # about it would show its arguments.
+    """Django's LOGGING setting for this level and format; also configures structlog."""
+    # A line that cannot be written (standard error is closed or full) is dropped: Python's own
+    # report about it would show the arguments.
     logging.raiseExceptions = False
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -85,7 +84,7 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
             }
         },
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "events"}},
-        # Below a warning, others have nothing to tell without their sentences.
+        # Without their sentences, lines of other loggers below WARNING are useless.
         "root": {
             "handlers": ["console"],
             "level": max(level, "WARNING", key=logging.getLevelNamesMapping().__getitem__),
@@ -99,16 +98,16 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
         "loggers": {
             "ingestion": {"level": level},
             "tutormax": {"level": level},
-            # Django's own handlers would print every event a second time, and its request logger
-            # repeats what our request line says, but for the place of a server error.
+            # Django's own handlers would print every event a second time. Its request logger
+            # repeats our request line, except for the place of a server error.
             "django": {"handlers": [], "propagate": True},
             "django.request": {"level": "ERROR", "filters": ["faults"]},
-            # The request line says of both that they happened.
+            # The request line already reports both.
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             "django.security.csrf": {"level": "CRITICAL"},
-            # It tells of each try; the request line says when one was refused.
+            # It logs each attempt; the request line says if one was refused.
             "axes": {"level": "ERROR"},
-            # It warns of every end that was asked for; our worker tells of its own.
+            # It warns of every requested stop; our worker logs its own stop.
             "django_tasks_db": {"level": "ERROR"},
             "django.server": {"handlers": [], "propagate": True},
         },
@@ -116,7 +115,7 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
 
 
 def _listed(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """The event with what may be told of it; of others' events, who told it and where."""
+    """Keep the allowed fields of our event; of other loggers' events, the logger and the place."""
     record: logging.LogRecord = event["_record"]
     fault = event.get("exc_info")
     if isinstance(fault, tuple):
@@ -139,7 +138,7 @@ def _chain(fault: BaseException | None) -> Iterator[BaseException]:
 
 
 def _where(fault: BaseException) -> str:
-    """Its type, the places of our own code on its way, and the one that raised it."""
+    """The exception's type, its places in our own code, and the place that raised it."""
     frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(fault.__traceback__)]
     told = [one for one in frames if one[0].startswith(_OUR_CODE)]
     told += [one for one in frames[-1:] if one not in told]
@@ -151,5 +150,5 @@ def _place(file: str, line: int) -> str:
 
 
 def _printable(_: WrappedLogger, __: str, line: Any) -> str:
-    """The whole line with every character escaped that could do something to it, as JSON does."""
+    """The line with all dangerous characters escaped, as JSON escapes them."""
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", str(line))

@@ -1,4 +1,4 @@
-"""What every request gets: an id, and one line in the log."""
+"""Gives every request an id and one line in the log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = structlog.get_logger(__name__)
 class RequestLogMiddleware:
     """Gives each request its `request_id`, repeats it in `X-Request-ID`, and logs the request.
 
-    A view may leave facts for the line, like counts, in `request.log_facts`.
+    A view can add facts to the line, like counts, in `request.log_facts`.
     """
 
     def __init__(self, get_response: Callable[[IdentifiedRequest], HttpResponse]) -> None:
@@ -46,12 +46,11 @@ class RequestLogMiddleware:
 
 
 def logged_path(path: str, match: ResolverMatch | None = None) -> str:
-    """The address as it is routed (`match`, where that is known already).
+    """The route of the address; give `match` if it is already known.
 
-    The rest of an address, like one that is none of ours, is the sender's text and may hold
-    anything.
+    The rest of an address, and an unknown address, is the sender's text and may contain anything.
     """
-    if path.startswith(settings.STATIC_URL):  # answered before anything is routed
+    if path.startswith(settings.STATIC_URL):  # answered before routing
         return settings.STATIC_URL
     try:
         match = match or resolve(path)

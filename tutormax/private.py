@@ -1,4 +1,4 @@
-"""The folder of everything that the portal writes, and its files: for the portal's user alone."""
+"""Makes DATA_DIR and its files private: only the portal's user can open them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-# What the portal and its store write into DATA_DIR, with what they write it by.
+# The files of the portal and its store in DATA_DIR, with their temporary files.
 _OURS = re.compile(
     r"(secret_key|last-overview\.json|uploads|appendonlydir|dump\.rdb)(\..*)?"
     r"|(store|temp|portal\.sqlite3)([-.].*)?"
@@ -15,28 +15,28 @@ _OURS = re.compile(
 
 
 def write_privately() -> None:
-    """Whatever this process and its children write from now on is for their own user alone."""
+    """From now on, only the user of this process can read what it and its children write."""
     os.umask(os.umask(0o077) | 0o077)
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder; take away the rights that others have in it, if it is ours.
+    """Create the folder; remove the permissions of other users if the folder is ours.
 
-    A folder that also holds other things may be in use by others, and one of another user is that
-    user's business: both stay as they are. What could not be done is found by `is_open`.
+    Other people may use a folder that also holds other things, or that belongs to another user.
+    Such a folder does not change. If something could not be done, `is_open` finds it.
     """
     with suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         entries = list(folder.iterdir())
         if all(_OURS.fullmatch(entry.name) for entry in entries):
             _close(folder)
-            # The folder may have been closed already, over files of former versions.
+            # The folder may be private already while files of older versions in it are not.
             for entry in entries:
                 _close(entry)
 
 
 def is_open(path: Path) -> bool:
-    """Whether other users can do anything with it; its group too, unless another user owns it."""
+    """Whether other users have permissions; the group counts only if we own the path."""
     try:
         status = path.stat()
     except OSError:
@@ -45,7 +45,7 @@ def is_open(path: Path) -> bool:
 
 
 def _close(path: Path) -> None:
-    """Take away the rights of others on the path, and on all below it."""
+    """Remove the permissions of other users on the path and on everything below it."""
     with suppress(OSError):
         if path.is_symlink() or path.stat().st_uid != os.geteuid() or not is_open(path):
             return

@@ -1,9 +1,9 @@
 """The web server's entry (RSGI): bodies are read on the event loop, Django runs in threads.
 
-A WSGI server reads a body inside the thread that runs the view, so a few clients that promise a
-body and stall stop it for everybody. Here such a client costs a socket and nothing else: the body
-is read first, within a cap, a deadline and a budget of memory, and only a whole request gets a
-thread, when it is its client's turn. Django is called through WSGI, where it serves several times
+A WSGI server reads a body inside the thread that runs the view. So a few clients that promise a
+body and then send nothing stop it for everybody. Here such a client costs only a socket. The body
+is read first, within a size limit, a deadline and a memory budget. Only a complete request gets a
+thread, when it is its client's turn. Django is called through WSGI, because it serves several times
 as many requests as under ASGI.
 """
 
@@ -38,9 +38,9 @@ from tutormax.edge.watchdog import watchdog
 from tutormax.middleware import logged_path
 from tutormax.wsgi import application as django_application
 
-# So long a busy thread keeps the interpreter from the others, at most. A request needs it some ten
-# times anew, after each answer of the store and of a socket. With Python's own 5 ms, a single post
-# beside three large batches took two to four times as long; the batches gain nothing from it.
+# The longest time that a busy thread may keep the interpreter. A request needs it again
+# some ten times: after each answer of the store and of a socket. With Python's default of 5 ms, a
+# single post beside three large batches took two to four times as long; the batches gained nothing.
 _SWITCH_SECONDS = 0.0005
 
 logger = structlog.get_logger(__name__)
@@ -49,11 +49,11 @@ logger = structlog.get_logger(__name__)
 class Edge:
     """An RSGI application: read the body, then run Django with the whole request.
 
-    Bounded by settings: MAX_BODY_BYTES for one body (as sent, before unpacking; for a form of the
-    portal less, and MAX_UPLOAD_BYTES for a file from staff who are signed in),
-    BODY_TIMEOUT_SECONDS for all of it to arrive, MAX_BUFFERED_BYTES for the large bodies of all
-    requests together, WEB_THREADS requests in Django and MAX_WAITING_REQUESTS in line for it.
-    Past a bound it answers by itself (413, 408, 503) and Django hears nothing of the request.
+    Its limits are settings: MAX_BODY_BYTES for one body as sent (less for a portal form,
+    MAX_UPLOAD_BYTES for a file from signed-in staff), BODY_TIMEOUT_SECONDS for receiving it,
+    MAX_BUFFERED_BYTES for the large bodies of all requests together, WEB_THREADS requests in Django
+    and MAX_WAITING_REQUESTS in line for it. Above a limit it answers itself (413, 408, 503), and
+    Django does not see the request.
     """
 
     def __init__(self, django: WSGIHandler) -> None:
@@ -63,7 +63,7 @@ class Edge:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called by Granian in each worker process, before the first request."""
         if (parent := multiprocessing.parent_process()) is not None:
-            # Else a SIGKILL of Granian's main process leaves workers that go on serving the port.
+            # Otherwise, after a SIGKILL of Granian's main process, workers would keep serving.
             end_with(cast(int, parent.pid))
         sys.setswitchinterval(_SWITCH_SECONDS)
         if sys.platform != "win32":
@@ -102,8 +102,8 @@ class Edge:
     async def _read_body(self, request: Request) -> None:
         """Read the body within the deadline, or refuse the request.
 
-        A refusal is sent at once. What still comes of the body is then read and thrown away until
-        the deadline: a sender that is cut off sees a broken connection instead of the answer.
+        A refusal is sent at once. The rest of the body is then read and dropped until the deadline:
+        if the connection were closed, the sender would see a broken connection and no answer.
         """
         try:
             async with asyncio.timeout(settings.BODY_TIMEOUT_SECONDS):
@@ -115,13 +115,13 @@ class Edge:
                     return
                 if length > request.most_bytes:
                     request.refuse(Code.BODY_TOO_LARGE)
-                    if "expect" in headers:  # it has not begun to send
+                    if "expect" in headers:  # the client has not started to send
                         return
-                elif 0 <= length <= SMALL_BODY_BYTES:  # in one step, which costs less
+                elif 0 <= length <= SMALL_BODY_BYTES:  # one step is cheaper
                     self._keep(request, await request.proto())
                     return
-                # A whole body ends with one empty chunk. Granian hands out a second one where it
-                # broke off, and raises nothing: half a batch would pass for a whole one.
+                # A complete body ends with one empty chunk. If the body broke off, Granian gives a
+                # second empty chunk and raises nothing: half a batch would look complete.
                 empty_chunks = 0
                 async for chunk in request.proto:
                     empty_chunks += not chunk
@@ -172,16 +172,16 @@ class Edge:
         ) -> Callable[[bytes], object]:
             nonlocal status, headers
             status, headers = int(status_line[:3]), header_list
-            return list[bytes]().append  # which Django has no use for
+            return list[bytes]().append  # Django never calls it
 
         with contextlib.closing(self._django(request.environ(), start_response)) as response:
             send(request.proto, self._loop, status, headers, response)
 
 
 def _client_of(request: Request) -> str:
-    """Whose share of the threads a request takes: a key's client, or who has this address.
+    """The owner of the share of threads that a request uses: the key's client, or the address.
 
-    A key that is not known decides nothing here: who makes keys up has one share all the same.
+    An unknown key is ignored here: a sender with invented keys still has only one share.
     """
     scheme, _, key = request.scope.headers.get("authorization", "").strip().partition(" ")
     name = known_keys.client(key.strip()) if scheme.lower() == "api-key" else None
@@ -189,9 +189,9 @@ def _client_of(request: Request) -> str:
 
 
 def _let_staff_send_more(request: Request) -> None:
-    """Raise the cap on the body if the session in its cookie is somebody's; called in a thread.
+    """Raise the limit of the body if its cookie has a signed-in session; called in a thread.
 
-    A cookie alone is no proof: anybody can send one.
+    The cookie alone proves nothing: anybody can send one.
     """
     cookies = SimpleCookie()
     with contextlib.suppress(CookieError):

@@ -1,4 +1,4 @@
-"""The key that signs sessions, where none is set: made once and kept with the data."""
+"""The key that signs sessions if SECRET_KEY is not set: created once and kept with the data."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from django.core.management.utils import get_random_secret_key
 
 
 def stored_secret_key(data_dir: Path) -> str:
-    """The key kept in `data_dir`, made at the first call.
+    """The key in `data_dir`; the first call creates it.
 
-    Where it can not be kept (a read-only folder), a key for this process alone: everybody who was
-    signed in must do so again after a restart.
+    If it cannot be kept (in a read-only folder), the key is only for this process: after a restart
+    everybody must sign in again.
     """
     path = data_dir / "secret_key"
     try:
         if not path.exists() or not path.read_text():
-            # Whole or not at all: a full disk, or another process that starts at the same time,
-            # must not leave half a key. Never readable by others, not even for a moment.
+            # The file is complete or does not exist: a full disk or a second process that starts at
+            # the same time must not leave half a key. Other users can never read it.
             with NamedTemporaryFile("w", dir=data_dir, prefix="secret_key.") as file:
                 file.write(get_random_secret_key())
                 file.flush()
-                if path.exists() and not path.stat().st_size:  # of a former version
+                if path.exists() and not path.stat().st_size:  # left by an older version
                     path.unlink(missing_ok=True)
                 with suppress(FileExistsError):
                     os.link(file.name, path)

@@ -1,4 +1,4 @@
-"""Sessions in the database, whose names are never whatever a cookie says."""
+"""Sessions in the database; only a valid session key reaches it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 from django.contrib.sessions.backends.db import SessionStore as StockSessionStore
 
-# As Django makes them. A quoted cookie may hold anything, also NUL, at which PostgreSQL fails.
+# The form of Django's keys. A quoted cookie may hold anything, even NUL; PostgreSQL fails on it.
 _KEY = re.compile(r"[a-z0-9]{32}")
 
 
 class SessionStore(StockSessionStore):
-    """As Django's own; a cookie that cannot name a session is none, and costs no query."""
+    """Django's store, but a cookie with an invalid key has no session and costs no query."""
 
     def _validate_session_key(self, key: str | None) -> bool:
         return bool(key and _KEY.fullmatch(key))

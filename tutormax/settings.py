@@ -1,7 +1,7 @@
-"""Environment → settings. Nothing else in the project reads the environment.
+"""The settings, from the environment. No other module reads the environment.
 
-The variables are described in `.env.example`. A value that can not be used is reported by a
-system check (`tutormax.checks`) that names the variable; the default stands in until then.
+`.env.example` describes the variables. If a value is wrong, a system check (`tutormax.checks`)
+names the variable, and the setting has its default until then.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ HOST = env.host("HOST", "127.0.0.1")
 PORT = env.number("PORT", 8000, least=1, most=65535)
 ALLOWED_HOSTS = env.allowed_hosts("ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
 # Everything that this installation writes: the embedded store, SQLite, the key below.
-# A relative one lies in the project, from wherever a command is called.
+# A relative path starts at the project, not at the current folder.
 DATA_DIR = BASE_DIR / env.text("DATA_DIR", "var")
 write_privately()
-make_private(DATA_DIR)  # a check tells if that could not be done
+make_private(DATA_DIR)  # a check reports a failure
 SECRET_KEY = env.text("SECRET_KEY", "") or stored_secret_key(DATA_DIR)
 
 # --- Intake ------------------------------------------------------------------------------------
 
 API_PREFIX = env.path("API_PREFIX", "/api")
-# Records without an API key are taken from this very machine alone, unless this says otherwise.
+# If false, only this machine may send records without an API key.
 OPEN_WITHOUT_KEY = env.flag("OPEN_WITHOUT_KEY", default=False)
 MAX_BODY_BYTES = env.number("MAX_BODY_BYTES", 16 * 2**20, least=1024)
 MAX_BATCH_RECORDS = env.number("MAX_BATCH_RECORDS", 10_000, least=1, most=100_000)
@@ -46,16 +46,16 @@ QUEUE_LIMIT = env.number("QUEUE_LIMIT", 2_000_000, least=1)
 # Each client's quota, 0 for none.
 CLIENT_RECORDS_PER_MINUTE = env.number("CLIENT_RECORDS_PER_MINUTE", 0, most=10**9)
 # How long the answer to a request with an Idempotency-Key is remembered.
-# Longer at the least than our own senders try again.
+# The minimum is longer than our own senders retry.
 IDEMPOTENCY_SECONDS = env.number("IDEMPOTENCY_SECONDS", 24 * 3600, least=600)
 
 # --- Uploads -----------------------------------------------------------------------------------
 
 MAX_UPLOAD_BYTES = env.number("MAX_UPLOAD_BYTES", 100 * 2**20, least=1024)
 MAX_UPLOAD_ROWS = env.number("MAX_UPLOAD_ROWS", 1_000_000, least=1)
-# A workbook is a packed file: to so much it may unpack. It is read as it is unpacked.
+# The largest size of a workbook after unpacking. It is read while it is unpacked.
 MAX_UNPACKED_BYTES = env.number("MAX_UNPACKED_BYTES", 512 * 2**20, least=2**20)
-# What reading one file may take, in a process of its own that is ended beyond it.
+# Limits of the process that reads one file; above them it is ended.
 UPLOAD_MEMORY_BYTES = env.number("UPLOAD_MEMORY_BYTES", 512 * 2**20, least=128 * 2**20)
 UPLOAD_CPU_SECONDS = env.number("UPLOAD_CPU_SECONDS", 300, least=10)
 UPLOAD_KEEP_DAYS = env.number("UPLOAD_KEEP_DAYS", 30, least=1, most=3650)
@@ -75,12 +75,12 @@ SHUTDOWN_SECONDS = env.number("SHUTDOWN_SECONDS", 30, least=1, most=3600)
 # --- Store -------------------------------------------------------------------------------------
 
 REDIS_URL = env.text("REDIS_URL", "")
-# What an acknowledged record is promised; /health/ready holds the store against it.
+# The promise for an acknowledged record; /health/ready compares the store with it.
 INGESTION_DURABILITY = env.choice(
     "INGESTION_DURABILITY", "fsync", ("replicated", "fsync", "everysec", "unknown", "memory")
 )
 REDIS_MAX_CONNECTIONS = env.number("REDIS_MAX_CONNECTIONS", 10, least=1, most=10_000)
-# With these, the host of REDIS_URL is the name under which the Sentinels watch the primary.
+# With these, the host of REDIS_URL is the Sentinels' name of the primary.
 REDIS_SENTINELS = env.addresses("REDIS_SENTINELS", ())
 REDIS_SENTINEL_PASSWORD = env.text("REDIS_SENTINEL_PASSWORD", "")
 REDIS_CLUSTER = env.flag("REDIS_CLUSTER", default=False)
@@ -102,7 +102,7 @@ DATABASES = {"default": env.database("DATABASE_URL", f"sqlite:///{DATA_DIR / 'po
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["NAME"] = str(BASE_DIR / DATABASES["default"]["NAME"])
     DATABASES["default"]["OPTIONS"] = {
-        # Readers and one writer at a time, waiting for each other instead of failing.
+        # Many readers and one writer at a time; they wait instead of failing.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
         "transaction_mode": "IMMEDIATE",
         "timeout": 10,
@@ -138,33 +138,33 @@ CORS_EXPOSE_HEADERS = (
     "X-Request-ID",
 )
 
-# Set where a proxy in front speaks HTTPS: cookies then travel over HTTPS alone, and plain
-# requests are sent there.
+# Set it if a proxy in front uses HTTPS. Then cookies are only sent over HTTPS, and plain requests
+# are redirected to HTTPS.
 HTTPS = env.flag("HTTPS", default=False)
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS", ())
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
-# A load balancer asks for health in plain HTTP, from inside.
+# A load balancer inside the network asks for health over plain HTTP.
 SECURE_REDIRECT_EXEMPT = [r"^health"]
 X_FRAME_OPTIONS = "DENY"
 
 # --- Staff portal ------------------------------------------------------------------------------
 
-# Told on every page, so that nobody takes the one installation for the other.
+# Shown on every page, so that nobody confuses two installations.
 ENVIRONMENT_NAME = env.text("ENVIRONMENT_NAME", "Local")
 LOGIN_URL = "admin:login"
-# Where signing in leads if the address asks for a place that is not on this site.
+# The page after signing in if `next` is not on this site.
 LOGIN_REDIRECT_URL = "admin:index"
-# Proxies in front that add their peer to X-Forwarded-For; HTTPS is spoken by one.
+# Proxies in front that add their peer to X-Forwarded-For. HTTPS needs at least one.
 TRUSTED_PROXIES = env.number("TRUSTED_PROXIES", 1 if HTTPS else 0, most=10)
-# Of each web worker. Behind proxies everybody's connections are theirs.
+# For each web worker. Behind proxies, all connections come from the proxies.
 MAX_CONNECTIONS_PER_PEER = env.number(
     "MAX_CONNECTIONS_PER_PEER", 0 if TRUSTED_PROXIES else 512, most=100_000
 )
-# After so many failed tries of an account, or from an address, nobody signs in there for a while.
-# They are counted in the portal's database: signing in works while the store is away.
+# After ten failed attempts, signing in is blocked for this account or address for a while. The
+# portal's database counts them, so signing in works while the store is away.
 SIGN_IN_COOL_OFF_SECONDS = env.number("SIGN_IN_COOL_OFF_SECONDS", 900, least=1, most=86_400)
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(seconds=SIGN_IN_COOL_OFF_SECONDS)
@@ -172,7 +172,7 @@ AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]
 AXES_HANDLER = "ingestion.portal.sign_in.Tries"
 AXES_CLIENT_IP_CALLABLE = "ingestion.portal.sign_in.counted_address"
 AXES_LOCKOUT_CALLABLE = "ingestion.portal.errors.too_many_tries"
-# Tries during a lock are not recorded: they neither prolong it nor fill the database.
+# Attempts during a lock are not recorded: they do not prolong it and do not fill the database.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
@@ -181,17 +181,17 @@ AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
 ]
 SESSION_ENGINE = "tutormax.sessions"
-# A sign-in holds for a working day.
+# A sign-in lasts for a working day.
 SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
-# Lax, not Strict: who follows a link from a mail is still signed in.
+# Lax, not Strict: a person who follows a link in a mail is still signed in.
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "ingestion.portal.errors.csrf_failure"
 
 # --- Django ------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    # Without the search for admin modules: the portal registers on a site of its own.
+    # It does not search for admin modules: the portal has its own admin site.
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -240,7 +240,7 @@ TEMPLATES = [
         },
     }
 ]
-# The body is capped where it is read; this holds for servers other than our own as well.
+# Our server limits the body when it reads it; this setting is for other servers.
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -255,15 +255,15 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-# Static files are served straight from the packages: nothing to collect, nothing to go stale.
+# Static files are served directly from the packages: nobody must collect or update them.
 WHITENOISE_USE_FINDERS = True
 STATICFILES_FINDERS = ["tutormax.static_files.WithoutSourceMaps"]
-# The storage gives every file these rights; else it would open them to everybody.
+# The storage gives every file these permissions; by default everybody could read them.
 FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    # Several web servers share uploads where this is a storage that all of them reach.
+    # To share uploads between several web servers, use a storage that all of them reach.
     "uploads": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": DATA_DIR / "uploads", "base_url": None},
@@ -288,21 +288,21 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "TutorMax ingestion portal",
     "VERSION": VERSION,
     "DESCRIPTION": (
-        "Takes in tutor profiles, sessions and feedback as JSON, judges every record, and puts the "
-        "valid ones on a queue.\n\n"
+        "Takes in tutor profiles, sessions and feedback as JSON, validates every record, and puts "
+        "the valid ones on a queue.\n\n"
         "**The promise:** a 2xx answer means that every record counted as accepted is on the "
         "queue. Any other status means that nothing of the request was queued. The one exception "
         'says so: a 503 with `"outcome": "unknown"`.\n\n'
         "Fields that a record type does not know are dropped. A value is never converted: a number "
-        "sent as text is refused. Errors have one shape everywhere; `code` is one of a closed "
-        "list, and no message repeats a value that was sent. Where an answer has `Retry-After`, "
+        "sent as text is refused. All errors have the same form; `code` is one of a closed "
+        "list, and no message repeats a value that was sent. If an answer has `Retry-After`, "
         "the same request may succeed later.\n\n"
-        "A time without an offset stays without one: sender and reader agree on its zone, the "
-        "portal applies none. A record is queued as often as it is sent, whatever its id; only an "
-        "`Idempotency-Key` makes a request count once."
+        "A time without an offset stays without one: sender and reader must agree on its time "
+        "zone, because the portal adds none. A record is queued each time it is sent, even with "
+        "the same id; only an `Idempotency-Key` makes repeated requests count once."
     ),
     "SERVERS": [{"url": "/", "description": "The portal that serves this page."}],
-    "CONTACT": {"name": "Whoever operates this portal"},
+    "CONTACT": {"name": "The operator of this portal"},
     "LICENSE": {"name": "MIT", "identifier": "MIT"},
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "POSTPROCESSING_HOOKS": [
@@ -317,9 +317,9 @@ SPECTACULAR_SETTINGS = {
                 "type": "apiKey",
                 "in": "header",
                 "name": "Authorization",
-                # Not of the type `http`: Swagger UI and others know only basic and bearer there.
-                "description": "`Api-Key tmx_…`, with the word in front (the page /docs adds it "
-                "to a key alone). Programs on the portal's own machine may do without.",
+                # Not the type `http`: Swagger UI and others support only basic and bearer there.
+                "description": "`Api-Key tmx_…`, with the word `Api-Key` in front (the page /docs "
+                "adds it). Programs on the portal's own machine need no key.",
             }
         }
     },

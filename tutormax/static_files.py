@@ -1,4 +1,4 @@
-"""Which of the packages' static files are served."""
+"""Finds the static files of the packages that are served."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from django.contrib.staticfiles.finders import AppDirectoriesFinder
 
 
 class WithoutSourceMaps(AppDirectoriesFinder):
-    """All but source maps: they are the largest files by far, and no page needs them."""
+    """Serves no source maps: they are by far the largest files, and no page needs them."""
 
     def list(self, ignore_patterns: Iterable[str] | None) -> Iterable[Any]:
-        """Every other file, with its storage."""
+        """All files except source maps, with their storages."""
         return super().list([*(ignore_patterns or ()), "*.map"])

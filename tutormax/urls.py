@@ -1,4 +1,4 @@
-"""The whole site on one page."""
+"""All addresses of the site."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The web server as a process of its own: `python -m tutormax.web`.
+"""The web server as a separate process: `python -m tutormax.web`.
 
-`manage.py serve` starts it beside the store; where that is run otherwise and `manage.py migrate`
-has been called, it can be started by itself.
+`manage.py serve` starts it together with the store. It can also run alone, if the store runs and
+`manage.py migrate` has been called.
 """
 
 import multiprocessing
@@ -36,10 +36,10 @@ def main() -> None:
 
 
 def serve() -> None:
-    """Serve until told to stop; running requests are finished. The settings are checked already."""
+    """Serve until a signal to stop, then finish running requests. The settings must be checked."""
     import_module("tutormax.rsgi")  # once, before the workers are forked
-    # A new worker has the main process's answer to SIGTERM until it sets its own, and would be told
-    # to end in vain.
+    # Until a new worker sets its own SIGTERM handler it has the main process's handler, which would
+    # ignore a SIGTERM to the worker.
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
@@ -50,22 +50,22 @@ def serve() -> None:
         interface=Interfaces.RSGI,
         process_name="tutormax: web server",
         workers=settings.WEB_WORKERS,
-        # Not uvloop when it happens to be installed: it passes on signals in a way of its own.
+        # Never uvloop, even if it is installed: it handles signals differently.
         loop=Loops.asyncio,
-        # A body without a length, which HTTP/2 allows, would pass for one that broke off.
+        # A body without a length, which HTTP/2 allows, would look like a broken one.
         http=HTTPModes.http1,
         websockets=False,
-        # Slow and idle clients cost a socket each: room for many, little memory, not for long.
+        # Each slow or idle client costs one socket: allow many, with little memory and a time-out.
         backlog=_CONNECTIONS,
         backpressure=_CONNECTIONS,
         http1_settings=HTTP1Settings(max_buffer_size=64 * 1024, header_read_timeout=10_000),
-        # A worker that died is replaced, and one that does not end is ended.
+        # A worker that died is replaced; a worker that does not stop is killed.
         respawn_failed_workers=True,
         workers_kill_timeout=settings.SHUTDOWN_SECONDS,
         log_level=LogLevels.warning,
         log_dictconfig=settings.LOGGING,
     )
-    if multiprocessing.get_start_method() == "fork":  # else workers do not inherit the pipe
+    if multiprocessing.get_start_method() == "fork":  # otherwise workers do not inherit the pipe
         watchdog.watch(
             silent_seconds=settings.WEB_SILENCE_SECONDS, stopping=lambda: server.interrupt_signal
         )

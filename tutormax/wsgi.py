@@ -11,11 +11,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tutormax.settings")
 
 
 class Request(WSGIRequest):
-    """A request whose query is read as UTF-8, whatever charset its Content-Type names.
+    """A request whose query is always read as UTF-8, not in the charset of its Content-Type.
 
-    Django reads the query with that charset while the request is made, before there is anything
-    that could answer; a charset like `hex`, or a header that can not be read, then breaks the
-    whole request. Here such a header counts as none, and the views refuse the body.
+    Django decodes the query with that charset while it creates the request, when no code can answer
+    yet. So a charset like `hex`, or a malformed header, would break the request. Here such a header
+    counts as missing, and the views refuse the body.
     """
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ ENCODING = Option(
         Encoding.UTF_16: "UTF-16 (Unicode text of Excel)",
         Encoding.CP1252: "Windows-1252 (Western European)",
     },
-    question="Whether letters like é and ü are read well: look at the examples.",
+    question="Are letters like é and ü right in the examples?",
 )
 DELIMITER = Option(
     name="delimiter",

@@ -1,9 +1,9 @@
 "use strict";
 
-// Of drf-spectacular's own script this is what the page needs. The API takes no token of a form, so
-// no command that is copied from here holds one.
+// These are the parts of drf-spectacular's script that the page needs. The API uses no CSRF token, so
+// the commands that people copy from this page contain none.
 
-// Swagger UI takes NDJSON for JSON by its name, and would send the lines as one JSON text.
+// Swagger UI treats NDJSON as JSON because of its name, and would send the lines as one JSON text.
 const showLinesAsTheyAre = () => ({
   afterLoad({ fn }) {
     const sample = fn.getSampleSchema;
@@ -21,7 +21,7 @@ SwaggerUIBundle({
   plugins: [showLinesAsTheyAre],
   layout: "BaseLayout",
   requestInterceptor: (request) => {
-    // Who pastes the key alone means it in the one form that there is.
+    // A key without the word in front gets the word: there is only one scheme.
     if (request.headers.Authorization?.startsWith("tmx_")) {
       request.headers.Authorization = `Api-Key ${request.headers.Authorization}`;
     }

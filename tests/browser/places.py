@@ -39,7 +39,7 @@ def _choose_and(button: str) -> Callable[[Page], None]:
     """Choose the first message and press a button for it."""
 
     def act(tab: Page) -> None:
-        tab.get_by_role("checkbox", name=re.compile("^Choose (?!all)")).first.check()
+        tab.get_by_role("checkbox", name=re.compile("^Select (?!all)")).first.check()
         press(button)(tab)
 
     return act
@@ -59,7 +59,7 @@ def _sign_out(tab: Page) -> None:
 def _make_key(tab: Page) -> None:
     tab.get_by_label("Name of the client").fill("crm-sync")
     tab.get_by_role("checkbox").first.check()
-    press("Make the key")(tab)
+    press("Create the key")(tab)
 
 
 PLACES = (
@@ -99,7 +99,7 @@ PLACES = (
         name="discard",
         person="otto",
         path="/admin/queues/sessions/",
-        act=_choose_and("Discard the chosen"),
+        act=_choose_and("Discard selected"),
     ),
     Place(
         page="dead-letters",
@@ -131,7 +131,7 @@ PLACES = (
         name="dead-put-back",
         person="otto",
         path="/admin/queues/sessions/dead/",
-        act=_choose_and("Put the chosen back"),
+        act=_choose_and("Put selected back"),
     ),
     Place(
         page="dead-put-all-back",
@@ -144,7 +144,7 @@ PLACES = (
         name="dead-discard",
         person="otto",
         path="/admin/queues/sessions/dead/",
-        act=_choose_and("Discard the chosen"),
+        act=_choose_and("Discard selected"),
     ),
     Place(page="upload-new", name="upload-new", person="uma", path="/admin/upload/"),
     Place(
@@ -152,7 +152,7 @@ PLACES = (
         name="upload-refused",
         person="uma",
         path="/admin/upload/",
-        act=press("Upload and look"),
+        act=press("Upload and check"),
     ),
     Place(page="upload-check", name="check", person="uma", path="/admin/uploads/{check}/check/"),
     Place(page="upload", name="review", person="uma", path="/admin/uploads/{review}/"),
@@ -183,7 +183,7 @@ PLACES = (
         name="guide-tried",
         person="uma",
         path="/admin/guide/feedback/",
-        act=press("Judge it"),
+        act=press("Validate"),
     ),
     Place(page="rejections", name="rejections", person="uma", path="/admin/rejections/"),
     Place(page="rejection", name="rejection", person="uma", path="{rejection}"),
@@ -201,7 +201,7 @@ PLACES = (
         name="key-refused",
         person="ada",
         path="/admin/keys/new/",
-        act=press("Make the key"),
+        act=press("Create the key"),
     ),
     Place(page="key-new", name="key-shown", person="ada", path="/admin/keys/new/", act=_make_key),
     Place(page="key-rotate", name="key-rotate", person="ada", path="/admin/keys/clients/1/rotate/"),

@@ -89,7 +89,7 @@ def test_a_file_is_queued_by_keyboard_alone(tab, store):
     with page.expect_file_chooser() as chooser:
         press_with_keys(page, page.get_by_label("Choose a file"))
     chooser.value.set_files(file("keys.csv", sessions("keys")))
-    press_with_keys(page, page.get_by_role("button", name="Upload and look"))
+    press_with_keys(page, page.get_by_role("button", name="Upload and check"))
     press_with_keys(page, page.get_by_role("button", name="Queue 3 ready rows"))
     expect(page.locator(".badge", has_text="Done")).to_be_visible()
     assert queued(store, SESSIONS)[:3] == ["keys-4", "keys-3", "keys-0"]
@@ -124,7 +124,7 @@ def test_a_file_is_uploaded_reviewed_fixed_and_queued(tab, store, scripts):
     prefix = f"way-{scripts}"
     page.goto("/admin/upload/")
     page.get_by_label("Choose a file").set_input_files(file(f"{prefix}.csv", sessions(prefix)))
-    page.get_by_role("button", name="Upload and look").click()
+    page.get_by_role("button", name="Upload and check").click()
     expect(page.get_by_role("heading", name=re.compile("^Upload [0-9]"))).to_be_visible()
     until_still(page)
     expect(page.get_by_role("button", name="Queue 3 ready rows")).to_be_visible()
@@ -162,8 +162,8 @@ def test_messages_are_discarded_and_put_back(tab, store, scripts):
     page = tab("otto", java_script_enabled=scripts)
     before = queued(store, SESSIONS)
     page.goto("/admin/queues/sessions/")
-    page.get_by_role("checkbox", name=f"Choose {before[-1]}").check()
-    page.get_by_role("button", name="Discard the chosen").click()
+    page.get_by_role("checkbox", name=f"Select {before[-1]}").check()
+    page.get_by_role("button", name="Discard selected").click()
     page.get_by_label("Reason").fill("Sent twice")
     page.get_by_label("Type 1 to confirm").fill("1")
     page.get_by_role("button", name="Discard 1 message").click()
@@ -180,22 +180,22 @@ def test_dead_letters_are_looked_at_put_back_and_discarded(tab, store, scripts):
     letters = [json.loads(raw)["data"]["session_id"] for raw in store.lrange(DEAD, 0, -1)]
     page.goto("/admin/")
     page.get_by_role("link", name=f"{len(letters)} dead letters").click()
-    page.get_by_role("button", name=f"Show why {letters[-1]} died").click()
-    expect(page.get_by_role("heading", name="Why it died")).to_be_visible()
+    page.get_by_role("button", name=f"Show why {letters[-1]} failed").click()
+    expect(page.get_by_role("heading", name="Why it failed")).to_be_visible()
     expect(page.locator(".reason")).to_contain_text("Error: ")
     page.get_by_role("link", name="Back to the dead letters").click()
 
-    page.get_by_role("checkbox", name=f"Choose {letters[-1]}").check()
-    page.get_by_role("button", name="Put the chosen back").click()
+    page.get_by_role("checkbox", name=f"Select {letters[-1]}").check()
+    page.get_by_role("button", name="Put selected back").click()
     page.get_by_role("button", name="Put 1 back").click()
     expect(page.get_by_text("1 put back.")).to_be_visible()
     assert queued(store, SESSIONS) == [*before, letters[-1]]
 
-    page.get_by_role("checkbox", name=f"Choose {letters[-2]}").check()
-    page.get_by_role("button", name="Discard the chosen").click()
+    page.get_by_role("checkbox", name=f"Select {letters[-2]}").check()
+    page.get_by_role("button", name="Discard selected").click()
     page.get_by_label("Reason").fill("It never was a session")
     page.get_by_label("Type 1 to confirm").fill("1")
-    page.get_by_role("button", name="Discard 1 for good").click()
+    page.get_by_role("button", name="Discard 1 permanently").click()
     expect(page.get_by_text("1 discarded.")).to_be_visible()
     assert store.llen(DEAD) == len(letters) - 2
 
@@ -204,9 +204,9 @@ def test_a_dead_letter_is_put_back_by_keyboard_alone(tab, store):
     page = tab("otto")
     page.goto("/admin/queues/sessions/dead/")
     before = store.llen(DEAD)
-    boxes = page.get_by_role("checkbox", name=re.compile("^Choose (?!all)"))
+    boxes = page.get_by_role("checkbox", name=re.compile("^Select (?!all)"))
     press_with_keys(page, boxes.first, " ")
-    press_with_keys(page, page.get_by_role("button", name="Put the chosen back"))
+    press_with_keys(page, page.get_by_role("button", name="Put selected back"))
     expect(page.get_by_label("Reason")).to_be_visible()
     press_with_keys(page, page.get_by_role("button", name="Put 1 back"))
     expect(page.get_by_text("1 put back.")).to_be_visible()

@@ -1,1 +1,1 @@
-"""The parts of the web server around Django: what a request may cost, and whom it may cost it."""
+"""The parts of the web server around Django: they limit what one request or client can use."""

@@ -1,8 +1,8 @@
-"""Looks after the connections of a web worker: none is held for ever, no peer holds them all.
+"""Limits the connections of a web worker: none stays open for ever, no peer holds them all.
 
-Granian knows no deadline for a client to read its answer, and no bound for one peer. The kernel
-tells of each connection what was sent and taken, so a thread looks at them once a second, and cuts
-off who does not read. On Linux alone; elsewhere nothing is cut.
+Granian has no deadline for a client to read its answer, and no limit for one peer. The kernel knows
+how much of each connection was sent and received. So a thread looks at all of them once a second
+and closes those whose client does not read. It works only on Linux; elsewhere nothing is closed.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any
 import structlog
 
 _LOOK_SECONDS = 1.0
-# Who takes less than this does not read; also a slow line takes more.
+# A client that takes less than this does not read; even a slow line takes more.
 _LEAST_BYTES_A_SECOND = 1024
-# What the kernel may hold for a client that does not read; it doubles this.
+# What the kernel may buffer for a client that does not read; the kernel doubles this.
 _SEND_BUFFER_BYTES = 128 * 1024
-# Where they stand in struct tcp_info (linux/tcp.h).
+# Their formats and offsets in struct tcp_info (linux/tcp.h).
 _ON_THE_WAY_PACKETS = struct.Struct("I"), 24
 _TAKEN_BYTES = struct.Struct("Q"), 120
 _NOT_SENT_BYTES = struct.Struct("I"), 144
@@ -38,9 +38,9 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(kw_only=True, slots=True)
 class _Connection:
-    """What was seen of a connection: since when it is there, and since when its peer is to read.
+    """A connection: when it was first seen, and since when its peer has had something to read.
 
-    `taken_bytes` is what the peer had taken in all when it began to be waited for.
+    `taken_bytes` is what the peer had taken in total at the time `waits_since`.
     """
 
     since: float
@@ -51,8 +51,8 @@ class _Connection:
 class Connections:
     """The connections that this process has accepted on `port`.
 
-    One is cut if its peer takes an answer too slowly for `read_seconds`; and, the newest first, if
-    its address has more than `most_of_peer`, 0 for any number.
+    A connection is closed if its peer reads too slowly for `read_seconds`. If an address has more
+    than `most_of_peer` connections, the newest ones are closed; 0 means no limit.
     """
 
     def __init__(self, *, port: int, read_seconds: int, most_of_peer: int) -> None:
@@ -62,7 +62,7 @@ class Connections:
         self._known: dict[tuple[int, _Peer], _Connection] = {}
 
     def watch(self) -> None:
-        """Look after them from now on, in a thread; returns at once."""
+        """Start a thread that watches the connections; returns at once."""
         if sys.platform == "linux":
             threading.Thread(target=self._watch, name="connections", daemon=True).start()
 
@@ -81,7 +81,7 @@ class Connections:
                 if not _is_tcp_on(sock, self._port):
                     continue
                 if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                    # Those that it takes on inherit this.
+                    # The connections that it accepts inherit this.
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
                     continue
                 key = int(name), sock.getpeername()
@@ -126,8 +126,8 @@ class Connections:
 
 @contextlib.contextmanager
 def _looked_at(fd: int) -> Iterator[socket.socket]:
-    """The socket behind a descriptor that belongs to somebody else and stays open."""
-    sock = socket.socket(fileno=fd)  # raises OSError if it is no socket
+    """The socket behind a descriptor that other code owns; it stays open."""
+    sock = socket.socket(fileno=fd)  # raises OSError if it is not a socket
     try:
         yield sock
     finally:
@@ -143,9 +143,9 @@ def _is_tcp_on(sock: socket.socket, port: int) -> bool:
 
 
 def _cut(fd: int, peer: _Peer) -> None:
-    """Cut the connection to this peer, unless the descriptor is another's by now."""
-    with socket.socket(fileno=os.dup(fd)) as sock:  # so that it stays the same meanwhile
+    """Close the connection to this peer, unless the descriptor now belongs to another peer."""
+    with socket.socket(fileno=os.dup(fd)) as sock:  # a copy, because the descriptor may change
         if sock.getpeername() == peer:
-            # What it has not read is thrown away when the server closes it.
+            # When the server closes it, the kernel drops the unread bytes.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""A web worker as a process: how it is told to end, and how it shows that it lives."""
+"""How a web worker's process receives the signal to end."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import socket
 
 
 def pass_on_one_stop(loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, socket.socket]:
-    """Let the first SIGTERM or SIGINT reach Granian's handler for certain, and no other.
+    """Pass exactly one SIGTERM or SIGINT on to Granian's handler, and never lose it.
 
-    asyncio reads signals from the socket that also wakes its loop; in a burst of requests that is
-    full, and a signal is lost. Granian's handler blocks the whole process when it runs a third
-    time, as when Ctrl-C is pressed twice. So signals arrive at sockets of their own, returned here
-    to be kept open, and one is handed to the loop.
+    asyncio reads signals from the socket that also wakes its loop. In a burst of requests that
+    socket is full, and a signal is lost. And Granian's handler blocks the whole process if it runs
+    a third time, for example after two Ctrl-C. So signals arrive at separate sockets, and one of
+    them is passed to the loop. The caller must keep the returned sockets open.
     """
     receiver, sender = socket.socketpair()
     receiver.setblocking(False)
@@ -28,7 +28,7 @@ def pass_on_one_stop(loop: asyncio.AbstractEventLoop) -> tuple[socket.socket, so
         try:
             os.write(loop_fd, number)
         except BlockingIOError:
-            sender.send(number)  # full at this moment: again in the loop's next turn
+            sender.send(number)  # the loop's socket is full: try again in its next turn
         else:
             loop.remove_reader(receiver)
 

@@ -1,4 +1,4 @@
-"""One request as the edge knows it: its bounds, its refusal, and how Django is told of it."""
+"""One request at the edge: its limits, its refusal, and its WSGI environment for Django."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ingestion.outcomes import Code
 from tutormax.middleware import logged_path
 from tutormax.request_id import request_id
 
-# So much of a body always has room, whatever the other bodies hold: those who fill the budget
-# with large bodies do not keep single records out.
+# A body of this size is always accepted, even if large bodies have used up the shared budget. So
+# clients with large bodies cannot keep single records out.
 SMALL_BODY_BYTES = 64 * 1024
 
-# Beyond this a body lies in a temporary file until the request ends.
+# A larger body is kept in a temporary file until the request ends.
 _IN_MEMORY_BYTES = 2**20
 _PORTAL_PATH = "/admin/"
 _UPLOAD_PATH = "/admin/upload"
-# What staff type into a form has room here. Django takes a form apart before it knows who sends
-# it, at many times the cost of a body of the API; while it undoes %xx no other thread runs.
+# Enough for every form that staff fill in. Django parses a form before it knows who sent it, and
+# that costs much more than an API body: while Django decodes %xx, no other thread runs.
 _FORM_BYTES = 2**20
 
 logger = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(kw_only=True, slots=True)
 class Request:
-    """A request; `body` holds what has arrived, and `most_bytes` is the cap on it."""
+    """A request; `body` holds the bytes received so far, and `most_bytes` is their limit."""
 
     scope: Scope
     proto: HTTPProtocol
@@ -58,29 +58,29 @@ class Request:
 
     @property
     def address(self) -> str:
-        """The address that the request counts for: that of the client, also behind proxies."""
+        """The client's address, also behind proxies: the request counts for it."""
         forwarded = self.scope.headers.get("x-forwarded-for", "")
         return client_address(self.peer, forwarded, proxies=settings.TRUSTED_PROXIES) or ""
 
     @property
     def names_its_site(self) -> bool:
-        """Whether it has a Host, which only HTTP/1.0 may leave out (RFC 9112, 3.2)."""
+        """Whether it has a Host; only HTTP/1.0 may omit it (RFC 9112, 3.2)."""
         scope = self.scope
         return bool("host" in scope.headers or scope.authority or scope.http_version == "1")
 
     @property
     def may_be_of_staff(self) -> bool:
-        """Whether this is a form of the portal from somebody who may be signed in."""
+        """Whether this is a portal form with a session cookie, so the sender may be signed in."""
         cookies = self.scope.headers.get("cookie", "")
         return self._is_of_portal and settings.SESSION_COOKIE_NAME in cookies
 
     @property
     def most_bytes_of_staff(self) -> int:
-        """The cap on a form of the portal for who is signed in; the largest is for a file."""
+        """The limit for a portal form of a signed-in user; it is highest for a file."""
         is_file = self.scope.path.startswith(_UPLOAD_PATH) and self.scope.headers.get(
             "content-type", ""
         ).startswith("multipart/form-data")
-        # A file, and the form around it.
+        # The file and the form around it.
         return settings.MAX_UPLOAD_BYTES + SMALL_BODY_BYTES if is_file else _FORM_BYTES
 
     @property
@@ -111,7 +111,7 @@ class Request:
         )
 
     def environ(self) -> dict[str, Any]:
-        """The request as PEP 3333 wants it, the body whole and its length true."""
+        """The request as PEP 3333 defines it, with the whole body and its real length."""
         scope = self.scope
         server, _, port = scope.server.rpartition(":")
         environ: dict[str, Any] = {
@@ -132,21 +132,21 @@ class Request:
             "wsgi.multiprocess": True,
             "wsgi.run_once": False,
         }
-        # `items` leaves out a value that is not ASCII; it must not look as if it was never sent.
+        # `items` omits a value that is not ASCII, but `keys` has its name: it stays present.
         values: dict[str, list[str]] = {name: [] for name in scope.headers.keys()}  # noqa: SIM118
         for name, value in scope.headers.items():
             values[name].append(value)
-        # HTTP/2 has no Host, and in HTTP/1.1 a full address overrules it (RFC 9112, 3.2.2).
+        # HTTP/2 has no Host, and in HTTP/1.1 a full address overrides it (RFC 9112, 3.2.2).
         if scope.authority:
             values["host"] = [scope.authority]
         for name, given in values.items():
-            if "_" not in name:  # it would pass for the same name with a dash
+            if "_" not in name:  # it would look like the same name with a dash
                 joined = ("; " if name == "cookie" else ",").join(given)
                 environ[f"HTTP_{name.upper().replace('-', '_')}"] = joined
         environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
         environ["CONTENT_LENGTH"] = str(self.size_bytes)
         self.body.seek(0)
-        # Both spoke of the body as it was sent, and it is here now.
+        # Both describe the body as it was sent; here it is already decoded and complete.
         environ.pop("HTTP_CONTENT_LENGTH", None)
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         return environ

@@ -1,8 +1,8 @@
-"""Sends Django's response, so that a client that does not read it costs next to no memory.
+"""Sends Django's response so that a client that does not read it costs almost no memory.
 
-Granian puts no bound on what it is handed as bytes and has yet to send. A file it reads piece by
-piece as the client takes it. So what is large goes as a file: the file itself if the response is
-one, else a temporary one.
+Granian keeps unsent bytes in memory without a limit. But it reads a file piece by piece while the
+client takes it. So a large response is sent as a file: the response's own file if it has one,
+otherwise a temporary one.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import IO, Any, cast
 from django.http import FileResponse, HttpResponseBase
 from granian.rsgi import HTTPProtocol  # type: ignore[attr-defined]
 
-# A larger response lies on the disk. About as much is in memory until a client reads.
+# A larger response is kept on the disk. Until the client reads, about this much is in memory.
 _IN_MEMORY_BYTES = 256 * 1024
-# So long a temporary file is kept for the server to open it, which it does at once.
+# How long a temporary file is kept. The server opens it at once.
 _OPEN_SECONDS = 30
 
 Headers = list[tuple[str, str]]
@@ -32,10 +32,10 @@ def send(
     headers: Headers,
     response: HttpResponseBase,
 ) -> None:
-    """Send the whole response; called in a thread, which need not wait for the client.
+    """Send the whole response. It is called in a thread, and does not wait for the client.
 
-    A stream is taken to its end first: if it breaks, nothing of it has been sent and the error
-    is raised, so that half of it never passes for all of it.
+    A stream is first read to its end. If it fails, nothing was sent and the exception is raised: a
+    client never gets half a response that looks complete.
     """
     if name := _file_of(response):
         proto.response_file(status, headers, name)
@@ -52,14 +52,14 @@ def send(
             proto.response_bytes(status, headers, body.read())
             return
         body.rollover()
-        # The server opens it anew by this name, and has it for itself from then on.
+        # The server opens the file again by this name and then has its own descriptor.
         proto.response_file(status, headers, f"/dev/fd/{body.fileno()}")
         kept = stack.pop_all()
     loop.call_soon_threadsafe(loop.call_later, _OPEN_SECONDS, kept.close)
 
 
 def _file_of(response: HttpResponseBase) -> str | None:
-    """The name of the file that this response is from its first byte to its last, if it is one."""
+    """The path of the file if the response is exactly one whole file, otherwise None."""
     stream: IO[Any] | None = getattr(response, "file_to_stream", None)
     if not isinstance(response, FileResponse) or stream is None or response.status_code != 200:
         return None

@@ -1,4 +1,4 @@
-"""Which waiting request gets the next thread: every client in turn, none more than its share."""
+"""Decides which waiting request gets the next thread; clients take turns, with limited shares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Lane(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Turn:
-    """A request in line; `came` tells whether it is its turn (True) or it gave way (False)."""
+    """A waiting request; `came` is True when it is its turn, False if it was removed."""
 
     lane: Lane
     client: str
@@ -28,12 +28,12 @@ class _Turn:
 
 
 class FairThreads:
-    """A pool of `threads`, and a line of at most `line` requests in front of it.
+    """A pool of `threads`, and a line of at most `line` requests that wait for it.
 
-    Clients take turns. One client has at most half of the threads, however many of them are idle:
-    so that whoever comes next need not wait for it. Each lane keeps a quarter of the threads, but
-    at least one, out of reach of the other. If the line is full, the client with the most requests
-    in it gives way. Belongs to one event loop.
+    Clients take turns. One client has at most half of the threads, even if the others are idle: so
+    the next client does not have to wait for it. Each lane reserves a quarter of the threads, at
+    least one, for itself. If the line is full, a request of the client with the most waiting
+    requests is removed. Use it in one event loop only.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, threads: int, line: int) -> None:
@@ -51,7 +51,7 @@ class FairThreads:
         self._idle.set()
 
     async def run(self, lane: Lane, client: str, call: Callable[[], Any]) -> bool:
-        """Run `call` in a thread when it is the client's turn; False if it had to give way."""
+        """Run `call` in a thread when it is the client's turn; False if it was removed."""
         self._idle.clear()
         if self._may_run(lane, client):
             self._take(lane, client)
@@ -68,7 +68,7 @@ class FairThreads:
         return True
 
     async def finish(self) -> None:
-        """Return when all that is in a thread or in line has run."""
+        """Return when no request runs or waits."""
         await self._idle.wait()
         self._pool.shutdown()
 

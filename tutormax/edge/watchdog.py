@@ -1,9 +1,9 @@
-"""Ends a web worker whose event loop is silent, from outside of it.
+"""Kills a web worker from the main process if its event loop hangs.
 
-Code that holds the interpreter, such as a regular expression that never comes to an end, stops all
-threads of its process: only another process can end it. Each worker sends its pid through a pipe
-from its event loop, once a second; the main process reads, and kills whom it no longer hears.
-Granian then starts another worker.
+Code that holds the interpreter, such as a regular expression that never ends, stops all threads of
+its process: only another process can end it. Each worker's event loop writes its pid into a pipe
+once a second. The main process reads the pipe and kills a worker that stays silent. Granian then
+starts another worker.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ logger = structlog.get_logger(__name__)
 
 
 class Watchdog:
-    """Watches from the main process, before the workers are forked: they inherit its pipe."""
+    """Lives in the main process. It must exist before the workers fork: they inherit its pipe."""
 
     _receiver = _sender = -1
 
     def beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In a worker: show once a second that its event loop runs, if somebody watches."""
+        """In a worker: show once a second that its event loop runs, if the watchdog is on."""
         if self._sender == -1:
             return
-        with contextlib.suppress(BlockingIOError):  # nobody reads: it is not us who is silent
+        with contextlib.suppress(BlockingIOError):  # the main process does not read
             os.write(self._sender, _PID.pack(os.getpid()))
         loop.call_later(_BEAT_SECONDS, self.beat, loop)
 
     def watch(self, *, silent_seconds: int, stopping: Callable[[], bool]) -> None:
-        """In the main process: kill workers that are silent for so long; returns at once.
+        """In the main process: kill workers that are silent for `silent_seconds`; returns at once.
 
-        Silence is counted in looks, one a second, and not by the clock: when the whole machine
-        was asleep or too busy, nobody had a chance to beat. A worker that starts has as long.
-        `stopping` tells whether the server is coming to its end, which has a deadline of its own.
+        It counts its own checks, one a second, and does not use the clock: if the whole machine
+        was asleep or too busy, no worker could write. A new worker has the same time.
+        `stopping` says if the server is shutting down: that has its own deadline.
         """
         self._receiver, self._sender = os.pipe()
         os.set_blocking(self._receiver, False)

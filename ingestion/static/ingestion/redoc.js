@@ -1,5 +1,5 @@
-// ReDoc draws its maker's mark from the internet. Here every file comes from this site, so the
-// mark gets an empty picture, which ReDoc hides. Its React sets a picture's address twice, as an
+// ReDoc loads its maker's logo from the internet. This site loads no files from elsewhere, so the
+// logo gets an empty picture, which ReDoc hides. React sets a picture's address twice, as an
 // attribute and as a property.
 const image = HTMLImageElement.prototype;
 const setAttribute = image.setAttribute;

@@ -1,7 +1,7 @@
-// Manners that a page can do without: everything works with scripts off.
+// These scripts make pages more comfortable. Every page also works without them.
 "use strict";
 
-// <form data-once> is sent once, however often its button is clicked while the answer is on its way.
+// <form data-once> is sent only once, even if its button is clicked again before the answer comes.
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!("once" in form.dataset)) return;
@@ -9,15 +9,15 @@ document.addEventListener("submit", (event) => {
   form.dataset.sent = "true";
 });
 
-// The back button may show the page as it was left: its forms can be sent again.
+// The back button may show the old page from the browser's memory: its forms can be sent again.
 window.addEventListener("pageshow", () => {
   for (const form of document.forms) delete form.dataset.sent;
 });
 
 // --- Live figures ---
-// What lies in [data-live] is asked for anew every few seconds, as the server renders it, and only
-// texts and attributes that differ are changed: focus, selection, scroll and what is folded open
-// stay as they are. A hidden tab asks for nothing.
+// The page is fetched again every few seconds, and its [data-live] elements are refreshed. Only texts
+// and attributes that differ change: focus, selection, scroll position and opened details stay. A
+// hidden tab does not refresh.
 
 const refresh = document.querySelector("[data-refresh]");
 if (refresh) {
@@ -69,14 +69,14 @@ if (refresh) {
   plan();
 }
 
-// Make one element like another, changing as little as can be.
+// Makes one element equal to another, with as few changes as possible.
 function become(old, fresh) {
   if (!fresh) return;
   for (const { name, value } of fresh.attributes) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   for (const name of old.getAttributeNames()) {
-    // The person opened it.
+    // Keeps `open`: the person opened it.
     if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   }
   const before = [...old.childNodes];
@@ -90,7 +90,7 @@ function become(old, fresh) {
   } else if (!old.contains(document.activeElement) || old === document.activeElement) {
     old.replaceChildren(...after);
   } else {
-    // Somebody's focus lies within: what stands before and after its branch may change, it not.
+    // The focus is inside: the nodes before and after the focused branch are replaced, not the branch.
     const branch = before.findIndex((node) => node.contains(document.activeElement));
     const same = after.findIndex((node) => alike(node, before[branch]) && node.className === before[branch].className);
     if (same < 0) return;
@@ -101,7 +101,7 @@ function become(old, fresh) {
   }
 }
 
-// <input type="checkbox" data-check-all="name"> chooses every box of that name, or none.
+// <input type="checkbox" data-check-all="name"> selects every box of that name, or none.
 for (const all of document.querySelectorAll("[data-check-all]")) {
   const boxes = [...document.getElementsByName(all.dataset.checkAll)].filter((box) => box.type === "checkbox");
   all.hidden = false;
@@ -110,7 +110,7 @@ for (const all of document.querySelectorAll("[data-check-all]")) {
 }
 
 // --- Uploads ---
-// <form data-upload> sends its file with a bar that moves, and takes a file that is dropped.
+// <form data-upload> shows the progress of sending, and accepts a dropped file.
 
 document.querySelectorAll("form[data-upload]").forEach(sendWithBar);
 
@@ -139,7 +139,7 @@ function sendWithBar(form) {
   });
   input.addEventListener("change", () => {
     const file = input.files[0];
-    input.setCustomValidity(file && file.size > most ? "This file is larger than an upload may be: split it." : "");
+    input.setCustomValidity(file && file.size > most ? "This file is too large to upload: split it." : "");
     input.reportValidity();
   });
 
@@ -150,7 +150,7 @@ function sendWithBar(form) {
     request.open("POST", form.action);
     request.upload.addEventListener("progress", ({ loaded, total }) => {
       progress.querySelector("progress").value = Math.round((loaded / total) * 100);
-      words.textContent = loaded < total ? `${Math.round((loaded / total) * 100)} % sent` : "Sent; looking at it";
+      words.textContent = loaded < total ? `${Math.round((loaded / total) * 100)} % sent` : "Sent. The portal checks it";
     });
     request.addEventListener("load", () => {
       if (request.responseURL !== form.action) {
@@ -181,7 +181,7 @@ function sendWithBar(form) {
   });
 }
 
-// <section data-follow="address"> shows the numbers that the address gives, until they stand still.
+// <section data-follow="address"> shows the numbers from that address until they no longer change.
 for (const section of document.querySelectorAll("[data-follow]:not([data-follow-still])")) {
   const follow = async () => {
     let again = 5000;
@@ -203,7 +203,7 @@ for (const section of document.querySelectorAll("[data-follow]:not([data-follow-
         if (!found.moving) return;
         if (found.running) again = 1000;
       } catch {
-        // The next try may find the portal again; what is shown is as old as it says.
+        // The next attempt may succeed. Until then the old numbers stay.
       }
     }
     setTimeout(follow, again);
