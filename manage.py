@@ -12,16 +12,16 @@ _VENV = Path(__file__).resolve().parent / ".venv"
 
 def main() -> None:
     """Run the command that the arguments name."""
-    if find_spec("django") is None:  # the Python of the system: go on in the one with the packages
+    if find_spec("django") is None:  # this is the system's Python: use the one with the packages
         python = str(_VENV / "bin" / "python")
         if Path(sys.prefix) == _VENV or not os.path.exists(python):
-            sys.exit("The packages are not installed yet: make run does that.")
+            sys.exit("The packages are not installed yet. Run `make run` to install them.")
         os.execv(python, [python, *sys.argv])  # noqa: S606 (no shell is wanted)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tutormax.settings")
     if None in (sys.stdin, sys.stdout, sys.stderr):
-        # The next file that is opened would take its place, and be written to by mistake.
-        sys.exit("Standard input, output or error is closed: lead it somewhere, like /dev/null.")
-    # Ctrl-C is heeded also if a script started this in the background, with the signal ignored.
+        # The next opened file would get its number, and be written to by mistake.
+        sys.exit("Standard input, output or error is closed: redirect it, for example to /dev/null.")
+    # A script that starts this in the background ignores SIGINT; Ctrl-C must work all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         from django.core.management import execute_from_command_line

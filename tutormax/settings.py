@@ -85,7 +85,7 @@ REDIS_SENTINELS = env.addresses("REDIS_SENTINELS", ())
 REDIS_SENTINEL_PASSWORD = env.text("REDIS_SENTINEL_PASSWORD", "")
 REDIS_CLUSTER = env.flag("REDIS_CLUSTER", default=False)
 CACHES = {
-    # A cache of the process: what libraries cache must not lie beside the queues for good.
+    # A cache in the process: the caches of libraries must never fill the store of the queues.
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
     "store": store_alias(
         REDIS_URL or embedded.url(DATA_DIR),

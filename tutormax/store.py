@@ -21,13 +21,13 @@ def store_alias(
     sentinel_password: str,
     cluster: bool,
 ) -> dict[str, Any]:
-    """The store as django-redis wants it told in `CACHES`: it makes the connections, no cache.
+    """The store as an entry of `CACHES` for django-redis, which makes the connections.
 
-    With `sentinels` (host and port of each) the host in `url` is the name that they give the
+    With `sentinels` (host and port of each) the host in `url` is their name of the
     primary; with a `cluster` it is any of its nodes.
     """
-    # A client waits less than two seconds to hear that the store is away or hangs. Never a retry
-    # by the library: it could put a push on the queue twice.
+    # If the store is away or hangs, a client gets the answer in less than two seconds. The library
+    # must never retry: it could put a push on the queue twice.
     once = {
         "socket_timeout": 1.0,
         "socket_connect_timeout": 0.5,
@@ -39,7 +39,7 @@ def store_alias(
         "CONNECTION_POOL_KWARGS": {"max_connections": max_connections, "timeout": 0.4, **once},
     }
     if sentinels:
-        # As it is written: the library would take it in lower case.
+        # The name as written: the library would change it to lower case.
         name = urlsplit(url).netloc.rpartition("@")[2].partition(":")[0]
         options["CONNECTION_POOL_KWARGS"]["service_name"] = name
         options |= {
@@ -54,7 +54,7 @@ def store_alias(
 
 
 class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
-    """The primary's connections; who finds none free waits a little instead of failing."""
+    """The connections to the primary; a caller waits a little for a free one."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         if options.get("connection_class") is SSLConnection:  # from an address with rediss://
@@ -63,19 +63,19 @@ class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
 
 
 class ClusterFactory(ConnectionFactory):  # type: ignore[misc]
-    """Gives the one client of a cluster, which knows the node of each key."""
+    """Creates one client for a cluster; the client knows the node of each key."""
 
     _clusters: dict[str, RedisCluster] = {}
 
     def connect(self, url: str) -> RedisCluster:
-        """The client. Raises redis' errors where no node answers."""
+        """The client. Raises an error of redis-py if no node answers."""
         if url not in self._clusters:
             options = dict(self.pool_cls_kwargs)
             self._clusters[url] = RedisCluster.from_url(
                 url,
                 retry=options.pop("retry"),
                 connection_pool_class=self.pool_cls,
-                # The queues of other nodes go on while one is away.
+                # While one node is away, the queues of the others continue.
                 require_full_coverage=False,
                 **options,
             )
