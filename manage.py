@@ -20,7 +20,7 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tutormax.settings")
     if None in (sys.stdin, sys.stdout, sys.stderr):
         # The next opened file would get its number, and be written to by mistake.
-        sys.exit("Standard input, output or error is closed: redirect it, for example to /dev/null.")
+        sys.exit("Standard input, output or error is closed: redirect it, say to /dev/null.")
     # A script that starts this in the background ignores SIGINT; Ctrl-C must work all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
