@@ -8,7 +8,8 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, TypeVar
+from io import BufferedIOBase
+from typing import TypeVar
 
 from tests.portal_process import Portal
 
@@ -66,7 +67,7 @@ class _Relay(socketserver.StreamRequestHandler):
                 self.wfile.write(answer)
 
 
-def _message(stream: BinaryIO) -> bytes:
+def _message(stream: BufferedIOBase) -> bytes:
     """An HTTP message with its whole body, as it came; nothing where the line has ended."""
     head, length = b"", 0
     while line := stream.readline():

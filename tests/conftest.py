@@ -138,7 +138,7 @@ def log() -> Iterator[Callable[[], list[str]]]:
     root.removeHandler(handler)
 
 
-@pytest.fixture(params=RECORD_TYPES.values(), ids=RECORD_TYPES)
+@pytest.fixture(params=RECORD_TYPES.values(), ids=list(RECORD_TYPES))
 def record_type(request: pytest.FixtureRequest) -> RecordType:
     """Each record type in turn."""
     record_type: RecordType = request.param

@@ -35,7 +35,7 @@ def running(bin_dir: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="tutormax-pg-") as folder:
         data = Path(folder) / "data"
         as_owner = _as_owner(Path(folder))
-        create = [*as_owner, bin_dir / "initdb", "-D", data, *_NEW_CLUSTER]
+        create: list[str | Path] = [*as_owner, bin_dir / "initdb", "-D", data, *_NEW_CLUSTER]
         subprocess.run(create, check=True, capture_output=True, cwd=folder)
         settings = ["listen_addresses=", f"unix_socket_directories={folder}", *_QUICK]
         with (Path(folder) / "log").open("wb") as log:

@@ -40,9 +40,13 @@ def without_database() -> Iterator[None]:
 
 
 @without_database()
-def send(method: str, path: str, body: bytes = b"", *, query: str = "", **environ: str):
+def send(method: str, path: str, body: bytes = b"", /, *, query: str = "", **environ: str):
     """Send a request from this machine; `environ` goes over what a web server would say."""
-    started = []
+    started: list[tuple[int, dict[str, str]]] = []
+
+    def start(status, headers, exc_info=None):
+        started.append((int(status[:3]), dict(headers)))
+
     chunks = application(
         {
             "REQUEST_METHOD": method,
@@ -58,7 +62,7 @@ def send(method: str, path: str, body: bytes = b"", *, query: str = "", **enviro
             "wsgi.input": BytesIO(body),
             **environ,
         },
-        lambda status, headers: started.append((int(status[:3]), dict(headers))),
+        start,
     )
     content = b"".join(chunks)
     chunks.close()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import FileResponse, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
@@ -54,7 +55,7 @@ def _wait_for(file: str) -> None:
         time.sleep(0.01)
 
 
-def echo(request: HttpRequest) -> HttpResponse:
+def echo(request: WSGIRequest) -> HttpResponse:
     """What arrived: the body's length and hash, and the plain values of the environ."""
     answer = {
         "bytes": len(request.body),

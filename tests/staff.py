@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import URLPattern, reverse
@@ -18,7 +20,7 @@ def member(group: str) -> User:
     return user
 
 
-def signed_in(user: User, **options: bool) -> Client:
+def signed_in(user: User, **options: Any) -> Client:
     """A browser in which `user` is signed in; `options` are the client's own."""
     client = Client(**options)
     client.force_login(user)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -141,7 +142,7 @@ class Watched(Pair):
         wait_for(self._all_seen)
 
     def _all_seen(self) -> bool:
-        seen = self._sentinel.sentinel_master(self.name)
+        seen: Any = self._sentinel.sentinel_master(self.name)
         return (seen["num-slaves"], seen["num-other-sentinels"]) == (1, 2)
 
     def fail_over(self, *, lag_seconds: float = 0) -> None:
@@ -162,8 +163,8 @@ class Watched(Pair):
 
     def _named(self) -> int:
         """The port of the primary, as the Sentinels name it."""
-        _, port = self._sentinel.sentinel_get_master_addr_by_name(self.name)
-        return int(port)
+        address: Any = self._sentinel.sentinel_get_master_addr_by_name(self.name)
+        return int(address[1])
 
 
 class Cluster:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ BATCH = "/api/sessions/batch"
 NDJSON = "application/x-ndjson"
 
 # Ten ways to be wrong: what is changed, and the field and code that must be told.
-TEN_KINDS = [
+TEN_KINDS: list[tuple[dict[str, Any], str, str]] = [
     ({"tutor_id": ...}, "tutor_id", "required"),
     ({"student_id": None}, "student_id", "null"),
     ({"subject": 7}, "subject", "not_text"),

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import date
@@ -198,7 +199,7 @@ def test_refusals_that_the_portal_does_not_name_are_counted() -> None:
         rejected=3,
         requests=1,
         retries=0,
-        rejections={("(record)", "not_an_object"): 1, ("(not named)", "(not named)"): 2},
+        rejections=Counter({("(record)", "not_an_object"): 1, ("(not named)", "(not named)"): 2}),
     )
 
 

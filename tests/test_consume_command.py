@@ -49,7 +49,8 @@ def fill(record_type: RecordType, number: int) -> None:
 
 
 def waiting(store: Redis, record_type: RecordType = TUTORS) -> list[bytes]:
-    return store.lrange(record_type.queue, 0, -1)[::-1]
+    messages: list[Any] = store.lrange(record_type.queue, 0, -1)
+    return messages[::-1]
 
 
 def drain(*arguments: str) -> None:
@@ -191,6 +192,7 @@ def test_what_is_no_plain_file_is_refused_before_anything_is_taken(
 
 
 def test_a_file_that_can_not_even_be_cut_back_counts_for_no_message(tmp_path: Path) -> None:
+    deliver: Any
     with end_of_file(str(tmp_path / "out")) as deliver:
         read, write = os.pipe()
         os.dup2(write, deliver.args[0].fileno())  # like a disk that is gone: it refuses all of it
@@ -387,7 +389,7 @@ def test_a_consumer_killed_over_its_file_leaves_every_message_in_it(store, start
     messages = waiting(store)
     for size in (0, 20_000):
         process = start("tutors", "--output", str(file), "--batch-size", "10")
-        eventually(lambda size=size: file.exists() and file.stat().st_size > size)
+        eventually(lambda: file.exists() and file.stat().st_size > size)  # noqa: B023
         process.kill()
         process.wait()
     leases = Keys(TUTORS.queue).leases

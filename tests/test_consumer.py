@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -40,12 +41,14 @@ KEYS = Keys(QUEUE)
 
 def waiting(store: Redis) -> list[bytes]:
     """What lies on the queue, the next to be taken first."""
-    return store.lrange(QUEUE, 0, -1)[::-1]
+    messages: list[Any] = store.lrange(QUEUE, 0, -1)
+    return messages[::-1]
 
 
 def held(store: Redis, consumer: Consumer) -> list[bytes]:
     """What the consumer holds, the one claimed first in front."""
-    return store.lrange(KEYS.claimed(consumer.name), 0, -1)[::-1]
+    messages: list[Any] = store.lrange(KEYS.claimed(consumer.name), 0, -1)
+    return messages[::-1]
 
 
 def claimed(consumer: Consumer, count: int = 1) -> list[bytes]:
@@ -288,7 +291,7 @@ def test_a_message_whose_consumers_die_is_a_dead_letter_in_the_end(store):
             with Consumer(QUEUE) as dead:
                 assert claimed(dead) == [b"killer"]
                 end_lease(store, dead)
-                eventually(lambda dead=dead: not held(store, dead))
+                eventually(lambda: not held(store, dead))
     (letter,) = dead_letters(QUEUE, first=0, count=5)
     assert (letter.message.raw, letter.attempts) == (b"killer", 5)
     assert letter.reason == f"The consumer {dead.name} died with it."

@@ -13,8 +13,8 @@ from redis import Redis
 from ingestion.cells import DateOrder, Notation
 from ingestion.uploads import actions
 from ingestion.uploads.inspection import Question
+from tests.record_types import SESSIONS
 from tests.test_uploads import (
-    SESSIONS,
     State,
     advance,
     answer,
@@ -112,8 +112,8 @@ def test_what_excel_makes_of_an_error_file_completes_its_parent(store: Redis) ->
     book.active.delete_rows(1, 10)
     for row in rows:
         book.active.append(row[::-1])
-    for row in book.active.iter_rows():
-        for cell in row:
+    for cells in book.active.iter_rows():
+        for cell in cells:
             if cell.data_type == "f":
                 cell.data_type = "s"
     file = io.BytesIO()

@@ -18,7 +18,8 @@ from ingestion.files.shape import LONGEST_RECORD, Shape
 from ingestion.outcomes import Code, FieldCode, PayloadError
 from ingestion.records import RecordType
 from tests.reading import detect_csv, read_as
-from tests.test_file_rows import SESSIONS, TUTORS, as_csv, read, read_csv
+from tests.record_types import SESSIONS, TUTORS
+from tests.test_file_rows import as_csv, read, read_csv
 
 # --- CSV: layouts ------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from django.core.management import CommandError, call_command
 from redis import Redis
 
 from ingestion import embedded
-from ingestion.client import Delivery, Record
+from ingestion.client import Delivery, Portal, Record
 from ingestion.generator import generate
 from ingestion.management.commands import generate as command
 from ingestion.records import RECORD_TYPES
@@ -162,7 +162,7 @@ def test_after_an_outage_the_rate_is_not_caught_up_in_a_burst(monkeypatch) -> No
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr(command.Portal, "post_singly", post)
+    monkeypatch.setattr(Portal, "post_singly", post)
     clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
     monkeypatch.setattr(command, "time", clock)
     send_tutors("http://portal.example", 10, "--single", "--rate", "100")

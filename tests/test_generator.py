@@ -91,8 +91,15 @@ def test_the_same_arguments_give_the_same_records_twice_in_one_process() -> None
 @pytest.mark.parametrize(
     "change", [{"seed": 2}, {"seed": -1}, {"start": date(2024, 5, 14)}, {"feedback": 20}]
 )
-def test_other_arguments_never_give_a_session_id_again(change: dict[str, object]) -> None:
-    usual = {"seed": 1, "tutors": 9, "sessions": 60, "feedback": None, "start": MONDAY, "days": 1}
+def test_other_arguments_never_give_a_session_id_again(change: dict[str, Any]) -> None:
+    usual: dict[str, Any] = {
+        "seed": 1,
+        "tutors": 9,
+        "sessions": 60,
+        "feedback": None,
+        "start": MONDAY,
+        "days": 1,
+    }
     ids = [
         {session["session_id"] for session in generate(**arguments).by_path["sessions"]}
         for arguments in (usual, usual | change)
@@ -181,7 +188,14 @@ def test_the_archetypes_keep_their_shares_in_every_population(
 def test_counts_that_can_not_be_had_are_refused_in_a_sentence(
     change: dict[str, int], sentence: str
 ) -> None:
-    demo = {"seed": 1, "tutors": 15, "sessions": 30, "feedback": 25, "start": MONDAY, "days": 7}
+    demo: dict[str, Any] = {
+        "seed": 1,
+        "tutors": 15,
+        "sessions": 30,
+        "feedback": 25,
+        "start": MONDAY,
+        "days": 7,
+    }
     with pytest.raises(ValueError, match=sentence):
         generate(**(demo | change))
 

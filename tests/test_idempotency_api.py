@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from django.test import Client, RequestFactory
@@ -104,7 +105,7 @@ def test_the_address_may_move_between_two_tries(store):
     view = RecordView.as_view(record_type=TUTORS)
     answers = []
     for prefix in ("/api", "/v1/records"):
-        request = RequestFactory(headers=keyed()).post(
+        request: Any = RequestFactory(headers=keyed()).post(
             f"{prefix}/tutors", EXAMPLE, content_type="application/json"
         )
         request.request_id, request.log_facts = "x", {}

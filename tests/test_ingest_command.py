@@ -24,7 +24,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 from redis import Redis
 
-from ingestion import embedded
+from ingestion import embedded, intake
 from ingestion.cells import cell_text
 from ingestion.management.commands import ingest as command
 from ingestion.outcomes import Receipt
@@ -362,7 +362,8 @@ def test_a_queue_that_is_full_for_a_while_is_waited_for(
 
     def take() -> None:
         wait_for(lambda: "The queue is full. Trying again…\n" in capsys.readouterr().err)
-        taken.extend(store.rpop(TUTORS.queue, 2000))
+        messages: Any = store.rpop(TUTORS.queue, 2000)
+        taken.extend(messages)
 
     with meanwhile(take):
         assert ingest(file)[0] == 0
@@ -421,7 +422,7 @@ def test_a_stopped_run_prints_the_command_that_goes_on_and_queues_nothing_twice(
     records = tutors(2500)
     records[stop_after + 7]["age"] = 7
     file.write_text(as_csv(records))
-    push = command.intake.queue
+    push = intake.queue
 
     def stopped(*arguments: Any, **options: Any) -> Receipt:
         if store.llen(TUTORS.queue) >= stop_after:
@@ -430,7 +431,7 @@ def test_a_stopped_run_prints_the_command_that_goes_on_and_queues_nothing_twice(
         return push(*arguments, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(command.intake, "queue", stopped)
+        patched.setattr(intake, "queue", stopped)
         status, _, words = ingest(file)
     assert status == 1
     again = shlex.split(words.splitlines()[-1])

@@ -39,7 +39,7 @@ def payload(*records: Any) -> Payload:
 
 
 def accept(
-    record_type: RecordType, sent: Payload | Iterable[Row], *, source: str, strict: bool = False
+    record_type: RecordType, sent: Payload | Iterable[Row], *, source: Source, strict: bool = False
 ) -> Receipt:
     """All steps of the intake."""
     rows = validation.read(record_type, sent) if isinstance(sent, Payload) else sent
@@ -48,7 +48,8 @@ def accept(
 
 def taken(store: Redis, record_type: RecordType) -> list[dict[str, Any]]:
     """All messages, the next to be taken first."""
-    return [json.loads(one) for one in store.rpop(record_type.queue, 1_000_000) or []]
+    messages: Any = store.rpop(record_type.queue, 1_000_000) or []
+    return [json.loads(one) for one in messages]
 
 
 def counts(store: Redis, record_type: RecordType) -> dict[str, int]:

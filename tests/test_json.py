@@ -17,7 +17,8 @@ from ingestion.files import json as json_format
 from ingestion.files.shape import LONGEST_RECORD
 from ingestion.outcomes import Code, FieldCode, PayloadError
 from tests.reading import read_as
-from tests.test_file_rows import TUTORS, read
+from tests.record_types import TUTORS
+from tests.test_file_rows import read
 
 # --- NDJSON ------------------------------------------------------------------------------------
 

@@ -118,7 +118,7 @@ def test_revoking_wants_a_reason_and_ends_the_key(store, admin):
     assert send("GET", "/metrics", **header(key)).status == 200
     answer = admin.post(address, {"reason": "Leaked in a ticket"}, follow=True)
     assert "is revoked: within 5 seconds it opens nothing" in answer.text
-    api_keys.known_keys.__init__()
+    api_keys.known_keys.__init__()  # type: ignore[misc]
     assert send("GET", "/metrics", **header(key)).status == 401
     again = admin.post(address, {"reason": "Once more"}, follow=True)
     assert "had ended already" in again.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -33,7 +34,7 @@ def status(key, **environ):
 def clock(monkeypatch):
     """The steady clock of the copy, to be moved on."""
     passed = [1000.0]
-    monkeypatch.setattr(known.time, "monotonic", lambda: passed[0])
+    monkeypatch.setattr(time, "monotonic", lambda: passed[0])
 
     def move(seconds):
         passed[0] += seconds
@@ -192,7 +193,7 @@ def test_the_last_use_is_noted_at_once_and_then_once_a_minute(store, monkeypatch
     moments = [(timedelta(seconds=59), first), (timedelta(seconds=61), None)]
     for after, expected in moments:
         now = first + after
-        monkeypatch.setattr(known.timezone, "now", lambda now=now: now)
+        monkeypatch.setattr(timezone, "now", lambda now=now: now)
         assert status(key) == 201
         assert ApiKey.objects.get().last_used_at == (expected or now)
 

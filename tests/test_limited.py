@@ -20,6 +20,7 @@ from ingestion.files.look import Look
 from ingestion.files.raw_rows import Problem, RawRow
 from ingestion.files.shape import Shape, UnreadableFileError
 from ingestion.outcomes import PayloadError
+from ingestion.processes import start_bound
 from tests import odd_files
 from tests.hostile_files import hostile_files
 
@@ -42,10 +43,9 @@ class Reader:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._path = folder / "file"
         self.processes: list[subprocess.Popen[bytes]] = []
-        start = limited.start_bound
 
         def start_and_note(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
-            self.processes.append(start(*arguments, **options))
+            self.processes.append(start_bound(*arguments, **options))
             return self.processes[-1]
 
         monkeypatch.setattr(limited, "start_bound", start_and_note)

@@ -88,7 +88,7 @@ SECRET = "needle"
 
 
 @pytest.fixture
-def secretive() -> tuple[Upload, Upload]:
+def secretive() -> tuple[Upload, ...]:
     """Two uploads that look alike to a viewer; the first holds a word that they may not see."""
     root = User.objects.create_superuser("root", password="correct horse")
     pair = []
@@ -243,7 +243,7 @@ def test_an_action_on_what_is_no_entry_is_refused():
 
 def test_only_closed_lists_can_be_registered():
     with pytest.raises(TypeError):
-        PortalSite().register(Group, ModelAdmin)
+        PortalSite().register(Group, ModelAdmin)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["autocomplete", "view_on_site"])
@@ -258,6 +258,6 @@ def test_views_that_look_up_anything_are_not_there(name):
 def test_a_link_fills_in_no_form_of_an_account():
     viewer = Group.objects.get(name="Viewer")
     browser = signed_in(User.objects.create_superuser("root"))
-    link = {"username": "evil", "groups": viewer.pk, "is_superuser": "on"}
+    link: dict[str, Any] = {"username": "evil", "groups": viewer.pk, "is_superuser": "on"}
     answer = browser.get("/admin/auth/user/add/", link)
     assert "evil" not in re.sub(r"<form[^>]*>", "", answer.text)

@@ -100,7 +100,7 @@ def test_every_event_is_a_word_and_its_fields_are_listed():
             if re.fullmatch(r"logger\.(debug|info|warning|error|exception|critical)", target):
                 (event,) = node.args
                 assert isinstance(event, ast.Constant), f"{file}:{node.lineno}"
-                assert re.fullmatch("[a-z_]+", event.value), f"{file}:{node.lineno}"
+                assert re.fullmatch("[a-z_]+", str(event.value)), f"{file}:{node.lineno}"
             elif not target.endswith("log_facts.update"):
                 continue
             for keyword in node.keywords:

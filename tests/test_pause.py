@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import call_command
@@ -19,7 +20,7 @@ from tests.record_types import TUTORS
 EXAMPLE = dict(TUTORS.serializer_class.example)
 
 
-def pause(**facts: object) -> None:
+def pause(**facts: Any) -> None:
     queues.pause_queue(
         TUTORS.queue,
         Pause(reason="The pipeline moves house.", by="otto", since=datetime.now(UTC), **facts),

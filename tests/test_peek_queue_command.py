@@ -74,7 +74,7 @@ def test_json_has_all_of_it_and_the_records_only_where_they_are_asked_for(store:
     assert "Canary" not in peek("tutors", "--json")
     told = json.loads(peek("tutors", "--json", "--payload"))
     ours, other = told["messages"]
-    raw = store.rpop(TUTORS.queue)
+    raw: Any = store.rpop(TUTORS.queue)
     assert told["queue"] == TUTORS.queue
     assert (ours["id"], ours["data"]) == (json.loads(raw)["id"], json.loads(raw)["data"])
     assert datetime.fromisoformat(ours["queued_at"]).tzinfo

@@ -354,7 +354,7 @@ def test_the_queue_does_what_its_model_does(store, proxy, settings):
     settings.QUEUE_LIMIT = LIMIT
     refusals = set()
     stateful.run_state_machine_as_test(
-        lambda: Protocol(store, proxy, refusals),
+        lambda: Protocol(store, proxy, refusals),  # type: ignore[arg-type]  # it may be a function
         settings=hypothesis.settings(
             max_examples=figures.count(short=100, long=2000),
             stateful_step_count=figures.count(short=50, long=80),

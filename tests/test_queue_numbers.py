@@ -10,7 +10,8 @@ import pytest
 from ingestion import queues
 from ingestion.queues import Durability
 from ingestion.queues.keys import this_minute
-from tests.test_queue_messages import KEYS, QUEUE, TUTORS, detail, push
+from tests.record_types import TUTORS
+from tests.test_queue_messages import KEYS, QUEUE, detail, push
 
 
 def past(store, *, back, **numbers):

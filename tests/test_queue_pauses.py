@@ -10,7 +10,8 @@ import pytest
 from ingestion import queues
 from ingestion.outcomes import QueuePausedError
 from ingestion.queues import Pause
-from tests.test_queue_messages import KEYS, QUEUE, TUTORS, detail, left, push
+from tests.record_types import TUTORS
+from tests.test_queue_messages import KEYS, QUEUE, detail, left, push
 
 
 def test_a_paused_queue_takes_nothing_until_it_is_resumed(store):

@@ -21,7 +21,8 @@ OTHER = "tutormax:queue:tutors"
 
 def taken(store: Redis, queue: str = QUEUE) -> list[bytes]:
     """All messages, as a consumer takes them; the queue is empty afterwards."""
-    return store.rpop(queue, 1_000_000) or []
+    messages: Any = store.rpop(queue, 1_000_000) or []
+    return messages
 
 
 def depth(queue: str) -> int:
@@ -135,6 +136,7 @@ def test_every_key_of_a_queue_lives_in_the_queues_slot(store):
 
 def key_of(store: Redis, role: str) -> bytes:
     """A key of the queue by what it is for."""
+    found: Any
     (found,) = store.keys({"queue": QUEUE, "totals": "*:totals", "counts": "*:counts:*"}[role])
     return found
 

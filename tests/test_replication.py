@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -162,9 +163,9 @@ def test_when_the_sentinels_name_another_primary_it_is_used_without_a_restart(st
     watched = Watched(start)
     use(watched.url, sentinels=watched.sentinels)
     for number in (1, 2, 3):
-        in_the_end(lambda number=number: queues.push(QUEUE, [b"%d" % number]))
+        in_the_end(partial(queues.push, QUEUE, [b"%d" % number]))
         assert watched.primary.client.llen(QUEUE) == depth(QUEUE) == number
-        wait_for(lambda number=number: watched.replica.client.llen(QUEUE) == number)
+        wait_for(lambda: watched.replica.client.llen(QUEUE) == number)  # noqa: B023
         watched.fail_over()
     assert watched.primary.client.lrange(QUEUE, 0, -1) == [b"3", b"2", b"1"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from datetime import datetime
+from typing import Any
 
 import pytest
 from openpyxl import load_workbook
@@ -74,6 +75,7 @@ def test_excel_has_every_column_its_own_kind_of_values_and_words_to_choose(downl
     header, first, second = sheet.iter_rows(values_only=True)
     assert list(header) == names_of(record_type)
     example = record_type.serializer_class.example
+    value: Any
     for name, value in zip(header, first, strict=True):
         expected = example.get(name)
         if isinstance(value, datetime):

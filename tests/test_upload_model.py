@@ -33,7 +33,8 @@ from ingestion.queues import Pause
 from ingestion.uploads import actions, queueing, stored_files, tasks, work
 from ingestion.uploads.actions import NotNowError
 from tests.faults import figures
-from tests.test_uploads import SESSIONS, as_csv, create, session
+from tests.record_types import SESSIONS
+from tests.test_uploads import as_csv, create, session
 from tests.upload_model import RUNNING, Model
 
 QUEUE = SESSIONS.queue
@@ -161,7 +162,7 @@ class Life:
         if self.dice.random() < 0.5:
             self.do("work", number)  # the look at it
             self.do("work", number)
-            self.steps.append("read to its end")
+            self.steps.append(("read to its end",))
 
     def act(self, act, model, plan):
         self.steps.append((act, model.number, plan))
@@ -291,7 +292,8 @@ class Life:
         return found
 
     def stored(self):
-        folder = Path(upload_storage().location)
+        storage: Any = upload_storage()
+        folder = Path(storage.location)
         return {file.name for file in folder.iterdir()} if folder.exists() else set()
 
     def lines(self, model, raws):

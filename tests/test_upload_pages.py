@@ -102,7 +102,7 @@ def test_rows_can_be_pasted(uploader: Client) -> None:
     rows = as_csv(session(1, subject="Französisch")).decode()
     answer = uploader.post(reverse("admin:upload-new"), {"rows": rows, "record_type": ""})
     one = Upload.objects.get()
-    assert answer.url == at("upload", one)
+    assert answer["Location"] == at("upload", one)
     work(one)
     assert (one.state, one.rows_ready, one.file_name) == (State.REVIEW, 1, "pasted rows")
 
@@ -124,7 +124,7 @@ def test_a_file_that_can_not_be_read_is_refused_with_advice(
     page = words(uploader.get(at("upload", one)))
     assert sentence in page
     assert "Change how it is read" not in page
-    assert uploader.get(at("upload-check", one)).url == at("upload", one)
+    assert uploader.get(at("upload-check", one))["Location"] == at("upload", one)
     assert uploader.post(at("upload-retry", one)).status_code == 302
     work(one)
     assert one.state == State.FAILED
@@ -146,7 +146,7 @@ def test_a_page_waits_for_the_first_look_and_moves_on_by_itself(uploader: Client
     # Without the script that asks for the numbers, the browser asks for the page.
     assert '<noscript><meta http-equiv="refresh"' in page.content.decode()
     assert uploader.get(at("upload-progress", one)).json()["state"] == "inspecting"
-    assert uploader.get(at("upload-check", one)).url == at("upload", one)
+    assert uploader.get(at("upload-check", one))["Location"] == at("upload", one)
     work(one)
     assert "http-equiv" not in uploader.get(at("upload", one)).content.decode()
 
@@ -188,7 +188,7 @@ def test_what_is_not_certain_is_asked_and_the_answer_counts(uploader: Client) ->
     record = session(1, scheduled_start="03/04/2026 10:00", actual_start="")
     one = upload(uploader, as_csv(record))
     assert one.state == State.CHECK
-    assert uploader.get(at("upload", one)).url == at("upload-check", one)
+    assert uploader.get(at("upload", one))["Location"] == at("upload-check", one)
     check = uploader.get(at("upload-check", one))
     assert "Does the day or the month come first" in words(check)
     form = {name: field.value() for name, field in _bound(check).items()}
@@ -255,7 +255,7 @@ def test_no_two_columns_are_one_field(uploader: Client) -> None:
 
 def test_the_receipt_says_how_many_were_fixed_since(uploader: Client, store: Redis) -> None:
     parent = upload(uploader, as_csv(*(session(n, duration_minutes=999) for n in range(3))))
-    answer = uploader.get(at("upload-to-fix", parent))
+    answer: Any = uploader.get(at("upload-to-fix", parent))
     content = b"".join(answer.streaming_content)
     child = upload(uploader, content.replace(b"999", b"60", 2))
     uploader.post(at("upload-queue", child))
@@ -389,7 +389,7 @@ def test_an_uploader_sees_the_uploads_of_others_and_acts_on_their_own_alone(
 def test_an_admin_acts_on_all_uploads(uploader: Client, store: Redis) -> None:
     one = upload(uploader, as_csv(session(1), session(2, duration_minutes=999)))
     admin = signed_in(member("Admin"))
-    errors = admin.get(at("upload-to-fix", one))
+    errors: Any = admin.get(at("upload-to-fix", one))
     assert b"session_id" in b"".join(errors.streaming_content)
     admin.post(at("upload-queue", one))
     work(one)
@@ -441,7 +441,7 @@ def test_files_are_downloads_and_never_pages(uploader: Client, which: str) -> No
     send(uploader, as_csv(session(1, duration_minutes=999)), name='a"\r\nSet-Cookie: x=1;.html')
     one = Upload.objects.get()
     work(one)
-    answer = uploader.get(at(which, one))
+    answer: Any = uploader.get(at(which, one))
     assert b"".join(answer.streaming_content)
     assert answer["Content-Disposition"].startswith("attachment;")
     assert "\n" not in answer["Content-Disposition"]

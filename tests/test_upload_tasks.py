@@ -210,9 +210,7 @@ def test_workers_killed_at_random_points_queue_every_good_row_exactly_once(site:
         # Some progress first, so that the end is reached whatever the machine is busy with.
         site.wait_for(
             number,
-            lambda row, before=before, state=state: (
-                row["state"] != state or row["progress_rows"] > before
-            ),
+            lambda row: row["state"] != state or row["progress_rows"] > before,  # noqa: B023
         )
         time.sleep(at.uniform(0, 0.4))
         if kills[state] < 2 and site.row(number)["state"] == state:

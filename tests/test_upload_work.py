@@ -14,9 +14,9 @@ from redis import Redis
 from ingestion import queues
 from ingestion.models import LooseFile, Upload, upload_storage
 from ingestion.uploads import actions, reading, stored_files, tasks, work
+from tests.record_types import SESSIONS
 from tests.test_upload_races import Killed, after_push, age
 from tests.test_uploads import (
-    SESSIONS,
     State,
     advance,
     as_csv,

@@ -57,9 +57,9 @@ def as_xlsx(records: Sequence[Mapping[str, Any]]) -> bytes:
     for one in records:
         book.active.append([cell(value) for value in one.values()])
     for row in book.active.iter_rows():
-        for one in row:
-            if one.data_type == "f":  # a text that only looks like a formula
-                one.data_type = "s"
+        for excel_cell in row:
+            if excel_cell.data_type == "f":  # a text that only looks like a formula
+                excel_cell.data_type = "s"
     file = io.BytesIO()
     book.save(file)
     return file.getvalue()

@@ -65,8 +65,8 @@ class Target:
 
     def queued(self) -> Counter[str]:
         """The ids of all tutors that lie on the queue."""
-        found = self.store.lrange(TUTORS.queue, 0, -1)
-        return Counter(re.search(rb'"tutor_id":"([^"]+)"', one)[1].decode() for one in found)  # type: ignore[index]
+        found: Any = self.store.lrange(TUTORS.queue, 0, -1)
+        return Counter(re.search(rb'"tutor_id":"([^"]+)"', one)[1].decode() for one in found)
 
     def is_alive(self) -> bool:
         """Whether the web server answers at all."""

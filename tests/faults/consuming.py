@@ -94,7 +94,8 @@ def _consume(how: dict[str, Any]) -> None:
     from ingestion import consumer
     from ingestion.queues import claims
 
-    consumer.MAX_ATTEMPTS = claims.MAX_ATTEMPTS = how.get("max_attempts", claims.MAX_ATTEMPTS)
+    claims.MAX_ATTEMPTS = how.get("max_attempts", claims.MAX_ATTEMPTS)
+    consumer.MAX_ATTEMPTS = claims.MAX_ATTEMPTS  # type: ignore[attr-defined]
     notes = os.open(how["notes"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def deliver(messages: Any) -> None:

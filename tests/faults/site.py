@@ -59,10 +59,8 @@ class Site:
 
     def names(self) -> Counter[str]:
         """The ids of all tutors on the queue, which is empty afterwards."""
-        return Counter(
-            msgspec.json.decode(message)["data"]["tutor_id"]
-            for message in self.store.rpop(TUTORS.queue, 10_000_000) or []
-        )
+        messages: Any = self.store.rpop(TUTORS.queue, 10_000_000) or []
+        return Counter(msgspec.json.decode(message)["data"]["tutor_id"] for message in messages)
 
     def key_of(self, client: str) -> dict[str, str]:
         """The header of a new API client, which may send tutors, once the portal knows its key."""

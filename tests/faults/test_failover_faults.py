@@ -12,8 +12,9 @@ from random import uniform
 import pytest
 
 from tests.faults.figures import Outcome, count, in_long_form
-from tests.faults.sending import TUTORS, Senders, settle
+from tests.faults.sending import Senders, settle
 from tests.portal_process import running_portal
+from tests.record_types import TUTORS
 from tests.store_servers import Cluster, Server, Watched, servers
 
 FAILOVERS = count(short=1, long=10)

@@ -15,7 +15,8 @@ import pytest
 import urllib3
 
 from tests.faults.figures import Figures, Outcome, count, in_long_form
-from tests.faults.site import TUTORS, Site, at_once, outcome, running_site, tutor
+from tests.faults.site import Site, at_once, outcome, running_site, tutor
+from tests.record_types import TUTORS
 
 # --- B1: a queue at its limit -------------------------------------------------------------------
 

@@ -21,8 +21,9 @@ import urllib3
 
 from ingestion import embedded
 from tests.faults.figures import Outcome, count, in_long_form
-from tests.faults.sending import TUTORS, Senders, settle, web_processes
+from tests.faults.sending import Senders, settle, web_processes
 from tests.portal_process import ROOT, Portal, free_port, running_portal
+from tests.record_types import TUTORS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

@@ -18,8 +18,9 @@ from redis.exceptions import ResponseError
 from ingestion import embedded
 from ingestion.queues.keys import Keys, this_minute
 from tests.faults.figures import Outcome, count
-from tests.faults.sending import TUTORS, Senders, new_batch, settle
+from tests.faults.sending import Senders, new_batch, settle
 from tests.portal_process import running_portal
+from tests.record_types import TUTORS
 from tests.test_health_api import TOO_WEAK, words
 
 KEYS = Keys(TUTORS.queue)

@@ -14,7 +14,8 @@ import urllib3
 from redis import Redis
 
 from tests.faults.figures import Figures, Outcome, count
-from tests.faults.site import TUTORS, Site, at_once, outcome, running_site, tutor
+from tests.faults.site import Site, at_once, outcome, running_site, tutor
+from tests.record_types import TUTORS
 
 CUTS = count(short=30, long=1000)
 PLAIN_CUTS = count(short=10, long=200)
@@ -58,6 +59,7 @@ class Repeater:
         """One request; with a key among `headers`, what it was answered is asked for again."""
         self.site.client_line.unheard.clear()
         one = tutor()
+        body: Any
         if random.random() < 0.5:
             path, body, status, good = "/api/tutors", one, 201, [one]
         else:
@@ -126,7 +128,7 @@ def test_control_a_plain_push_whose_answers_are_cut_off_is_there_twice(
     site: Site, figures: Figures
 ) -> None:
     names = [uuid.uuid4().hex for _ in range(PLAIN_CUTS)]
-    with Redis(unix_socket_path=site.store_line.server_address) as client:
+    with Redis(unix_socket_path=str(site.store_line.server_address)) as client:
         for name in names:
             site.store_line.cuts = 1
             client.lpush(TUTORS.queue, f'{{"data": {{"tutor_id": "{name}"}}}}')

@@ -11,7 +11,9 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from django_redis import get_redis_connection
@@ -33,6 +35,8 @@ from tests.test_script_refusals import (
     commands,
 )
 
+_Given = TypeVar("_Given")
+
 LIVES = count(short=3, long=20)  # of the store, each ended by a kill
 REFUSALS = count(short=4, long=15)  # in each life
 COPIES = "taken off"
@@ -53,7 +57,7 @@ class Traffic:
         self._stopping = threading.Event()
         self.consumers = [Consumer(QUEUE, lease_seconds=7200) for _ in range(2 if others else 0)]
         works = [self._send] * senders
-        works += [lambda one=one: self._consume(one) for one in self.consumers]
+        works += [partial(self._consume, one) for one in self.consumers]
         works += [self._look_after] if others else []
         self._threads = [threading.Thread(target=work) for work in works]
         self.acknowledged: dict[str, list[bytes]] = {}
@@ -77,7 +81,7 @@ class Traffic:
             thread.join(60)
             assert not thread.is_alive()
 
-    def _tried(self, call: Callable[[], object]) -> object:
+    def _tried(self, call: Callable[[], _Given]) -> _Given | None:
         """What the call gives; None if the store did not do it, or is not known to have."""
         self.calls += 1
         try:

@@ -20,8 +20,9 @@ from redis import Redis
 
 from ingestion import embedded
 from tests.faults.figures import Outcome, count, in_long_form
-from tests.faults.sending import NO_ANSWER, NOT_REACHED, TUTORS, Senders, new_batch, settle
+from tests.faults.sending import NO_ANSWER, NOT_REACHED, Senders, new_batch, settle
 from tests.portal_process import Portal, running_portal
+from tests.record_types import TUTORS
 from tests.store_faults import hung
 from tests.test_health_api import words
 
