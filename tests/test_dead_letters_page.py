@@ -223,7 +223,7 @@ def test_a_wrong_count_or_no_reason_discards_nothing(operator, store, form):
 @pytest.mark.parametrize("action", ["put-back", "discard"])
 def test_nothing_chosen_is_nothing_done_and_more_than_a_page_is_refused(operator, store, action):
     answer = operator.post(f"{PAGE}{action}/", {"count": "0", "reason": "x"}, follow=True)
-    assert notice(answer) == ["Choose at least one dead letter."]
+    assert notice(answer) == ["Select at least one dead letter."]
     assert operator.post(f"{PAGE}{action}/", {"message": ["x"] * 51}).status_code == 400
 
 

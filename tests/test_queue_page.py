@@ -374,7 +374,7 @@ def test_foreign_messages_can_be_discarded_too(operator, store):
 
 def test_nothing_chosen_is_nothing_discarded(operator, store):
     answer = operator.post(f"{PAGE}discard/", {"order": "oldest"}, follow=True)
-    assert notice(answer) == ["Choose at least one message to discard."]
+    assert notice(answer) == ["Select at least one message to discard."]
 
 
 def test_more_than_a_page_or_copies_that_nobody_made_are_refused(operator, store):

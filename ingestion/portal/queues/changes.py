@@ -87,7 +87,7 @@ def discard(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     if len(names) > WINDOW:
         raise BadRequest("More messages than stand on a page.")
     if not names:
-        notices.warning(request, "Choose at least one message to discard.")
+        notices.warning(request, "Select at least one message to discard.")
         return redirect("admin:queue", record_type)
     newest = request.POST.get("order") == "newest"
     form = DiscardForm(request.POST if "count" in request.POST else None, chosen=len(names))

@@ -199,7 +199,7 @@ def _confirm(
     template: str,
 ) -> HttpResponse:
     if not names:
-        notices.warning(request, "Choose at least one dead letter.")
+        notices.warning(request, "Select at least one dead letter.")
         return redirect(_PAGE, record_type)
     return ask(
         request,
