@@ -1,4 +1,4 @@
-"""`manage.py consume` and `manage.py dead_letters`: messages out, to lines, files and functions."""
+"""`manage.py consume`: messages out, to lines, files and functions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import fcntl
 import io
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -401,68 +400,3 @@ def test_a_consumer_killed_over_its_file_leaves_every_message_in_it(store, start
     process.terminate()
     assert process.wait(30) == 0
     assert set(file.read_bytes().splitlines()) == set(messages)
-
-
-# --- Dead letters ------------------------------------------------------------------------------
-
-
-def bury(store: Redis, number: int) -> list[bytes]:
-    """So many dead letters, the oldest first."""
-    fill(TUTORS, number)
-    messages = waiting(store)
-    for one in messages:
-        store.lpush(Keys(TUTORS.queue).dead, one)
-    store.delete(TUTORS.queue)
-    return messages
-
-
-def test_dead_letters_are_listed_without_what_is_in_them(store: Redis) -> None:
-    message = {
-        "data": {"name": "Zoë Canary"},
-        "queued_at": "2024-05-14T10:00:00Z",
-        "id": "\x1b[2J",
-        "source": "\x9b1m",
-    }
-    store.lpush(TUTORS.queue, json.dumps(message), b"no")
-    drain("tutors", "--handler", f"{HERE}:no_data")
-    shown = told("tutors")
-    assert "not JSON" in shown
-    assert f"\t{MAX_ATTEMPTS}\t" in shown
-    assert "DecodeError: " in shown
-    assert "KeyError: 'nothing'" in shown
-    assert re.search(r"\t\d+ s\t", shown)
-    assert "\\u001b[2J" in shown
-    assert "Canary" not in shown + told("tutors", "--json")
-    assert not [c for c in shown if not c.isprintable() and c not in "\n\t"]
-
-
-def no_data(message: Any) -> None:
-    message["nothing"]
-
-
-def test_only_so_many_dead_letters_are_listed_and_the_rest_is_told(store: Redis) -> None:
-    messages = bury(store, 60)
-    shown = told("tutors")
-    assert json.loads(messages[49])["id"] in shown
-    assert json.loads(messages[50])["id"] not in shown
-    assert "… and 10 newer ones." in shown
-    document = json.loads(told("tutors", "--json"))
-    ids = [one["id"] for one in document["dead_letters"]]
-    assert ids == [json.loads(one)["id"] for one in messages]
-
-
-def test_dead_letters_are_put_back_the_oldest_first(store: Redis) -> None:
-    messages = bury(store, 5)
-    assert told("tutors", "--put-back", "2") == "tutors: 2 put back, 3 left.\n"
-    assert waiting(store) == messages[:2]
-    assert told("tutors", "--put-back", "all") == "tutors: 3 put back, 0 left.\n"
-    assert sorted(waiting(store)) == sorted(messages)
-    assert told("tutors") == "There are no dead letters.\n"
-
-
-@pytest.mark.parametrize("wrong", [["0"], ["1001"], ["some"], ["1", "--json"]], ids=" ".join)
-def test_a_put_back_that_makes_no_sense_is_refused(store: Redis, wrong: list[str]) -> None:
-    bury(store, 2)
-    with pytest.raises(CommandError):
-        told("tutors", "--put-back", *wrong)
-    assert waiting(store) == []

@@ -1,4 +1,4 @@
-"""What staff see of a queue and do to it, on the store: messages, rejections."""
+"""What staff see of the messages on a queue and do to them, on the store."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingestion import intake, queues
-from ingestion.decoding import Row
+from ingestion import queues
 from ingestion.outcomes import StoreError
 from ingestion.queues import Search, Window
-from ingestion.queues.keys import Keys, this_minute
-from ingestion.sources import Source
-from tests.record_types import SESSIONS, TUTORS
+from ingestion.queues.keys import Keys
+from tests.record_types import SESSIONS
 
 QUEUE = SESSIONS.queue
 KEYS = Keys(QUEUE)
-
-
-CRM = Source(client="crm")
 
 
 def message(number, *, source="api:crm", at=None, record_id=None):
@@ -139,31 +134,6 @@ def test_finding_ends_at_its_bound(store):
     queues.push(QUEUE, [b"filler"] * (queues.REACH - 1))
     assert detail(listing=Search(id_field="session_id", record_id="s2")).messages
     assert not detail(listing=Search(id_field="session_id", record_id="s1")).messages
-
-
-def test_a_key_of_another_type_is_told_and_breaks_nothing(store):
-    push(1)
-    store.set(QUEUE, "not a list")
-    found = detail()
-    assert (found.summary.broken, found.summary.depth, found.messages) == (True, 0, ())
-    (summary,) = queues.overview([QUEUE], hours=1).summaries
-    assert summary.broken
-    queues.sample_depths([QUEUE, TUTORS.queue])
-    assert noted_depth(store) == 1  # by the push; the sample says nothing of it
-
-
-def test_numbers_that_somebody_else_wrote_are_passed_over(store):
-    push(1)
-    hour, minute = this_minute()
-    store.hset(KEYS.totals, mapping={"accepted": "many", b"\xff": 1})
-    store.hset(KEYS.counts(hour), f"accepted:{minute}", "")
-    store.set(KEYS.causes(hour), "no hash")
-    for pause in ("by hand", "[" * 100_000, '{"a":' * 5000):
-        store.set(KEYS.pause, pause)
-        (summary,) = queues.overview([QUEUE], hours=1).summaries
-        assert (summary.depth, summary.accepted) == (1, 0)
-        assert summary.pause is not None
-        assert summary.pause.reason == "set outside the portal"
 
 
 # --- Taking off and putting back ---------------------------------------------------------------
@@ -337,38 +307,3 @@ def test_a_text_that_only_looks_like_a_source_is_no_row_of_an_upload(store):
     queues.push(QUEUE, [b'["upload:4#1", "not a message"]'])
     assert recalled(5) == []
     assert left(store)[:3] == others
-
-
-# --- Rejections --------------------------------------------------------------------------------
-
-
-def refuse(record_type, record, source=CRM):
-    intake.queue(intake.receive(record_type, [Row(value=record)]), source=source)
-
-
-def test_refused_records_of_the_api_are_kept_the_newest_first_with_what_was_sent(store):
-    refuse(TUTORS, {**TUTORS.serializer_class.example, "email": "nope"})
-    refuse(SESSIONS, "no object")
-    refuse(TUTORS, {"tutor_id": "t"}, source=Source(upload=1))
-    second, first = queues.rejections([TUTORS.queue, QUEUE])
-    assert (first.queue, first.source, first.record_id) == (TUTORS.queue, "api:crm", "tutor_00001")
-    assert [(field, code) for field, code, _ in first.errors] == [("email", "invalid_email")]
-    assert first.record["email"] == "nope"
-    assert (second.queue, second.record, second.record_id) == (QUEUE, None, None)
-    assert first.fixed_by is second.fixed_by is None
-
-
-def test_a_fixed_rejection_names_the_record_that_fixed_it(store):
-    refuse(TUTORS, {})
-    refuse(TUTORS, {})
-    _, older = queues.rejections([TUTORS.queue])
-    queues.mark_fixed(TUTORS.queue, older.id, "tutor_7")
-    assert [one.fixed_by for one in queues.rejections([TUTORS.queue])] == [None, "tutor_7"]
-    assert 0 < store.ttl(Keys(TUTORS.queue).fixed) <= 7 * 86_400
-
-
-def test_rejections_are_bounded_and_expire(store):
-    for _ in range(26):
-        intake.queue(intake.receive(TUTORS, [Row(value={}) for _ in range(30)]), source=CRM)
-    assert len(queues.rejections([TUTORS.queue])) == 500  # 20 of each request, at most 500
-    assert 0 < store.ttl(Keys(TUTORS.queue).rejections) <= 7 * 86_400

@@ -11,7 +11,7 @@ from ingestion import queues
 from ingestion.queues import Durability
 from ingestion.queues.keys import this_minute
 from tests.record_types import TUTORS
-from tests.test_queue_messages import KEYS, QUEUE, detail, push
+from tests.test_queue_messages import KEYS, QUEUE, detail, noted_depth, push
 
 
 def past(store, *, back, **numbers):
@@ -122,3 +122,28 @@ def test_the_memory_of_the_store_is_told_with_its_limit(store):
         store.config_set("maxmemory", 0)
     assert found.max_memory_bytes == 2**30
     assert 0 < found.used_memory_bytes < 2**30
+
+
+def test_a_key_of_another_type_is_told_and_breaks_nothing(store):
+    push(1)
+    store.set(QUEUE, "not a list")
+    found = detail()
+    assert (found.summary.broken, found.summary.depth, found.messages) == (True, 0, ())
+    (summary,) = queues.overview([QUEUE], hours=1).summaries
+    assert summary.broken
+    queues.sample_depths([QUEUE, TUTORS.queue])
+    assert noted_depth(store) == 1  # by the push; the sample says nothing of it
+
+
+def test_numbers_that_somebody_else_wrote_are_passed_over(store):
+    push(1)
+    hour, minute = this_minute()
+    store.hset(KEYS.totals, mapping={"accepted": "many", b"\xff": 1})
+    store.hset(KEYS.counts(hour), f"accepted:{minute}", "")
+    store.set(KEYS.causes(hour), "no hash")
+    for pause in ("by hand", "[" * 100_000, '{"a":' * 5000):
+        store.set(KEYS.pause, pause)
+        (summary,) = queues.overview([QUEUE], hours=1).summaries
+        assert (summary.depth, summary.accepted) == (1, 0)
+        assert summary.pause is not None
+        assert summary.pause.reason == "set outside the portal"
