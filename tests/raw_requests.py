@@ -40,7 +40,9 @@ def without_database() -> Iterator[None]:
 
 
 @without_database()
-def send(method: str, path: str, body: bytes = b"", /, *, query: str = "", **environ: str):
+def send(
+    method: str, path: str, body: bytes = b"", /, *, query: str = "", **environ: str
+) -> RawAnswer:
     """Send a request from this machine; `environ` goes over what a web server would say."""
     started: list[tuple[int, dict[str, str]]] = []
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import urllib3
@@ -367,7 +368,7 @@ def test_in_a_running_portal_a_revoked_key_is_dead_in_every_process_within_five_
         assert _post(portal, other) == 403
 
 
-def _canaries(key: str) -> list[dict]:
+def _canaries(key: str) -> list[dict[str, Any]]:
     as_json = {"Content-Type": "application/json"}
     with_key = as_json | {"Authorization": f"Api-Key {key}"}
     body = json.dumps(EXAMPLE).encode()

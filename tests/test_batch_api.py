@@ -31,7 +31,7 @@ TEN_KINDS: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-def session(number: int, **changes) -> dict:
+def session(number: int, **changes) -> dict[str, Any]:
     """The example under an id of its own; a field that is changed to `...` is left out."""
     record = SESSION | {"session_id": f"session-{number}"} | changes
     return {field: value for field, value in record.items() if value is not ...}

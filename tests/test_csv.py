@@ -15,8 +15,9 @@ from ingestion import validation
 from ingestion.decoding import Row
 from ingestion.files.csv import Encoding
 from ingestion.files.shape import LONGEST_RECORD, Shape
-from ingestion.outcomes import Code, FieldCode, PayloadError
+from ingestion.outcomes import Code, FieldCode, PayloadError, Rejection
 from ingestion.records import RecordType
+from ingestion.validation import Valid
 from tests.reading import detect_csv, read_as
 from tests.record_types import SESSIONS, TUTORS
 from tests.test_file_rows import as_csv, read, read_csv
@@ -263,6 +264,8 @@ def test_an_empty_cell_is_an_absent_field_and_the_serializer_decides() -> None:
     example = dict(TUTORS.serializer_class.example)
     rows = read_csv(as_csv([example | {"status": "", "created_at": "  "}, example | {"age": " "}]))
     valid, refused = validation.validate(TUTORS, rows)
+    assert isinstance(valid, Valid)
+    assert isinstance(refused, Rejection)
     assert b'"status":"active"' in valid.content
     assert b"created_at" not in valid.content
     assert [(one.field, one.code) for one in refused.errors] == [("age", FieldCode.REQUIRED)]
@@ -283,6 +286,7 @@ def test_what_can_not_be_converted_is_refused_by_the_serializer(
 ) -> None:
     example = dict(TUTORS.serializer_class.example)
     (refused,) = validation.validate(TUTORS, read_csv(as_csv([example | {field: cell}])))
+    assert isinstance(refused, Rejection)
     assert [error.code for error in refused.errors] == [code]
 
 

@@ -452,4 +452,5 @@ def test_a_text_of_megabytes_is_refused_by_its_length_before_its_letters_are_loo
     text = Unseen("\0")  # whoever looks finds a character that is not allowed
     with pytest.raises(ValidationError) as caught:
         field.run_validation(text)
-    assert [one.code for one in caught.value.detail] == [code]
+    detail: Any = caught.value.detail
+    assert [one.code for one in detail] == [code]

@@ -55,7 +55,8 @@ def taken(store: Redis, record_type: RecordType) -> list[dict[str, Any]]:
 def counts(store: Redis, record_type: RecordType) -> dict[str, int]:
     """How many records of the type were judged, by outcome."""
     (totals,) = store.keys("*:totals") or [b""]
-    return {word.decode(): int(count) for word, count in store.hgetall(totals).items()}
+    found: Any = store.hgetall(totals)
+    return {word.decode(): int(count) for word, count in found.items()}
 
 
 # --- Receipts ----------------------------------------------------------------------------------

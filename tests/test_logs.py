@@ -59,7 +59,9 @@ def test_our_own_lines_hold_named_fields_alone_and_stay_one_line(as_json):
     kind = formatter.pop("()")
     handler = logging.Handler()
     lines = []
-    handler.emit = lambda record: lines.append(handler.format(record))
+    handler.emit = lambda record: lines.append(  # type: ignore[method-assign]
+        handler.format(record)
+    )
     handler.setFormatter(kind(**formatter))
     plain = logging.getLogger("ingestion.test_logs")
     plain.addHandler(handler)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from typing import Any
 
 import pytest
 import urllib3
@@ -113,7 +114,7 @@ def test_the_ids_of_two_requests_never_mix(client, log):
 # --- What is never in it -----------------------------------------------------------------------
 
 
-def canaries() -> list[dict]:
+def canaries() -> list[dict[str, Any]]:
     """Requests with the canary in every place that a request has, as arguments of `urllib3`."""
     record = dict.fromkeys(TUTOR, CANARY) | {CANARY: CANARY}
     wrong = json.dumps(record).encode()

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings as site
@@ -29,7 +30,7 @@ print(json.dumps({name: getattr(settings, name) for name in names}, default=str)
 """
 
 
-def manage(data_dir: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+def manage(data_dir: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command with these variables and no others of ours."""
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
@@ -47,7 +48,7 @@ def manage(data_dir: Path, *arguments: str, **environment: str) -> subprocess.Co
     )
 
 
-def settings_of(data_dir: Path, **environment: str) -> dict:
+def settings_of(data_dir: Path, **environment: str) -> dict[str, Any]:
     """All settings, as the site would have them with these variables."""
     done = manage(data_dir, "shell", "--no-imports", "-c", _SHOW, **environment)
     assert done.returncode == 0, done.stderr

@@ -44,7 +44,8 @@ def in_flight(store: Redis) -> dict[int, list[str]]:
     """What consumers hold, by their pid; nothing where they hold nothing."""
     found = {}
     for key in store.scan_iter(KEYS.claimed("*")):
-        if held := store.lrange(key, 0, -1):
+        held: list[Any] = store.lrange(key, 0, -1)
+        if held:
             found[int(key.split(b":")[-2])] = [one.decode() for one in held]
     return found
 
@@ -106,7 +107,8 @@ def storm(store: Redis, starting: Consumers, *, kills: int, **how: Any) -> Storm
     for pid in living:
         end(pid)
     delivered = starting.delivered()
-    dead = {one.decode() for one in store.lrange(KEYS.dead, 0, -1)}
+    letters: list[Any] = store.lrange(KEYS.dead, 0, -1)
+    dead = {one.decode() for one in letters}
     waits = []
     for killed_at, message in cut_off:
         events = (at for at, one in [*delivered, *cut_off] if one == message and at > killed_at)
