@@ -8,7 +8,6 @@ import json
 import select
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -278,7 +277,9 @@ def test_a_peer_beyond_its_connections_loses_the_newest(tmp_path: Path) -> None:
     with serving(tmp_path, MAX_CONNECTIONS_PER_PEER=5) as server, contextlib.ExitStack() as stack:
         old = [stack.enter_context(server.connect(ONE)) for _ in range(5)]
         other = stack.enter_context(server.connect(OTHER))
-        time.sleep(2)  # until the server has seen these
+        crowd = [stack.enter_context(server.connect("127.0.0.4")) for _ in range(6)]
+        # One of these is cut: so the server has looked, and has seen those above.
+        assert select.select(crowd, [], [], 120)[0]
         new = [stack.enter_context(server.connect(ONE)) for _ in range(20)]
         for connection in new:
             with contextlib.suppress(ConnectionResetError):
