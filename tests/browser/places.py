@@ -90,7 +90,7 @@ PLACES = (
         name="message",
         person="otto",
         path="/admin/queues/sessions/",
-        act=press("Show what"),
+        act=press("Show the message of"),
     ),
     Place(page="queue-pause", name="pause", person="otto", path="/admin/queues/sessions/pause/"),
     Place(page="queue-resume", name="resume", person="otto", path="/admin/queues/feedback/resume/"),
