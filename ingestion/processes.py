@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -48,27 +49,28 @@ def start_bound(command: Sequence[str], **options: Any) -> subprocess.Popen[byte
     )
 
 
-def start_copy(name: str, run: Callable[[], object]) -> BaseProcess:
-    """Run `run`, a function of a module, in a copy of this process that is named `name`.
+def start_copy(name: str, run: str, *arguments: object) -> BaseProcess:
+    """Call `run`, written as "module:function", in a copy of this process with the title `name`.
 
-    Like a child of `start_bound` it gets SIGTERM when the starting thread ends, and is in a session
-    of its own. This process must have no other thread, and no open connection to a database.
+    Like a child of `start_bound`, the copy gets SIGTERM when the starting thread ends, and is in a
+    session of its own. This process must have no other thread, and no open database connection.
     """
-    child: BaseProcess = _copies.Process(target=_run_copy, args=(name, run, os.getpid()))
+    child: BaseProcess = _copies.Process(target=_run_copy, args=(name, run, arguments, os.getpid()))
     with _held(_ENDING):  # a signal that comes now is for the child's own handlers
         child.start()
     return child
 
 
-def _run_copy(name: str, run: Callable[[], object], parent: int) -> None:
+def _run_copy(name: str, run: str, arguments: Sequence[object], parent: int) -> None:
     setproctitle(f"tutormax: {name}")
-    os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for word in _ENDING:
         signal.signal(word, signal.SIG_DFL)
+    os.setsid()
     end_with(parent)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-    run()
+    module, _, function = run.partition(":")
+    getattr(import_module(module), function)(*arguments)
 
 
 def end_with(parent: int) -> None:

@@ -92,7 +92,7 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
         "filters": {
             "faults": {
                 "()": "django.utils.log.CallbackFilter",
-                "callback": lambda record: bool(record.exc_info),
+                "callback": _has_fault,
             }
         },
         "loggers": {
@@ -112,6 +112,10 @@ def logging_config(*, level: str, as_json: bool) -> dict[str, Any]:
             "django.server": {"handlers": [], "propagate": True},
         },
     }
+
+
+def _has_fault(record: logging.LogRecord) -> bool:  # by name: a web worker may get it pickled
+    return bool(record.exc_info)
 
 
 def _listed(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

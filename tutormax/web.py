@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 from importlib import import_module
+from typing import Any
 
 import django
 from django.conf import settings
@@ -37,7 +38,7 @@ def main() -> None:
 
 def serve() -> None:
     """Serve until a signal to stop, then finish running requests. The settings must be checked."""
-    import_module("tutormax.rsgi")  # once, before the workers are forked
+    _application()  # once, before the workers are forked
     # Until a new worker sets its own SIGTERM handler it has the main process's handler, which would
     # ignore a SIGTERM to the worker.
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
@@ -69,7 +70,12 @@ def serve() -> None:
         watchdog.watch(
             silent_seconds=settings.WEB_SILENCE_SECONDS, stopping=lambda: server.interrupt_signal
         )
-    server.serve()
+    server.serve(target_loader=_application)
+
+
+def _application(_: object = None) -> Any:
+    django.setup()  # a worker that is not a fork begins with nothing
+    return import_module("tutormax.rsgi").application
 
 
 if __name__ == "__main__":

@@ -7,17 +7,16 @@ import secrets
 import signal
 import socket
 import threading
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
-from importlib import import_module
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import django
 import structlog
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import Tags
-from django.core.management import call_command, execute_from_command_line
+from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import OperationalError, connections
 
@@ -33,19 +32,14 @@ logger = structlog.get_logger(__name__)
 
 _STAFF_NAME = "admin"
 _LOOK_EVERY_SECONDS = 0.5
-
-
-def _serve_web() -> None:
-    django.setup()  # nothing to do in a fork
-    import_module("tutormax.web").serve()  # the site stands on this app, and it knows no site
-
-
-def _work() -> None:
-    django.setup()
-    execute_from_command_line(["manage.py", "worker", "--skip-checks"])
-
-
-_CHILDREN = {"web server": _serve_web, "worker": _work}
+# By name: the site stands on this app, and the app imports nothing of the site.
+_CHILDREN: Mapping[str, tuple[str, *tuple[object, ...]]] = {
+    "web server": ("tutormax.web:serve",),
+    "worker": (
+        "django.core.management:execute_from_command_line",
+        ["manage.py", "worker", "--skip-checks"],
+    ),
+}
 
 
 class Command(PortalCommand):
@@ -98,7 +92,7 @@ class Command(PortalCommand):
 
     def _start(self, name: str) -> None:
         connections.close_all()  # two processes on one connection would disturb each other
-        self._children[name] = start_copy(name, _CHILDREN[name])
+        self._children[name] = start_copy(name, *_CHILDREN[name])
 
     def _look_after_children(self) -> None:
         for name, child in self._children.items():
