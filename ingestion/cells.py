@@ -64,8 +64,9 @@ def converter(field: Field[Any, Any, Any, Any], notation: Notation = ISO_NOTATIO
     """How stripped, non-empty text becomes a value for `field`.
 
     Whole numbers ("28", "28.0"), numbers, booleans (true, false, yes, no, 1, 0, ja, nein, wahr,
-    falsch, in any case), lists (parted by `;` or `|`, or a JSON array), date and time parted by a
-    space. A date alone is its midnight. All other kinds, ids above all, keep their text.
+    falsch, in any case), lists (separated by `;` or `|`, or a JSON array), date and time with a
+    space between them. A date without a time means midnight. All other kinds, most of all ids,
+    keep their text.
     """
     if isinstance(field, Number) and notation.decimal_comma:
         return _decimal_comma

@@ -185,14 +185,13 @@ _PROBLEMS = MappingProxyType(
     {
         problem: FieldError(field=None, code=FieldCode.MALFORMED_LINE, message=message)
         for problem, message in {
-            Problem.TOO_LONG: "This row is far longer than a valid record can be.",
-            Problem.TOO_MANY_VALUES: "This row holds far more values than a valid record can.",
-            Problem.BROKEN: "This row's quotes do not match, or it is far longer than a valid one "
-            "can be.",
+            Problem.TOO_LONG: "This row is much longer than a valid record.",
+            Problem.TOO_MANY_VALUES: "This row has many more values than a valid record.",
+            Problem.BROKEN: "The quotes in this row do not match, or the row is too long.",
             Problem.TOO_WIDE: "This row has more cells than the header row has columns.",
-            Problem.NO_TEXT: "This cell has a NUL, or bytes that are no text in the file's "
+            Problem.NO_TEXT: "This cell has a NUL, or bytes that are not text in the file's "
             "encoding.",
-            Problem.EXCEL_ERROR: "This cell has an error of Excel, like #N/A.",
+            Problem.EXCEL_ERROR: "This cell has an Excel error, like #N/A.",
             Problem.DIGITS_LOST: "Excel keeps 15 digits of a number, and this one has more: write "
             "it as text.",
         }.items()

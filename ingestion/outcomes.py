@@ -33,7 +33,7 @@ class FieldCode(StrEnum):
     # the value is of the wrong type
     REQUIRED = (
         "required",
-        "Fill in the cell. If the whole column is empty, check that it is taken for the right "
+        "Fill in the cell. If the whole column is empty, check that it is used for the right "
         "field.",
     )
     NULL = "null", "Fill in a value."
@@ -41,31 +41,31 @@ class FieldCode(StrEnum):
     NOT_TEXT = "not_text", "Write the value as text, in quotes."
     NOT_AN_INTEGER = "not_an_integer", "Write a whole number in digits, without units or words."
     NOT_A_NUMBER = "not_a_number", "Write a number in digits, without units or a percent sign."
-    NOT_A_BOOLEAN = "not_a_boolean", "Write true or false (yes, no, 1 and 0 do as well)."
+    NOT_A_BOOLEAN = "not_a_boolean", "Write true or false (yes, no, 1 and 0 also work)."
     NOT_A_LIST = "not_a_list", "Write a list of texts."
     # the value is of the right type and outside its rule
     BLANK = "blank", "Fill in the cell."
-    MIN_LENGTH = "min_length", "Add an entry; entries are parted by a semicolon."
-    MAX_LENGTH = "max_length", "Shorten it. A list's entries are parted by a semicolon."
-    MIN_VALUE = "min_value", "Check the number: it is below what is possible here."
-    MAX_VALUE = "max_value", "Check the number: it is above what is possible here."
+    MIN_LENGTH = "min_length", "Add an entry. Separate entries with a semicolon."
+    MAX_LENGTH = "max_length", "Shorten it. Separate the entries of a list with a semicolon."
+    MIN_VALUE = "min_value", "Check the number: it is too small."
+    MAX_VALUE = "max_value", "Check the number: it is too large."
     INVALID_ID = "invalid_id", "Remove the spaces from the id."
     INVALID_EMAIL = "invalid_email", "Write one complete address, like name@example.com."
     INVALID_DATETIME = (
         "invalid_datetime",
         "Write it like 2024-05-14 15:00. If all dates are refused, check the date order.",
     )
-    INVALID_CHOICE = "invalid_choice", "Use one of the words, in exactly this spelling."
+    INVALID_CHOICE = "invalid_choice", "Use exactly one of the words."
     INVALID_CHARACTER = (
         "invalid_character",
-        "Type the text anew: it holds a character that can not be stored.",
+        "Type the text again: it has a character that cannot be stored.",
     )
     # rules between fields
     FIRST_SESSION_MISMATCH = (
         "first_session_mismatch",
         "Make is_first_session and session_number say the same.",
     )
-    FIRST_SESSION_ONLY = "first_session_only", "Empty this cell: only a first session has it."
+    FIRST_SESSION_ONLY = "first_session_only", "Empty this cell: only a first session may have one."
     NO_SHOW_HAS_START = "no_show_has_start", "Empty actual_start, or set no_show to false."
     # one line of many could not be read
     MALFORMED_JSON = (
@@ -137,8 +137,8 @@ class Code(StrEnum):
     UNKNOWN_COLUMNS = (
         "unknown_columns",
         400,
-        "No column of the file is named like a field of this record type: name the columns in its "
-        "first row.",
+        "No column of the file has the name of a field of this record type. Name the columns in "
+        "its first row.",
     )
     UNAUTHENTICATED = (
         "unauthenticated",

@@ -402,7 +402,7 @@ def test_a_pause_that_was_set_by_hand_is_honoured(store):
 
 
 def test_one_that_can_not_be_reaped_does_not_keep_the_others(store):
-    store.set(KEYS.claimed("broken"), "no list")
+    store.set(KEYS.claimed("broken"), "not a list")
     store.zadd(KEYS.leases, {"broken": 1, b"\xff": 2, "dead": 3})
     store.lpush(KEYS.claimed("dead"), b"1")
     with Consumer(QUEUE, lease_seconds=0.3):

@@ -172,7 +172,7 @@ def test_all_are_put_back_after_they_were_counted(operator, store):
     assert (waiting(store), left()) == (letters, [])
     assert (entry().reason, entry().facts) == ("The model is back", {"dead_letters": 3})
     answer = operator.post(f"{PAGE}put-all-back/", {"reason": ""}, follow=True)
-    assert notice(answer) == ["There are no dead letters any more."]
+    assert notice(answer) == ["There are no dead letters left."]
     assert Activity.objects.count() == 1
 
 
@@ -181,10 +181,10 @@ def test_where_a_colleague_was_faster_the_page_says_how_many_were_put_back(opera
     form = {"message": names(operator.get(PAGE)), "reason": ""}
     discard_dead(QUEUE, letters[:1])
     answer = operator.post(f"{PAGE}put-back/", form, follow=True)
-    assert notice(answer) == ["1 of 2 were put back; somebody else has dealt with the others."]
+    assert notice(answer) == ["1 of 2 were put back; somebody else was faster with the others."]
     assert entry().facts == {"dead_letters": 1}
     answer = operator.post(f"{PAGE}put-back/", form, follow=True)
-    assert notice(answer) == ["Nothing was put back: somebody else has dealt with these."]
+    assert notice(answer) == ["Nothing was put back: somebody else was faster."]
     assert Activity.objects.count() == 1
 
 

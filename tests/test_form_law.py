@@ -225,7 +225,7 @@ def test_it_happened(db: None, store: Any) -> None:
 def test_what_is_neither_yes_nor_no_must_be_decided() -> None:
     record = {**SESSIONS.serializer_class.example, "no_show": "maybe", "technical_issues": None}
     form = EntryForm(SESSIONS, record=record)
-    assert "maybe (as it was sent)" in str(form["no_show"])
+    assert "maybe (as sent)" in str(form["no_show"])
     sent = Browser("".join(map(str, form))).sent
     refused = verdict(SESSIONS, EntryForm(SESSIONS, sent).record())
     assert {error.field for error in refused.errors} == {"no_show", "technical_issues"}

@@ -65,9 +65,9 @@ def check(browser: Client, one: Upload, **choices: str) -> str:
 def upload_and_check(browser: Client, content: bytes) -> Upload:
     one = upload(browser, content)
     asked = check(browser, one, record_type="sessions", mark="^", look="yes")
-    assert "Toy, parted by wave, column names in line 2." in asked
+    assert "Toy, separated by wave, column names in line 2." in asked
     assert "Which mark parts the cells of a toy." in asked
-    assert "Toy, parted by roof" in check(browser, one)
+    assert "Toy, separated by roof" in check(browser, one)
     return one
 
 
@@ -77,7 +77,7 @@ def test_its_files_go_from_upload_by_check_and_error_file_to_the_queue(
     one = upload_and_check(browser, toy("^", session(1), session(2, duration_minutes=999)))
     review = words(browser.get(at("upload", one)))
     assert "Ready 1 + Need fixing 1" in review
-    assert "Toy, parted by roof" in review
+    assert "Toy, separated by roof" in review
     error_file = browser.get(at("upload-to-fix", one))
     assert 'filename="may-to-fix.toy"' in error_file["Content-Disposition"]
     content = error_file.getvalue()

@@ -115,7 +115,7 @@ def test_a_lock_is_a_page_of_the_portal_that_says_how_long(settings):
     answer = sign_in()
     assert answer.status_code == 429
     assert answer["Retry-After"] == "900"
-    assert "Too many tries to sign in" in answer.text
+    assert "Too many attempts to sign in" in answer.text
     assert "Wait 15 min, then try again." in answer.text
     assert "Content-Security-Policy" in answer
     assert "TutorMax" in answer.text

@@ -195,11 +195,11 @@ def test_a_store_that_keeps_records_less_safely_than_promised_says_so(browser, s
 
 
 def test_a_key_of_another_type_is_told_and_the_other_queues_are_shown(browser, store):
-    store.set(TUTORS.queue, "no list")
+    store.set(TUTORS.queue, "not a list")
     queued(SESSIONS, 2)
     said = words(browser.get("/admin/"))
     assert "Tutors Unreachable" in said
-    assert f"no list lies at the key {TUTORS.queue}" in said
+    assert f"not a list is at the key {TUTORS.queue}" in said
     assert "Sessions Flowing 2" in said
 
 

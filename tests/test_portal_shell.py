@@ -218,7 +218,7 @@ def test_durations_are_said_in_their_two_largest_units(seconds, words):
 def test_an_unknown_address_is_a_page_in_the_portal_and_json_outside_it(client):
     inside = visible("Viewer", "/admin/queues/no-such-type/")
     assert inside.status_code == 404
-    assert "There is no such page" in inside.text
+    assert "Page not found" in inside.text
     assert "Overview" in inside.text
     outside = client.get("/nowhere")
     assert (outside.status_code, outside.json()["code"]) == (404, "not_found")
@@ -245,7 +245,7 @@ def test_a_fault_of_ours_is_a_page_without_a_trace(monkeypatch):
     browser = signed_in(member("Viewer"), raise_request_exception=False)
     answer = browser.post("/admin/guide/tutors/", {"json": "{}"})
     assert answer.status_code == 500
-    assert "This page failed" in answer.text
+    assert "Something went wrong" in answer.text
     assert "canary" not in answer.text
     assert answer["Content-Security-Policy"] == POLICY
 
@@ -253,7 +253,7 @@ def test_a_fault_of_ours_is_a_page_without_a_trace(monkeypatch):
 def test_the_page_of_a_fault_asks_nothing_of_the_database(rf, django_assert_num_queries):
     with django_assert_num_queries(0):
         answer = errors.server_error(rf.get("/admin/"))
-    assert "This page failed" in answer.text
+    assert "Something went wrong" in answer.text
 
 
 def test_a_method_that_a_page_does_not_know_is_refused():

@@ -115,9 +115,9 @@ def test_foreign_messages_are_listed_as_such(operator, store):
 
 
 def test_a_key_of_another_type_is_told_and_left_alone(operator, store):
-    store.set(SESSIONS.queue, "no list")
+    store.set(SESSIONS.queue, "not a list")
     assert "This is not a queue" in words(operator.get(PAGE))
-    assert store.get(SESSIONS.queue) == b"no list"
+    assert store.get(SESSIONS.queue) == b"not a list"
 
 
 def test_a_record_is_found_by_its_id(viewer, store):
@@ -286,7 +286,7 @@ def test_a_pause_without_a_reason_or_of_an_odd_length_is_asked_for_again(operato
 
 def test_a_queue_that_is_not_paused_is_not_resumed(operator, store):
     answer = operator.post(f"{PAGE}resume/", {"reason": "Go on"}, follow=True)
-    assert notice(answer) == ["The queue was not paused any more."]
+    assert notice(answer) == ["The queue was no longer paused."]
     assert not Activity.objects.exists()
 
 
@@ -329,7 +329,7 @@ def test_chosen_messages_are_discarded_after_the_count_and_a_reason_and_can_be_p
     assert Activity.objects.first().facts == {"count": 2, "copies": copies}
     assert "put back, or expired" in words(answer)
     answer = operator.post(f"{PAGE}put-back/", {"copies": copies}, follow=True)
-    assert notice(answer) == ["There are no copies any more: they were put back or expired."]
+    assert notice(answer) == ["There are no copies left: they were put back or have expired."]
     assert Activity.objects.count() == 2
 
 

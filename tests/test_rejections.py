@@ -176,7 +176,7 @@ def test_of_two_who_fix_the_same_record_the_second_is_told(browser, store):
     second = signed_in(member("Admin"))
     for answer in (second.get(address, follow=True), second.post(address, good, follow=True)):
         assert answer.redirect_chain == [(f"{PAGE}tutors/{name}/", 302)]
-        assert "This record is fixed already" in words(answer)
+        assert "This record was already fixed" in words(answer)
     assert len(queued(store, TUTORS)) == 1
 
 

@@ -91,7 +91,7 @@ def test_rows_are_fixed_in_place(uploader: Client, store: Redis) -> None:
     answer = fix(uploader, one, **fixes)
     assert answer.status_code == 422
     assert "Must have no spaces" in words(answer)
-    assert "Nothing is saved yet: 1 row needs another look." in words(answer)
+    assert "Nothing is saved yet: 1 row is still wrong." in words(answer)
     again = _Form(answer.content.decode()).sent
     assert (again["fix-2-duration_minutes"], again["fix-3-tutor_id"]) == ("90", "has space")
     assert (

@@ -250,7 +250,7 @@ def test_no_two_columns_are_one_field(uploader: Client) -> None:
     chosen = {**form, "date_order": "day", "column-0": "subject", "column-1": "subject"}
     answer = uploader.post(at("upload-check", one), chosen)
     assert answer.status_code == 422
-    assert "“x” is this field already." in words(answer)
+    assert "“x” is already this field." in words(answer)
 
 
 def test_the_receipt_says_how_many_were_fixed_since(uploader: Client, store: Redis) -> None:
@@ -299,11 +299,11 @@ def test_an_upload_that_waits_says_what_for_and_that_it_goes_on_by_itself(
     work(one)
     said = words(uploader.get(at("upload", one)))
     why = "the queue sessions is paused by otto (“Consumer update”)"
-    assert f"0 of 1 rows queued Waiting: {why}. It goes on by itself." in said
+    assert f"0 of 1 rows queued Waiting: {why}. It continues by itself." in said
     queues.resume_queue(SESSIONS.queue)
     # The worker has not looked again; so long its own words are shown.
     waiting = uploader.get(at("upload-progress", one)).json()["waiting"]
-    assert waiting == "Waiting: the queue is paused: Consumer update. It goes on by itself."
+    assert waiting == "Waiting: the queue is paused: Consumer update. It continues by itself."
     work(one)
     assert uploader.get(at("upload-progress", one)).json()["waiting"] == ""
 
@@ -322,7 +322,7 @@ def test_rows_are_recalled_by_who_may(uploader: Client, store: Redis) -> None:
     store.rpop(SESSIONS.queue)
     operator = signed_in(member("Operator"))
     answer = operator.post(at("upload-recall", one), {"reason": "Wrong month"}, follow=True)
-    assert "4 rows are off the queue." in words(answer)
+    assert "4 rows were taken off the queue." in words(answer)
     assert store.llen(SESSIONS.queue) == 0
     entry = Activity.objects.get(action="recalled")
     assert (entry.reason, entry.facts) == ("Wrong month", {"rows": 4})

@@ -267,7 +267,7 @@ def test_json_that_breaks_off_fails_with_the_place_and_queues_nothing(store: Red
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b"%PDF-1.7", "no table and no JSON"),
+        (b"%PDF-1.7", "not a table and not JSON"),
         (b"PK\x03\x04", "damaged"),
         (b" \n", "empty"),
         (b'[{"a": 1', "malformed"),

@@ -34,8 +34,8 @@ def moved(accepted, taken):
 @pytest.mark.parametrize(
     ("queue", "flow", "verdict", "says"),
     [
-        (summary(), moved(0, None), "flowing", "Nothing waits"),
-        (summary(), moved(500, 500), "flowing", "Nothing waits"),
+        (summary(), moved(0, None), "flowing", "No message waits"),
+        (summary(), moved(500, 500), "flowing", "No message waits"),
         (summary(9, 12), moved(9, None), "flowing", "longer than 12 s"),
         (summary(9, 119), moved(9, 0), "flowing", "longer than 1 min 59 s"),
         (summary(9, 120), moved(0, 0), "stopped", "waited 2 min"),
@@ -44,13 +44,13 @@ def moved(accepted, taken):
         (summary(9, None), moved(0, 0), "stopped", "No message left the queue"),
         (summary(900, 300), moved(120, 80), "building", "120 in and 80 out"),
         (summary(9, None), moved(1200, 1), "building", "1,200 in and 1 out"),
-        (summary(900, 300), moved(80, 80), "flowing", "a backlog that stays"),
+        (summary(900, 300), moved(80, 80), "flowing", "does not get shorter"),
         (summary(900, 300), moved(0, 100), "flowing", "in about 45 min"),
         (summary(1, 7200), moved(0, 100), "flowing", "in about 1 min."),
         (summary(pause=PAUSE), moved(0, None), "paused", "otto paused it: “The consumer is moved”"),
         (summary(9, 7200, pause=PAUSE), moved(9, 0), "paused", "The consumer is moved"),
         (summary(broken=True), moved(0, None), "unreachable", "tutormax:queue:sessions"),
-        (summary(broken=True, pause=PAUSE), moved(0, 0), "unreachable", "no list"),
+        (summary(broken=True, pause=PAUSE), moved(0, 0), "unreachable", "not a list"),
     ],
 )
 def test_a_queue_gets_the_verdict_that_its_numbers_call_for(queue, flow, verdict, says):
@@ -75,12 +75,22 @@ def consumer(in_flight, alive=True, name="host:7:ab"):
             "2 consumers are alive and hold 1,201 messages: see what they do.",
         ),
         (summary(9, 7200), [consumer(0), consumer(0)], "stopped", "are alive and take none."),
-        (summary(9, 7200), [consumer(5, alive=False)], "stopped", "is alive any more: start one"),
-        (summary(), [consumer(0)], "flowing", "all that came in was taken."),
-        (summary(), [consumer(0, alive=False)], "flowing", "all that came in was taken."),
-        (summary(), [consumer(3)], "flowing", "or is in the hands of a consumer"),
-        (summary(), [consumer(3, alive=False), consumer(0)], "flowing", "in the hands"),
-        (summary(), [consumer(1, alive=False)], "stopped", "gone hold 1 message. Start a consumer"),
+        (
+            summary(9, 7200),
+            [consumer(5, alive=False)],
+            "stopped",
+            "No known consumer is alive: start one",
+        ),
+        (summary(), [consumer(0)], "flowing", "consumers have taken every message."),
+        (summary(), [consumer(0, alive=False)], "flowing", "consumers have taken every message."),
+        (summary(), [consumer(3)], "flowing", "and still work on some"),
+        (summary(), [consumer(3, alive=False), consumer(0)], "flowing", "still work on some"),
+        (
+            summary(),
+            [consumer(1, alive=False)],
+            "stopped",
+            "Dead consumers hold 1 message. Start a consumer",
+        ),
         (summary(9, 60), [consumer(3, alive=False)], "flowing", "longer than 1 min"),
         (summary(pause=PAUSE), [consumer(1, alive=False)], "paused", "otto"),
     ],
@@ -95,7 +105,7 @@ def test_what_the_dead_hold_was_not_read():
     held = [consumer(2, alive=False)]
     judgement = verdicts.judge(summary(9, 7200), moved(20, 2), held)
     assert judgement.verdict == "stopped"
-    assert "in the hands of consumers that are gone (2 messages)" in judgement.meaning
+    assert "in the last 5 minutes (2 messages)" in judgement.meaning
     # A third message left: somebody takes with a bare RPOP.
     assert verdicts.judge(summary(9, 7200), moved(20, 3), held).verdict == "building"
 

@@ -1,7 +1,7 @@
 """A format for tests, and the limited process that knows it too: `python -m tests.toy_format`.
 
 Its files begin with a line `%toy`; then come a table's header row and its rows, whose cells are
-parted by a mark.
+separated by a mark.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Toy:
                 yield table_row(line, cells)
 
     def words(self, shape: Shape) -> list[str]:
-        return [f"parted by {MARK.choices[shape.options[MARK.name]].lower()}"]
+        return [f"separated by {MARK.choices[shape.options[MARK.name]].lower()}"]
 
     def writer(self, file: BinaryIO, shape: Shape, columns: Sequence[Column]) -> Writer:
         file.write(b"%toy\n")

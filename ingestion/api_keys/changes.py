@@ -45,15 +45,13 @@ def create(name: str, scopes: Sequence[str], *, days: int) -> tuple[ApiKey, str]
             "A name has up to 63 lower-case letters, digits, dots, dashes or underscores."
         )
     if name in RESERVED:
-        raise RefusedError(
-            f"The name {name} is reserved: it stands for another sender. Choose another."
-        )
+        raise RefusedError(f"The name {name} is reserved for another sender. Choose another name.")
     if ApiClient.objects.filter(name=name).exists():
         raise RefusedError(
             f"The name {name} is in use. Choose another, or rotate the key of {name}."
         )
     if not scopes:
-        raise RefusedError("A key without a scope opens nothing: choose at least one.")
+        raise RefusedError("A key without a scope allows nothing: choose at least one.")
     with transaction.atomic():
         client = ApiClient.objects.create(name=name, scopes=list(scopes))
         return _issue(client, days=days)
@@ -77,7 +75,7 @@ def rotate(
         client = ApiClient.objects.select_for_update().get(pk=client.pk)
         last = client.keys.order_by("pk").last()
         if newest is not None and last is not None and last.pk != newest:
-            raise RefusedError("There is a newer key than you saw. Look at the keys again.")
+            raise RefusedError("Somebody has created a newer key. Look at the keys again.")
         ends_at = timezone.now() + overlap
         client.keys.live().filter(expires_at__gt=ends_at).update(expires_at=ends_at)
         return _issue(client, days=days)
@@ -97,7 +95,7 @@ def revoke(client: ApiClient, key: ApiKey | None = None) -> list[str]:
 
 def _issue(client: ApiClient, *, days: int) -> tuple[ApiKey, str]:
     if not 1 <= days <= LONGEST_DAYS:
-        raise RefusedError(f"A key is good for 1 to {LONGEST_DAYS} days.")
+        raise RefusedError(f"A key is valid for 1 to {LONGEST_DAYS} days.")
     text = new_key()
     key = ApiKey.objects.create(
         client=client,

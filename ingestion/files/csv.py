@@ -1,4 +1,4 @@
-"""CSV: text whose rows are lines and whose cells are parted by a mark.
+"""CSV: text whose rows are lines and whose cells are separated by a mark.
 
 While it is read, the text keeps its line ends (`newline=""`) and has `raw_rows.BAD_BYTES` where
 bytes were no text.
@@ -49,7 +49,7 @@ ENCODING = Option(
 )
 DELIMITER = Option(
     name="delimiter",
-    label="Cells are parted by",
+    label="Separator",
     choices={",": "Comma", ";": "Semicolon", "\t": "Tab", "|": "Vertical bar"},
 )
 
@@ -94,9 +94,9 @@ class Csv:
                     yield table_row(line, cells)
 
     def words(self, shape: Shape) -> list[str]:
-        """Like "UTF-8", "parted by semicolon"."""
+        """Like "UTF-8", "separated by semicolon"."""
         encoding, delimiter = (one.choices[_options(shape)[one.name]] for one in self.options)
-        return [encoding.partition(" (")[0], f"parted by {delimiter.lower()}"]
+        return [encoding.partition(" (")[0], f"separated by {delimiter.lower()}"]
 
     def writer(self, file: BinaryIO, shape: Shape, columns: Sequence[Column]) -> _Writer:
         """A file in Unicode."""

@@ -191,14 +191,13 @@ def _death(status: int, request: Request) -> PayloadError:
     if status == -signal.SIGXCPU:
         return _too_slow()
     return UnreadableFileError(
-        "The file cannot be read: it is damaged. Save it anew, best as CSV, and upload that."
+        "The file cannot be read: it is damaged. Save it again, best as CSV, and upload that."
     )
 
 
 def _too_slow() -> PayloadError:
     return UnreadableFileError(
-        "The file takes longer to read than one file may. Split it, or save the records as CSV, "
-        "and upload that."
+        "Reading the file takes too long. Split it, or save the records as CSV, and upload that."
     )
 
 

@@ -37,7 +37,7 @@ def recognise(file: BinaryIO) -> Format:
         if one.recognises(head):
             return one
     raise UnreadableFileError(
-        "This is no table and no JSON. Save the records as .xlsx or CSV and upload that."
+        "This is not a table and not JSON. Save the records as .xlsx or CSV and upload that file."
     )
 
 

@@ -110,7 +110,7 @@ def _check_bounds(archive: zipfile.ZipFile, most_unpacked_bytes: int) -> None:
         or unpacked > _MOST_RATIO * max(packed, _CHUNK)
     ):
         raise UnreadableFileError(
-            "The workbook unpacks to more than is read here. Save the sheet as CSV and upload that."
+            "The workbook is too large after unpacking. Save the sheet as CSV and upload that."
         )
 
 
@@ -127,8 +127,8 @@ def _open(archive: zipfile.ZipFile) -> Book:
     )
     if main is None or main not in names or main.endswith(".bin"):
         raise UnreadableFileError(
-            "This is no Excel workbook that can be read here. Save it as .xlsx or CSV and upload "
-            "that."
+            "This is not an Excel workbook that the portal can read. Save it as .xlsx or CSV and "
+            "upload that."
         )
     relations = _relations(archive, main)
     book = Book(archive=archive)
@@ -179,8 +179,7 @@ def _relations(archive: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]
         found[attributes.get("Id", "")] = (kind, normpath(absolute))
         if len(found) > _MOST_ENTRIES:
             raise UnreadableFileError(
-                "The workbook has more parts than is read here. Save the sheet as CSV and upload "
-                "that."
+                "The workbook has too many parts. Save the sheet as CSV and upload that."
             )
 
     if relations in archive.namelist():
@@ -259,7 +258,7 @@ def _date(text: str, epoch: datetime) -> str:
 def _texts(archive: zipfile.ZipFile, part: str) -> list[str]:
     if archive.getinfo(part).file_size > _MOST_TEXTS_BYTES:
         raise UnreadableFileError(
-            "The workbook holds more text than is read here. Save the sheet as CSV and upload that."
+            "The workbook has too much text. Save the sheet as CSV and upload that."
         )
     texts: list[str] = []
     pieces: list[str] = []
@@ -316,7 +315,7 @@ def _parse(archive: zipfile.ZipFile, part: str, handlers: Handlers) -> None:
 
     if archive.getinfo(part).file_size > _MOST_DESCRIPTION_BYTES:
         raise UnreadableFileError(
-            "The workbook describes more than is read here. Save the sheet as CSV and upload that."
+            "The workbook describes too many things. Save the sheet as CSV and upload that."
         )
     with archive.open(part) as source:
         for _ in feed(source, start):

@@ -75,7 +75,7 @@ def record_type(text: str) -> str:
 
 
 def print_table(out: OutputWrapper, table: Table) -> None:
-    """The table: drawn on a terminal; elsewhere a line for each row, its cells parted by tabs.
+    """The table: drawn on a terminal; elsewhere a line for each row, its cells separated by tabs.
 
     Nothing is cut, however narrow the terminal is.
     """

@@ -18,7 +18,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """400, in the shell for those who are known to be staff by then."""
     title = "This request cannot be read"
     sentence = (
-        "The address or the form holds something that this site does not send. Nothing was changed."
+        "The address or the form has a value that this site does not use. Nothing was changed."
     )
     # Some requests are refused before it is known who sends them.
     if not hasattr(request, "user") or not site.has_permission(request):
@@ -43,7 +43,7 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
         "portal/error.html",
         title="Your account may not do this",
         context={
-            "sentence": f"It needs the right “{right}”." if right else "",
+            "sentence": f"It needs the permission “{right}”." if right else "",
             "advice": "If it is part of your work, ask an administrator of this portal.",
         },
         status=HTTPStatus.FORBIDDEN,
@@ -55,9 +55,9 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return page(
         request,
         "portal/error.html",
-        title="There is no such page",
+        title="Page not found",
         context={
-            "sentence": "The address is misspelled, or what it showed is gone.",
+            "sentence": "The address is misspelled, or the page no longer exists.",
             "advice": "Use the navigation to find what you are looking for.",
         },
         status=HTTPStatus.NOT_FOUND,
@@ -81,8 +81,8 @@ def too_many_tries(
     seconds = settings.SIGN_IN_COOL_OFF_SECONDS
     answer = _alone(
         HTTPStatus.TOO_MANY_REQUESTS,
-        "Too many tries to sign in",
-        f"For this account, or from where you are, signing in failed too often. Wait "
+        "Too many attempts to sign in",
+        f"Signing in to this account or from your address failed too often. Wait "
         f"{duration(seconds)}, then try again. If you have forgotten your password, ask an "
         "administrator of this portal for a new one.",
     )
@@ -94,9 +94,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """500. Nothing is asked of the database or the session: they may be what failed."""
     return _alone(
         HTTPStatus.INTERNAL_SERVER_ERROR,
-        "This page failed",
-        "The fault is ours. Try again. If it happens again, tell an administrator the time and the "
-        "address of the page: the log knows what happened.",
+        "Something went wrong",
+        "This is our error. Try again. If it happens again, tell an administrator the time and the "
+        "address of the page: the log has the details.",
     )
 
 

@@ -44,7 +44,7 @@ class PortalChangeList(ChangeList):
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         if not _NOT_OURS.isdisjoint(request.GET) or not _SearchForm(request.GET).is_valid():
-            raise BadRequest("This list offers no such parameter.")
+            raise BadRequest("This list does not have this parameter.")
         super().__init__(request, *args, **kwargs)
 
     def get_filters(self, request: HttpRequest) -> Any:
@@ -82,7 +82,7 @@ class PortalAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alo
         try:
             return super().get_changelist_instance(request)
         except IncorrectLookupParameters as fault:
-            raise BadRequest("This list has nothing of the kind.") from fault
+            raise BadRequest("This list does not have this value.") from fault
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

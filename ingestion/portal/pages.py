@@ -83,7 +83,7 @@ def _only_by_a_button(request: HttpRequest, methods: Sequence[str]) -> HttpRespo
     answer = page(
         request,
         "portal/error.html",
-        title="This page is opened by a button",
+        title="Open this page with its button",
         context={
             "sentence": "Its address alone does nothing, and nothing was changed.",
             "advice": "Go to the page of the queue or the upload and press the button there again.",

@@ -150,8 +150,8 @@ _KINDS: tuple[tuple[type[Field], Kind], ...] = (
 
 _IN_FILES = {
     Kind.BOOLEAN: "true or false; yes, no, 1, 0, ja and nein as well",
-    Kind.DATETIME: "a space may stand for the T; a date alone is its midnight",
-    Kind.LIST: "entries parted by ; or |",
+    Kind.DATETIME: "you may write a space instead of the T; a date without a time means midnight",
+    Kind.LIST: "entries separated by ; or |",
 }
 
 

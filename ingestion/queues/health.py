@@ -86,10 +86,10 @@ def _refusal(queue: str, reply: RedisError) -> Breach:
         name = (command[1] or command[2]).upper()
         why = f"its account may not use {name}. Allow what docs/durability.md lists"
     elif is_wrong_type(reply):
-        why = "something else lies at one of the queue's keys. Look at them with TYPE"
+        why = "one of the queue's keys holds something else. Look at the keys with TYPE"
     else:
-        why = "it answers with an error, as it does if a command was renamed"
-    return Breach(word="push_refused", sentence=f"The store takes nothing for {queue}: {why}.")
+        why = "it answers with an error, for example because a command was renamed"
+    return Breach(word="push_refused", sentence=f"The store refuses records for {queue}: {why}.")
 
 
 def closed_to_us(fault: StoreError) -> str | None:
@@ -202,21 +202,20 @@ def _breaches(
     if info.get("maxmemory_policy", "noeviction") != "noeviction":
         yield Breach(
             word="evicts_keys",
-            sentence="The store drops keys when its memory is full, and with them accepted "
-            "records or what is known of repeated requests. Set maxmemory-policy noeviction on "
-            "the store.",
+            sentence="The store drops keys when its memory is full, also accepted records "
+            "and the answers to repeated requests. Set maxmemory-policy noeviction on the store.",
         )
     if info.get("aof_last_write_status", "ok") != "ok":
         yield Breach(
             word="append_only_file_failed",
-            sentence="The store could not write its append-only file. Make room on its disk; its "
-            "own log says more.",
+            sentence="The store could not write its append-only file. Free space on its disk; "
+            "the store's log says more.",
         )
     if info.get("rdb_last_bgsave_status", "ok") != "ok":
         yield Breach(
             word="snapshot_failed",
-            sentence="The store could not write its last snapshot. Make room on its disk (its own "
-            "log says more), then let it write one with BGSAVE.",
+            sentence="The store could not write its last snapshot. Free space on its disk (the "
+            "store's log says more), then let it write one with BGSAVE.",
         )
 
 
@@ -226,10 +225,10 @@ _NO_REPLICA = (
     "promise less with INGESTION_DURABILITY=fsync."
 )
 _TOO_WEAK = {
-    Durability.MEMORY: "The store acknowledges what is in its memory alone. Set appendonly yes and "
-    "appendfsync always on the store, or promise less with INGESTION_DURABILITY=memory.",
-    Durability.UNKNOWN: "The store does not tell how it keeps what it acknowledges. Let this "
-    "account read it (CONFIG GET), or promise less with INGESTION_DURABILITY=unknown.",
+    Durability.MEMORY: "The store keeps acknowledged records only in its memory. Set appendonly "
+    "yes and appendfsync always on the store, or promise less with INGESTION_DURABILITY=memory.",
+    Durability.UNKNOWN: "The store does not say how it keeps records. Let this account read it "
+    "(CONFIG GET), or promise less with INGESTION_DURABILITY=unknown.",
     Durability.EVERY_SECOND: "The store flushes to the disk once a second. Set appendfsync always "
     "on the store, or promise less with INGESTION_DURABILITY=everysec.",
 }

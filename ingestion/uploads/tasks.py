@@ -33,17 +33,17 @@ _KEEP_RESULTS_DAYS = 1
 # After so many tries that broke off without getting on, by whatever killed the worker.
 _TRIES = 3
 _BROKE_OFF = (
-    "It was tried three times, and each time the work broke off; it is not tried again by itself. "
-    "The file is kept: let somebody look at it, and at the log under upload {number}."
+    "The work broke off three times, so it is not tried again by itself. "
+    "The file is kept: ask somebody to look at it, and at the log under upload {number}."
 )
 
-# Why a file can not be read to its end, for who sent it.
+# Why a file cannot be read to its end, in words for its sender.
 _SENTENCES = {
-    Code.MALFORMED_JSON: "The JSON breaks off or is malformed after {rows:,} records. Mend it "
-    "there, or export it again.",
+    Code.MALFORMED_JSON: "The JSON breaks off or is malformed after {rows:,} records. Correct "
+    "it there, or export it again.",
     Code.MALFORMED_ENCODING: "The file is not in UTF-8. Save it as UTF-8 and upload it again.",
     Code.NOT_AN_ARRAY: "The file must hold one JSON array of records, or a record on every line.",
-    Code.TOO_DEEP: "The JSON is nested far too deeply to be records.",
+    Code.TOO_DEEP: "The JSON is nested too deeply for records.",
     Code.UNKNOWN_COLUMNS: "No column is a field of this record type. Say which column is what.",
     Code.EMPTY_FILE: "The file is empty.",
 }
@@ -99,7 +99,7 @@ def _do(work: Work) -> None:
         raise
     except Exception:
         logger.exception("upload_step_crashed", upload=upload.pk)
-        _fail(work, f"The server made a mistake; its log tells of it under upload {upload.pk}.")
+        _fail(work, f"The server made a mistake. Its log says more under upload {upload.pk}.")
 
 
 def requeue_abandoned(watch: Watch) -> None:
@@ -140,5 +140,5 @@ def _fail(work: Work, sentence: str) -> None:
 def _sentence(fault: PayloadError, upload: Upload) -> str:
     if isinstance(fault, UnreadableFileError):
         return fault.advice
-    sentence = _SENTENCES.get(fault.code, "The file can not be read.")
+    sentence = _SENTENCES.get(fault.code, "The file cannot be read.")
     return sentence.format(rows=upload.progress_rows)

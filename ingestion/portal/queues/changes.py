@@ -73,7 +73,7 @@ def resume(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     if change.happened:
         notices.success(request, "The queue takes messages again.")
     else:
-        notices.info(request, "The queue was not paused any more.")
+        notices.info(request, "The queue was no longer paused.")
     return redirect("admin:queue", record_type)
 
 
@@ -85,7 +85,7 @@ def discard(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     """
     names = request.POST.getlist("message")
     if len(names) > WINDOW:
-        raise BadRequest("More messages than stand on a page.")
+        raise BadRequest("More messages than one page shows.")
     if not names:
         notices.warning(request, "Select at least one message to discard.")
         return redirect("admin:queue", record_type)
@@ -129,7 +129,7 @@ def put_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     )
     entry = discards.first() if asked.isalnum() else None
     if entry is None:
-        raise BadRequest("No such discard.")
+        raise BadRequest("This discard does not exist.")
     name = entry.facts["copies"]
     try:
         with store_change(
@@ -143,7 +143,7 @@ def put_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     if count:
         notices.success(request, f"{count} put back: the next consumer takes them first.")
     else:
-        notices.warning(request, "There are no copies any more: they were put back or expired.")
+        notices.warning(request, "There are no copies left: they were put back or have expired.")
     return redirect("admin:queue", record_type)
 
 

@@ -127,7 +127,7 @@ def put_all_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     except StoreError as fault:
         return failed(request, record_type, fault, _PAGE)
     if not total:
-        notices.info(request, "There are no dead letters any more.")
+        notices.info(request, "There are no dead letters left.")
         return redirect(_PAGE, record_type)
     if not form.is_valid():
         title = f"Dead letters of {record_type.path}"
@@ -182,9 +182,9 @@ def _settle(
     except StoreError as fault:
         return failed(request, record_type, fault, _PAGE)
     if not count:
-        notices.warning(request, f"Nothing was {done}: somebody else has dealt with these.")
+        notices.warning(request, f"Nothing was {done}: somebody else was faster.")
     elif count < len(names):
-        others = "somebody else has dealt with the others"
+        others = "somebody else was faster with the others"
         notices.warning(request, f"{count} of {len(names)} were {done}; {others}.")
     else:
         notices.success(request, f"{count} {done}.")
@@ -217,7 +217,7 @@ def _confirm(
 def _chosen(request: HttpRequest) -> list[str]:
     names = request.POST.getlist("message")
     if len(names) > WINDOW:
-        raise BadRequest("More dead letters than stand on a page.")
+        raise BadRequest("More dead letters than one page shows.")
     return names
 
 

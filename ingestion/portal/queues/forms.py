@@ -26,7 +26,7 @@ class PauseForm(ReasonForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["reason"].help_text = "Senders and all staff are told it; it is logged."
+        self.fields["reason"].help_text = "Senders and all staff can see it. It is logged."
 
 
 class PutBackForm(ReasonForm):
@@ -57,5 +57,7 @@ class DiscardForm(ReasonForm):
         """The number of messages that were chosen."""
         count: int = self.cleaned_data["count"]
         if count != self._chosen:
-            raise forms.ValidationError(f"{self._chosen} messages are chosen: type {self._chosen}.")
+            raise forms.ValidationError(
+                f"{self._chosen} messages are selected: type {self._chosen}."
+            )
         return count

@@ -21,8 +21,8 @@ _DURABILITY = {
     Durability.REPLICATED: "On the disks of the store and a replica before it is acknowledged",
     Durability.FSYNC: "Every record is on the disk before it is acknowledged",
     Durability.EVERY_SECOND: "On the disk every second: a power cut may lose the last one",
-    Durability.MEMORY: "In memory: a power cut may lose what was acknowledged",
-    Durability.UNKNOWN: "unknown: the store does not tell",
+    Durability.MEMORY: "In memory: a power cut may lose acknowledged records",
+    Durability.UNKNOWN: "unknown: the store does not say",
 }
 
 

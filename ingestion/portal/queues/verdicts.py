@@ -103,14 +103,13 @@ def judge(
     if summary.broken:
         return Judgement(
             verdict=Verdict.UNREACHABLE,
-            meaning=f"Something that is no list lies at the key {summary.queue}: nothing can be "
+            meaning=f"Something that is not a list is at the key {summary.queue}: nothing can be "
             "queued or read until somebody removes it from the store.",
         )
     if summary.pause is not None:
         return Judgement(
             verdict=Verdict.PAUSED,
-            meaning=f"{summary.pause.by} paused it: “{summary.pause.reason}”. Senders are told to "
-            "wait.",
+            meaning=f"{summary.pause.by} paused it: “{summary.pause.reason}”. Senders must wait.",
         )
     if not summary.depth:
         return _judge_empty(consumers)
@@ -131,8 +130,8 @@ def judge(
         if moved.taken <= held:
             return Judgement(
                 verdict=Verdict.STOPPED,
-                meaning=f"What left the queue in the last {JUDGED_MINUTES} minutes is in the hands "
-                f"of consumers that are gone ({_messages(held)}). {_where_to_look(consumers)}",
+                meaning=f"Dead consumers hold the messages that left the queue in the last "
+                f"{JUDGED_MINUTES} minutes ({_messages(held)}). {_where_to_look(consumers)}",
             )
     if moved.taken < moved.accepted:
         return Judgement(
@@ -141,11 +140,11 @@ def judge(
             f"the last {JUDGED_MINUTES} minutes.",
         )
     if moved.taken == moved.accepted:
-        meaning = "As much is read as comes in, behind a backlog that stays."
+        meaning = "As much is read as comes in. The queue does not get shorter."
     else:
         left = summary.depth / (moved.taken - moved.accepted) * moved.minutes
         meaning = (
-            "The backlog shrinks; at this pace nothing is left of it in about "
+            "The queue gets shorter. At this speed it is empty in about "
             f"{duration(max(1, round(left)) * 60)}."
         )
     return Judgement(verdict=Verdict.FLOWING, meaning=meaning)
@@ -155,17 +154,16 @@ def _judge_empty(consumers: Sequence[ConsumerSummary]) -> Judgement:
     held = sum(one.in_flight for one in consumers)
     if not held:
         return Judgement(
-            verdict=Verdict.FLOWING, meaning="Nothing waits: all that came in was taken."
+            verdict=Verdict.FLOWING, meaning="No message waits: consumers have taken every message."
         )
     if any(one.alive for one in consumers):
         return Judgement(
             verdict=Verdict.FLOWING,
-            meaning="Nothing waits: all that came in was taken, or is in the hands of a consumer.",
+            meaning="No message waits: consumers have taken every message and still work on some.",
         )
     return Judgement(
         verdict=Verdict.STOPPED,
-        meaning=f"Consumers that are gone hold {_messages(held)}. Start a consumer: then what they "
-        "hold is read again.",
+        meaning=f"Dead consumers hold {_messages(held)}. Start a consumer to continue the work.",
     )
 
 
@@ -180,7 +178,7 @@ def _where_to_look(consumers: Sequence[ConsumerSummary]) -> str:
         hold = f"hold {_messages(held)}: see what they do" if held else "take none"
         return f"{len(alive):,} consumers are alive and {hold}."
     if consumers:
-        return "No consumer that the portal knows is alive any more: start one."
+        return "No known consumer is alive: start one."
     return "Is the consumer running?"
 
 

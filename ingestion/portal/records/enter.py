@@ -44,7 +44,7 @@ def enter(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     rejection_id = request.GET.get("rejection", "")
     to_fix = rejected.to_fix(record_type, rejection_id) if rejection_id else None
     if to_fix and to_fix.fixed_by:
-        messages.warning(request, "This record is fixed already: nothing more was queued.")
+        messages.warning(request, "This record was already fixed. Nothing was queued.")
         return redirect("admin:rejection", record_type, rejection_id)
     if request.method != "POST":
         form = EntryForm(record_type, record=to_fix.record if to_fix else None)
@@ -69,7 +69,7 @@ def enter(request: HttpRequest, record_type: RecordType) -> HttpResponse:
     messages.success(
         request,
         format_html(
-            'Queued: {} <strong>{}</strong> lies on <a href="{}">{}</a>.',
+            'Queued: {} <strong>{}</strong> is on <a href="{}">{}</a>.',
             record_type.title,
             received.receipt.ids[0],
             reverse("admin:queue", args=[record_type]),

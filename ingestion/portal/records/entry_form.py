@@ -99,7 +99,7 @@ def _hint(field: RecordField) -> str:
     bounded = field.kind in (Kind.INTEGER, Kind.NUMBER) and field.most is not None
     if bounded and "from" not in field.meaning:
         return f"{field.meaning} {field.rule.capitalize()}."
-    return f"{field.meaning} One entry a line." if field.kind is Kind.LIST else field.meaning
+    return f"{field.meaning} One entry on each line." if field.kind is Kind.LIST else field.meaning
 
 
 def _widget(field: RecordField, text: str, *, plain: bool) -> forms.Widget:
@@ -148,5 +148,5 @@ def _is_local_datetime(text: str) -> bool:
 def _select(attrs: dict[str, Any], choices: list[tuple[str, str]], text: str) -> forms.Select:
     """A choice; if `text` is none of them it is shown as well, undecided, and refused if sent."""
     if text not in (value for value, _ in choices):
-        choices = [(text, f"{text} (as it was sent)"), *choices]
+        choices = [(text, f"{text} (as sent)"), *choices]
     return forms.Select(attrs, choices)

@@ -27,5 +27,5 @@ def own_upload(request: HttpRequest, number: int) -> Upload:
 
 def not_now(request: HttpRequest, number: int) -> HttpResponse:
     """Back to the upload, which has moved on."""
-    messages.warning(request, "This cannot be done any more: the upload has moved on.")
+    messages.warning(request, "This is no longer possible: the upload has changed.")
     return redirect("admin:upload", number)

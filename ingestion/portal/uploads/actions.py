@@ -47,7 +47,7 @@ def cancel(request: HttpRequest, number: int) -> HttpResponse:
         )
         messages.info(
             request,
-            "No more rows will be queued. In a moment this page tells how many are queued already.",
+            "No more rows will be queued. Soon this page shows how many rows were queued.",
         )
     return redirect("admin:upload", number)
 
@@ -83,9 +83,9 @@ def recall(request: HttpRequest, number: int) -> HttpResponse:
         tell_failure(request, fault, where="upload")
         return redirect("admin:upload", number)
     if count:
-        messages.success(request, f"{intcomma(count)} rows are off the queue.")
+        messages.success(request, f"{intcomma(count)} rows were taken off the queue.")
     else:
-        messages.info(request, "No row was left on the queue: all are read already.")
+        messages.info(request, "No row was left on the queue: consumers have read all of them.")
     return redirect("admin:upload", number)
 
 

@@ -50,7 +50,7 @@ def fix(request: HttpRequest, number: int) -> HttpResponse:
         for row in rows:
             row.show_again(request.POST, refused.get(row.line), corrected=row.line in corrections)
         count = len(refused)
-        words = "1 row needs another look." if count == 1 else f"{count} rows need another look."
+        words = "1 row is still wrong." if count == 1 else f"{count} rows are still wrong."
         messages.error(request, f"Nothing is saved yet: {words}")
     return page(
         request,

@@ -42,9 +42,7 @@ class UploadForm(forms.Form):
         if file is None and not rows.strip():
             raise forms.ValidationError("Choose a file, or paste rows.")
         if file is not None and rows.strip():
-            raise forms.ValidationError(
-                "Choose a file or paste rows: both at once are two uploads."
-            )
+            raise forms.ValidationError("Choose a file or paste rows, not both.")
         if file is not None and file.size > settings.MAX_UPLOAD_BYTES:
             limit = filesizeformat(settings.MAX_UPLOAD_BYTES)
             raise forms.ValidationError(f"The file is larger than {limit}. Split it.")
@@ -85,7 +83,7 @@ class CheckForm(forms.Form):
             self._add("sheet", "Sheet", [(name, name) for name in found.sheets], shape.sheet)
         if layout.format.is_table:
             self.fields["header_line"] = forms.IntegerField(
-                label="Column names stand in line",
+                label="Line with the column names",
                 min_value=1,
                 max_value=_LAST_LINE,
                 initial=shape.header_line,
@@ -146,7 +144,7 @@ class CheckForm(forms.Form):
         for at, column in enumerate(self.found.columns):
             field = found.get(f"column-{at}")
             if field and field in taken and not self.changes_structure:
-                self.add_error(f"column-{at}", f"“{taken[field]}” is this field already.")
+                self.add_error(f"column-{at}", f"“{taken[field]}” is already this field.")
             elif field:
                 taken[field] = column.name
         return found
@@ -156,7 +154,7 @@ class CheckForm(forms.Form):
 
     def _add_notation(self, notation: Notation) -> None:
         asked = Question.DATE_ORDER in self.found.questions
-        none = "Choose one" if asked else "None are, or year first: 2026-04-03"
+        none = "Choose one" if asked else "No such dates, or year first: 2026-04-03"
         self.fields["date_order"] = forms.ChoiceField(
             label="Dates like 03/04/2026 are",
             choices=[
@@ -166,7 +164,7 @@ class CheckForm(forms.Form):
             ],
             required=asked and "look" not in self.data,
             initial=notation.date_order or "",
-            error_messages={"required": "Say which comes first: the file does not tell."},
+            error_messages={"required": "Say which comes first: the file does not show it."},
         )
         self.fields["decimal"] = forms.ChoiceField(
             label="Decimal mark",
@@ -190,7 +188,7 @@ class CheckForm(forms.Form):
 
 
 def layout_words(found: Layout) -> str:
-    """The layout in a few words: "CSV, UTF-8, parted by semicolon"."""
+    """The layout in a few words: "CSV, UTF-8, separated by semicolon"."""
     shape = found.shape
     words = [found.format.title, *found.format.words(shape)]
     if shape.sheet:

@@ -109,7 +109,7 @@ def upload_check(request: HttpRequest, number: int) -> HttpResponse:
         except NotNowError:
             return not_now(request, number)
         else:
-            form.add_error("date_order", "Say which comes first: the file does not tell.")
+            form.add_error("date_order", "Say which comes first: the file does not show it.")
     status = HTTPStatus.UNPROCESSABLE_ENTITY if form.errors else HTTPStatus.OK
     return page(
         request,
@@ -152,9 +152,7 @@ def _answer(request: HttpRequest, one: Upload, form: CheckForm) -> HttpResponse 
     if form.changes_structure or "look" in request.POST:
         actions.look_again(one, form.chosen_type, form.layout)
         if "look" not in request.POST:
-            messages.info(
-                request, "The file is read differently now: look at its columns once more."
-            )
+            messages.info(request, "The file is now read differently: check its columns again.")
         return redirect("admin:upload", one.pk)
     answered = inspection.answered(form.found, form.chosen_type, form.layout)
     if Question.DATE_ORDER in answered.questions:

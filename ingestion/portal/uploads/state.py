@@ -80,7 +80,7 @@ def progress(upload: Upload) -> Progress:
     rows = f"{intcomma(upload.progress_rows)}"
     words = f"{rows} of {intcomma(upload.rows_ready)} rows queued" if queueing else f"{rows} rows"
     if upload.state == State.INSPECTING:
-        words = "What it is, and how its rows lie"
+        words = "Format and columns"
     if upload.step_at is None and upload.state in Upload.RUNNING and not upload.waiting:
         words = "Waiting for its turn"
     where = None
@@ -115,7 +115,7 @@ def _waiting(upload: Upload) -> str:
     why = upload.waiting[0].lower() + upload.waiting[1:].rstrip(".")
     if upload.record_type and pause:
         why = f"the queue {upload.record_type.path} is paused by {pause.by} (“{pause.reason}”)"
-    return f"Waiting: {why}. It goes on by itself."
+    return f"Waiting: {why}. It continues by itself."
 
 
 def _left(upload: Upload, share: float) -> str:
@@ -159,9 +159,9 @@ def _events(upload: Upload) -> Iterator[Event]:
         queued = intcomma(upload.rows_queued) if upload.rows_queued else "no"
         yield Event(at=upload.finished_at, words=f"Ended: {queued} rows are queued")
     if upload.finished_at is not None and upload.state == State.FAILED:
-        yield Event(at=upload.finished_at, words="Could not be read on")
+        yield Event(at=upload.finished_at, words="Reading stopped")
     if upload.expired_at is not None:
-        yield Event(at=upload.expired_at, words="File and rows deleted, as their time was over")
+        yield Event(at=upload.expired_at, words="File and rows deleted after their storage time")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -35,8 +35,8 @@ class CreateForm(_LifetimeForm):
     name = forms.CharField(
         max_length=63,
         label="Name of the client",
-        help_text="Like scheduler or crm-sync. It stands in the source of all that the client "
-        "sends, and cannot be changed.",
+        help_text="For example scheduler or crm-sync. All records of the client have it as their "
+        "source. It cannot be changed.",
         widget=forms.TextInput({"autocomplete": "off", "autocapitalize": "none"}),
         error_messages={"required": "Name the program that will use the key."},
     )
@@ -55,7 +55,7 @@ class RotateForm(_LifetimeForm):
     overlap = forms.ChoiceField(
         choices=[(word, _OVERLAP_WORDS[word]) for word in OVERLAPS],
         initial="1d",
-        label="The keys until now",
+        label="The old keys",
         help_text="Allow enough time to install the new key on the client.",
     )
     newest = forms.IntegerField(widget=forms.HiddenInput)

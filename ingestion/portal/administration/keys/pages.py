@@ -122,9 +122,9 @@ def revoke(request: HttpRequest, number: int) -> HttpResponse:
                 facts={"client": key.client.name, "key": key.name},
             )
     if was_live:
-        notices.success(request, f"Key {key} is revoked: within 5 seconds it opens nothing.")
+        notices.success(request, f"Key {key} is revoked. It stops working within 5 seconds.")
     else:
-        notices.info(request, f"Key {key} had ended already.")
+        notices.info(request, f"Key {key} has already ended.")
     return redirect("admin:keys")
 
 
