@@ -1,7 +1,7 @@
 """Text in, JSON values out, by the kind of the field that takes them.
 
 For what knows only text: cells of a file, inputs of a form. The serializers are strict and judge
-alone: text that can not be converted stays text, and they refuse it with their own code.
+alone: text that cannot be converted stays text, and they refuse it with their own code.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 # What the portal answers where it has judged every record; anything else refuses the request.
 _JUDGED = (HTTPStatus.CREATED, HTTPStatus.MULTI_STATUS, HTTPStatus.UNPROCESSABLE_ENTITY)
-# A proxy's own words, where it can not tell what the portal did.
+# A proxy's own words, where it cannot tell what the portal did.
 _FROM_A_PROXY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
 # After these the same request may pass later.
 _PASSING = (

@@ -111,7 +111,7 @@ def generate(
     `feedback` None means feedback for four out of five sessions that took place. With a number,
     no-shows give way where too few sessions would have taken place.
 
-    Raises ValueError if the counts can not be had: a negative count, no day, sessions without a
+    Raises ValueError if the counts cannot be had: a negative count, no day, sessions without a
     tutor, or more feedback than sessions.
     """
     if min(tutors, sessions, feedback or 0) < 0:
@@ -122,7 +122,7 @@ def generate(
         raise ValueError("Sessions need a tutor: ask for at least one tutor, or for no sessions.")
     if feedback is not None and feedback > sessions:
         raise ValueError(
-            f"There is at most one feedback per session, so {sessions} sessions can not have "
+            f"There is at most one feedback per session, so {sessions} sessions cannot have "
             f"{feedback}: ask for more sessions or for less feedback."
         )
     # Every argument counts, so that another day of the same seed has session ids of its own.

@@ -98,7 +98,7 @@ def test_revoking_ends_one_key_or_all():
         (["revoke", "nobody"], "no client of this name"),
     ],
 )
-def test_what_can_not_be_done_is_said_and_changes_nothing(arguments, sentence):
+def test_what_cannot_be_done_is_said_and_changes_nothing(arguments, sentence):
     with pytest.raises(CommandError, match=sentence):
         run(*arguments)
     assert not ApiClient.objects.exists()

@@ -168,7 +168,7 @@ def test_two_consumers_do_not_write_to_one_file(store: Redis, tmp_path: Path) ->
     assert len(waiting(store)) == 1
 
 
-def test_a_file_that_can_not_be_opened_is_told_and_nothing_is_taken(
+def test_a_file_that_cannot_be_opened_is_told_and_nothing_is_taken(
     store: Redis, tmp_path: Path
 ) -> None:
     fill(TUTORS, 1)
@@ -190,7 +190,7 @@ def test_what_is_no_plain_file_is_refused_before_anything_is_taken(
     assert waiting(store) == messages
 
 
-def test_a_file_that_can_not_even_be_cut_back_counts_for_no_message(tmp_path: Path) -> None:
+def test_a_file_that_cannot_even_be_cut_back_counts_for_no_message(tmp_path: Path) -> None:
     deliver: Any
     with end_of_file(str(tmp_path / "out")) as deliver:
         read, write = os.pipe()

@@ -401,7 +401,7 @@ def test_a_pause_that_was_set_by_hand_is_honoured(store):
     assert claim.pause.reason == "set outside the portal"
 
 
-def test_one_that_can_not_be_reaped_does_not_keep_the_others(store):
+def test_one_that_cannot_be_reaped_does_not_keep_the_others(store):
     store.set(KEYS.claimed("broken"), "not a list")
     store.zadd(KEYS.leases, {"broken": 1, b"\xff": 2, "dead": 3})
     store.lpush(KEYS.claimed("dead"), b"1")
@@ -472,7 +472,7 @@ def test_a_store_that_forgot_its_scripts_goes_on(store):
         assert consumption([QUEUE])[0].consumers[0].name == consumer.name
 
 
-def test_a_consumer_can_not_start_without_a_store(no_store):
+def test_a_consumer_cannot_start_without_a_store(no_store):
     with pytest.raises(StoreError), Consumer(QUEUE):
         pass
 

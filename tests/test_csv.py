@@ -281,7 +281,7 @@ def test_an_empty_cell_is_an_absent_field_and_the_serializer_decides() -> None:
         ("tutor_id", "has space", FieldCode.INVALID_ID),
     ],
 )
-def test_what_can_not_be_converted_is_refused_by_the_serializer(
+def test_what_cannot_be_converted_is_refused_by_the_serializer(
     field: str, cell: str, code: FieldCode
 ) -> None:
     example = dict(TUTORS.serializer_class.example)

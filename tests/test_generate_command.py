@@ -264,14 +264,14 @@ def test_ctrl_c_ends_it_with_what_was_sent_and_what_may_be(
     [
         (["--post", "127.0.0.1:8000"], "write it like http://127.0.0.1:8000"),
         (["--output", "-"], "name it with --type"),
-        (["--output", "/dev/null/folder"], "Can not write to /dev/null/folder: Not a directory"),
+        (["--output", "/dev/null/folder"], "Cannot write to /dev/null/folder: Not a directory"),
         (["--demo", "--sessions", "3"], "ask for more sessions or for less feedback"),
         (["--post", "--start", "13.5.2024"], "write a date like 2024-05-14"),
         (["--post", "--rate", "0"], "write a whole number from 1 up"),
         ([], "one of the arguments --demo --post --output is required"),
     ],
 )
-def test_what_can_not_be_done_is_said_in_a_sentence(arguments: list[str], sentence: str) -> None:
+def test_what_cannot_be_done_is_said_in_a_sentence(arguments: list[str], sentence: str) -> None:
     with pytest.raises(CommandError, match=sentence):
         call_command("generate", *arguments)
 

@@ -182,10 +182,10 @@ def test_the_archetypes_keep_their_shares_in_every_population(
         ({"feedback": -1}, "must not be negative"),
         ({"days": 0}, "at least one day"),
         ({"tutors": 0}, "need a tutor"),
-        ({"feedback": 31}, "30 sessions can not have 31"),
+        ({"feedback": 31}, "30 sessions cannot have 31"),
     ],
 )
-def test_counts_that_can_not_be_had_are_refused_in_a_sentence(
+def test_counts_that_cannot_be_had_are_refused_in_a_sentence(
     change: dict[str, int], sentence: str
 ) -> None:
     demo: dict[str, Any] = {

@@ -217,10 +217,10 @@ def test_no_value_of_a_record_is_ever_printed(store: Redis, file: Path) -> None:
     assert canary not in done.stdout + done.stderr
 
 
-# --- what can not be done ----------------------------------------------------------------------
+# --- what cannot be done ----------------------------------------------------------------------
 
 
-def test_what_can_not_be_read_ends_with_status_1_and_a_reason(
+def test_what_cannot_be_read_ends_with_status_1_and_a_reason(
     store: Redis, file: Path, tmp_path: Path
 ) -> None:
     for content, reason in (

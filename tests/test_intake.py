@@ -164,7 +164,7 @@ def test_a_batch_that_the_store_refuses_leaves_nothing_behind(store, record_type
     assert store.get(record_type.queue) == b"not ours"
 
 
-def test_a_payload_that_can_not_be_judged_leaves_nothing_behind(store, record_type, settings):
+def test_a_payload_that_cannot_be_judged_leaves_nothing_behind(store, record_type, settings):
     settings.MAX_BATCH_RECORDS = 2
     good = named(record_type, "r-1", "r-2", "r-3")
     for content in (b"", b"{}", b"[]", b"[NaN]", b"\xff", json.dumps(good).encode()):

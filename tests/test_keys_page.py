@@ -92,7 +92,7 @@ def test_sending_the_form_again_makes_no_second_key(admin):
         ({"days": "9999"}, "not one of the available choices"),
     ],
 )
-def test_a_form_that_can_not_be_used_comes_back_and_makes_nothing(admin, changes, sentence):
+def test_a_form_that_cannot_be_used_comes_back_and_makes_nothing(admin, changes, sentence):
     answer = admin.post(f"{KEYS}new/", {**NEW, **changes})
     assert answer.status_code == 422
     assert sentence in html.unescape(answer.text)

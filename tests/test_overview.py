@@ -267,7 +267,7 @@ def test_what_another_version_left_of_the_overview_is_no_trouble(browser, no_sto
     assert browser.get("/admin/").status_code == 200
 
 
-def test_an_overview_that_can_not_be_kept_is_shown_all_the_same(browser, store, log):
+def test_an_overview_that_cannot_be_kept_is_shown_all_the_same(browser, store, log):
     KEPT.mkdir()
     os.utime(KEPT, (0, 0))
     try:

@@ -230,7 +230,7 @@ def test_a_missing_right_is_named():
     assert "Create, rotate and revoke API keys" in answer.text
 
 
-def test_a_request_that_can_not_be_read_is_a_page_in_the_portal(client):
+def test_a_request_that_cannot_be_read_is_a_page_in_the_portal(client):
     answer = client.get("/admin/", headers={"Host": "elsewhere.example"})
     assert answer.status_code == 400
     assert "This request cannot be read" in answer.text

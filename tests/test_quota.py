@@ -131,7 +131,7 @@ def test_what_is_over_the_quota_is_not_judged(post, store, quota):
     ],
     ids=["no JSON", "no record", "long", "too many"],
 )
-def test_what_can_not_be_read_costs_by_its_size(post, settings, quota, body, left):
+def test_what_cannot_be_read_costs_by_its_size(post, settings, quota, body, left):
     settings.MAX_BATCH_RECORDS = 5
     answer = post("/api/tutors/batch", body)
     assert answer.status_code in (400, 413)

@@ -199,7 +199,7 @@ def test_an_infinite_score_is_no_number(post):
         'application/json; charset="UTF-8"',
         "application/json ; charset=utf8",
         "application/json; profile=x",
-        # Django can not read such a parameter, and would fail before anything could answer.
+        # Django cannot read such a parameter, and would fail before anything could answer.
         "application/json; profile*=no-such-charset''x",
         "application/json; " + "x;" * 4000,
     ],
@@ -352,7 +352,7 @@ def test_a_gzip_bomb_is_refused_without_being_unpacked(post, settings, members):
 # --- Bodies that are not there -----------------------------------------------------------------
 
 
-def test_a_chunked_body_that_the_server_can_not_read_is_not_taken_for_an_empty_one(store):
+def test_a_chunked_body_that_the_server_cannot_read_is_not_taken_for_an_empty_one(store):
     for length in ("", "0"):
         answer = send(
             "POST", "/api/tutors", CONTENT_LENGTH=length, HTTP_TRANSFER_ENCODING="chunked"

@@ -78,7 +78,7 @@ def test_the_api_does_what_its_schema_says(case, store):
         # letter the format has one.
         excluded.append(negative_data_rejection)
     if case.media_type == "application/x-ndjson":
-        # OpenAPI can not say what a line must be, so any text passes for good.
+        # OpenAPI cannot say what a line must be, so any text passes for good.
         excluded.append(positive_data_acceptance)
     if answer.status_code == 422 and codes(answer.json()["errors"]) <= BETWEEN_FIELDS:
         excluded.append(positive_data_acceptance)

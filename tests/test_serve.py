@@ -169,7 +169,7 @@ def test_such_an_address_is_served_where_a_setting_opens_it(tmp_path):
         assert portal.post("/api/tutors", EXAMPLE).status == 201
 
 
-def test_a_folder_that_can_not_be_written_is_named(tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     said = _refusal(tmp_path / "file" / "var")
     assert "DATA_DIR" in said

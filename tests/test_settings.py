@@ -294,7 +294,7 @@ def test_the_file_is_read_and_the_process_wins(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"X=\xff\n"], ids=["none", "not UTF-8"])
-def test_a_named_file_that_can_not_be_read_is_a_problem(tmp_path, content):
+def test_a_named_file_that_cannot_be_read_is_a_problem(tmp_path, content):
     file = tmp_path / "portal.env"
     if content is not None:
         file.write_bytes(content)
@@ -466,7 +466,7 @@ def test_the_web_server_by_itself_does_not_start_with_a_wrong_value(tmp_path):
     assert "MAX_BODY_BYTES must be a whole number" in done.stderr
 
 
-def test_where_the_key_can_not_be_kept_there_is_one_for_this_process(tmp_path):
+def test_where_the_key_cannot_be_kept_there_is_one_for_this_process(tmp_path):
     assert len(stored_secret_key(tmp_path / "none")) >= 50
 
 

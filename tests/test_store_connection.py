@@ -53,7 +53,7 @@ def test_a_push_whose_answer_is_cut_off_is_on_the_queue_once_and_its_outcome_is_
 def test_a_push_that_could_not_be_sent_is_known_not_to_be_on_the_queue(store, proxy):
     queues.push(QUEUE, [b"1"])
     store.script_flush()
-    proxy.deaf = True  # "I do not know this script" is heard, and the script can not be sent
+    proxy.deaf = True  # "I do not know this script" is heard, and the script cannot be sent
     fault = refusal()
     assert (fault.code, fault.outcome_unknown) == (Code.STORE_UNREACHABLE, False)
     assert taken(store) == [b"1"]

@@ -116,7 +116,7 @@ def test_rows_can_be_pasted(uploader: Client) -> None:
         (b"PK\x03\x04 and nothing more", "damaged or protected"),
     ],
 )
-def test_a_file_that_can_not_be_read_is_refused_with_advice(
+def test_a_file_that_cannot_be_read_is_refused_with_advice(
     uploader: Client, content: bytes, sentence: str
 ) -> None:
     one = upload(uploader, content)

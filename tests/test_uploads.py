@@ -233,7 +233,7 @@ def test_a_row_like_one_that_was_refused_is_no_duplicate() -> None:
     assert counts(upload) == (1, 1, 0, 0)
 
 
-def test_rows_that_can_not_be_told_apart_are_counted_as_to_fix(store: Redis) -> None:
+def test_rows_that_cannot_be_told_apart_are_counted_as_to_fix(store: Redis) -> None:
     content = as_csv([session(1), session(2)]) + b'x,"broken\n'
     upload = queue(read(content))
     assert counts(upload) == (2, 1, 0, 0)

@@ -27,6 +27,7 @@ def _texts() -> Iterator[tuple[Path, str]]:
     [
         ("he|him|his|himself|she|her|hers|herself", "they, them, their"),
         ("blacklist|whitelist", "refused, allowed"),
+        (r"can[ _\n]not", "cannot"),
     ],
 )
 def test_a_word_that_we_do_not_use_stands_nowhere(words: str, instead: str) -> None:

@@ -74,7 +74,7 @@ class Csv:
     ) -> Look:
         """How the file is written, and its first rows."""
         shape = shape or detect(file, names)
-        # Windows text can not be told from broken UTF-8 for certain.
+        # Windows text cannot be told from broken UTF-8 for certain.
         is_unsure = _options(shape)[ENCODING.name] == Encoding.CP1252
         return look_at_table(
             self.rows(file, shape, most_unpacked_bytes),
@@ -109,8 +109,8 @@ def _options(shape: Shape) -> dict[str, str]:
 
 class _Writer:
     def __init__(self, file: BinaryIO, options: dict[str, str], columns: Sequence[Column]) -> None:
-        # Bytes that were no text come back as such: never as some other letter. Windows text can
-        # not be told from UTF-8 for certain, with fewer rows still less: a mark says it.
+        # Bytes that were no text come back as such: never as some other letter. Windows text
+        # cannot be told from UTF-8 for certain, with fewer rows still less: a mark says it.
         wide = options[ENCODING.name] == Encoding.UTF_16
         encoding = Encoding.UTF_16 if wide else Encoding.UTF_8
         errors = "surrogatepass" if wide else "surrogateescape"
@@ -183,7 +183,7 @@ def _find_header(head: str, names: Set[str]) -> tuple[str, int]:
 
 
 def _split(lines: _Lines, delimiter: str) -> Iterator[tuple[int, Cells | None]]:
-    """Each row's first line and cells; None for cells that can not be told apart, or that are
+    """Each row's first line and cells; None for cells that cannot be told apart, or that are
     together longer than a row may be.
 
     A quote that is never closed would take all rows after it for its cell. Strict parsing notices

@@ -302,7 +302,7 @@ class _TextReader:
 
 
 def unescaped(text: str) -> str:
-    """Excel writes characters that XML can not hold as _x000D_."""
+    """Excel writes characters that XML cannot hold as _x000D_."""
     return _ESCAPED.sub(lambda code: chr(int(code[1], 16)), text) if "_x" in text else text
 
 

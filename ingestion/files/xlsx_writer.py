@@ -21,7 +21,7 @@ from ingestion.files.workbook import number_text
 # What Excel shows as it is written here; anything else, ids with leading zeros too, stays text.
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,10})?")
 _DATETIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
-# What XML can not hold, or would change, and what would be taken for an escape; these are UTF-16
+# What XML cannot hold, or would change, and what would be taken for an escape; these are UTF-16
 # code units to Excel.
 _ESCAPED = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 _NO_SHEET_NAME = re.compile(r"[\\*?:/\[\]]")

@@ -45,7 +45,7 @@ class Breach:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreHealth:
-    """What the store says of itself. `reasons` says why it can not take records; empty is well.
+    """What the store says of itself. `reasons` says why it cannot take records; empty is well.
 
     `breaches` says why what it takes is not as safe as promised. What the store does not tell is
     None, as hosted ones do; `max_memory_bytes` also where there is no limit.

@@ -18,7 +18,7 @@ class KeptRejection(msgspec.Struct, frozen=True, kw_only=True):
     """A refused record as it is kept: when, by which client, why, and what was sent.
 
     `errors` are (field, code, message); `record` is the object that was sent, None where it was no
-    object or can not be kept. `queue` is where it did not come to lie, `fixed_by` the id of the
+    object or cannot be kept. `queue` is where it did not come to lie, `fixed_by` the id of the
     record that staff sent in its place.
     """
 

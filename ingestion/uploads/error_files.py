@@ -88,7 +88,7 @@ class _Table:
         self.columns = [Column(name=name) for name in names]
 
     def cells(self, row: FileRow, problem: str) -> list[str]:
-        # A row that can not be told apart leaves its cells empty: `_line` says where it stands.
+        # A row that cannot be told apart leaves its cells empty: `_line` says where it stands.
         cells = list(map(guarded, row.raw or []))
         kept = [cells[at] if at < len(cells) else "" for at in self._kept]
         # What no column has a name for stays beyond all columns.

@@ -42,8 +42,8 @@ class ReadSoFar:
 def read(work: Work) -> None:
     """Judge every row and write down what was found; then the upload waits for a decision.
 
-    Killed and begun again, it starts from the first row. Raises `PayloadError` where the file can
-    not be read to its end.
+    If it is killed and started again, it starts from the first row. Raises `PayloadError` if the
+    file cannot be read to its end.
     """
     upload = work.upload
     record_type, layout = upload.record_type, layouts.from_json(upload.layout)

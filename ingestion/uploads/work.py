@@ -66,7 +66,7 @@ def stop() -> None:
 class Work:
     """The right to work on an upload in its present step, kept by beats.
 
-    Every write says on whose behalf it is made, so a worker that was taken for dead can not
+    Every write says on whose behalf it is made, so a worker that was taken for dead cannot
     disturb its successor.
     """
 

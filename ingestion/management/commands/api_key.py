@@ -78,7 +78,7 @@ class Command(PortalCommand):
             raise CommandError(str(fault)) from fault
         except (OperationalError, ProgrammingError) as fault:
             raise CommandError(
-                f"The database can not be used ({fault}). Check DATABASE_URL, and run manage.py "
+                f"The database cannot be used ({fault}). Check DATABASE_URL, and run manage.py "
                 "migrate once before the first key."
             ) from fault
 

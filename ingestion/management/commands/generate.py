@@ -172,7 +172,7 @@ class Command(PortalCommand):
                 file.write_bytes(content)
                 self.stdout.write(f"{file}: {len(records[path]):,} records")
         except OSError as fault:
-            raise CommandError(f"Can not write to {output}: {fault.strerror}.") from fault
+            raise CommandError(f"Cannot write to {output}: {fault.strerror}.") from fault
 
     def _post(
         self, portal: Portal, records: Mapping[str, Sequence[Record]], options: Mapping[str, Any]

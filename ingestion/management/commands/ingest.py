@@ -247,7 +247,7 @@ def _push(
 
 @contextmanager
 def _opened(name: str) -> Iterator[BinaryIO]:
-    """The file of this name, or standard input for `-`; what can not seek is copied to disk."""
+    """The file of this name, or standard input for `-`; what cannot seek is copied to disk."""
     with ExitStack() as stack:
         try:
             file = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))

@@ -8,7 +8,7 @@
 --       7… the messages, each as often as it is to be taken off
 -- Gives how many were found, and are off the queue now.
 --
--- A list can not lose what stands at a place, only what has a value, and that takes a walk through
+-- A list cannot lose what stands at a place, only what has a value, and that takes a walk through
 -- it. So what is found is first overwritten with ARGV[6], and all of that goes in one walk.
 --
 -- Nothing is done if a command is refused: see push.lua.
