@@ -158,6 +158,7 @@ def test_a_wait_longer_than_its_patience_is_not_begun() -> None:
     assert len(paused.requests) == 1
 
 
+@pytest.mark.slow
 def test_an_outage_is_told_once_while_it_lasts() -> None:
     told: list[str] = []
     with ScriptedPortal(FULL, FULL, FULL, FULL, ACCEPTED) as busy:

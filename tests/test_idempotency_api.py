@@ -149,6 +149,7 @@ def test_an_answer_is_remembered_for_the_time_that_is_set_and_no_longer(post, st
     assert store.llen(TUTORS.queue) == 2
 
 
+@pytest.mark.slow
 def test_many_at_once_with_one_key_have_one_effect_and_one_answer(store):
     body = json.dumps(EXAMPLE)
 

@@ -297,6 +297,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_line_to_the_store_that_is_cut_doubles_and_loses_nothing(
     store: Redis, proxy: Proxy, file: Path, settings: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -415,6 +416,7 @@ def test_ctrl_c_during_an_outage_tells_whether_more_may_be_queued(
         assert store.llen(TUTORS.queue) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_after", [1000, 2000])
 def test_a_stopped_run_prints_the_command_that_goes_on_and_queues_nothing_twice(
     store: Redis, file: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int

@@ -140,6 +140,7 @@ GUESSES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_right_and_wrong_guesses_are_answered_the_same(secretive, group):
     browser = signed_in(member(group))

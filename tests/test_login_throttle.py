@@ -39,6 +39,7 @@ def other_peer(number):
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
+@pytest.mark.slow
 def test_of_a_hundred_tries_at_an_account_ten_are_looked_at():
     member("Viewer")
     answers = [sign_in(peer=other_peer(n)).status_code for n in range(100)]
@@ -47,6 +48,7 @@ def test_of_a_hundred_tries_at_an_account_ten_are_looked_at():
     assert sign_in(password=RIGHT, peer="198.51.100.7").status_code == 429
 
 
+@pytest.mark.slow
 def test_of_a_hundred_tries_from_an_address_ten_are_looked_at():
     member("Viewer")
     answers = [sign_in(f"name-{n}").status_code for n in range(100)]
@@ -55,6 +57,7 @@ def test_of_a_hundred_tries_from_an_address_ten_are_looked_at():
     assert sign_in(password=RIGHT, peer="198.51.100.7").status_code == 302
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_bounded_and_holds_no_password():
     for n in range(50):
         sign_in(f"name-{n}", "canary-271828")

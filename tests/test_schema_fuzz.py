@@ -56,6 +56,7 @@ def both_verdicts_were_reached() -> Iterator[None]:
             assert 200 in found, (operation, found)
 
 
+@pytest.mark.slow
 @schema.parametrize()
 @hypothesis.settings(
     max_examples=30,
