@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+from msgspec import Meta, Struct
 
 from ingestion import queues
 from ingestion.outcomes import Code, StoreError
 from ingestion.queues import QueueSummary
 from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.times import utc_timestamp
+
+Text = Annotated[str, Meta(min_length=1)]
+Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""A time as `utc_timestamp` writes it."""
+
+_Total = Annotated[int, Meta(description="Since the store's data began.")]
+
+
+class QueueDetail(Struct, frozen=True, kw_only=True):
+    """One queue."""
+
+    queue: Annotated[Text, Meta(description="The list's key in Redis.")]
+    depth: int
+    oldest_age_seconds: Annotated[float | None, Meta(extra_json_schema={"format": "double"})]
+    accepted: _Total
+    rejected: _Total
+
+
+if TYPE_CHECKING:
+    QueueDepths = Mapping[str, int]
+    QueueDetails = Mapping[str, QueueDetail]
+else:  # the schema names the queues
+    _LABELS = [record_type.queue_label for record_type in RECORD_TYPES.values()]
+    QueueDepths = TypedDict("QueueDepths", dict.fromkeys(_LABELS, Annotated[int, Meta(ge=0)]))
+    QueueDetails = TypedDict("QueueDetails", dict.fromkeys(_LABELS, QueueDetail))
+
+
+class QueueStats(Struct, frozen=True, kw_only=True):
+    timestamp: Moment
+    queues: QueueDepths
+    detail: QueueDetails
 
 
 def queue_summaries() -> dict[RecordType, QueueSummary]:
@@ -24,20 +58,20 @@ def queue_summaries() -> dict[RecordType, QueueSummary]:
     return found
 
 
-def queue_stats_document() -> dict[str, Any]:
+def queue_stats() -> QueueStats:
     """What `GET /api/queue/stats` answers (contract, section 2). Raises `StoreError`."""
     found = queue_summaries()
-    return {
-        "timestamp": utc_timestamp(),
-        "queues": {record_type.queue_label: one.depth for record_type, one in found.items()},
-        "detail": {
-            record_type.queue_label: {
-                "queue": one.queue,
-                "depth": one.depth,
-                "oldest_age_seconds": one.oldest_age_seconds,
-                "accepted": one.accepted,
-                "rejected": one.rejected,
-            }
+    return QueueStats(
+        timestamp=utc_timestamp(),
+        queues={record_type.queue_label: one.depth for record_type, one in found.items()},
+        detail={
+            record_type.queue_label: QueueDetail(
+                queue=one.queue,
+                depth=one.depth,
+                oldest_age_seconds=one.oldest_age_seconds,
+                accepted=one.accepted,
+                rejected=one.rejected,
+            )
             for record_type, one in found.items()
         },
-    }
+    )

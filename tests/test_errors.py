@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import path
 
-from ingestion.api.errors import error_document
+from ingestion.api.errors import error
 from ingestion.api.views import View
 from ingestion.outcomes import Code, FieldCode, FieldError
 from tests.raw_requests import send
@@ -142,16 +144,20 @@ def test_an_outage_is_no_fault_of_ours_and_leaves_no_further_error_in_the_log(
     assert not [line for line in log() if "[error" in line]
 
 
+def told(code: Code, **facts: Any) -> Any:
+    return msgspec.to_builtins(error(code, request_id="x", **facts))
+
+
 def test_an_unknown_outcome_is_told():
-    document = error_document(Code.STORE_ANSWER_LOST, request_id="x", outcome_unknown=True)
+    document = told(Code.STORE_ANSWER_LOST, outcome_unknown=True)
     assert document["outcome"] == "unknown"
     assert "nothing was queued" not in document["error"]
 
 
 def test_an_error_without_fields_at_fault_has_no_list_of_them():
-    assert "errors" not in error_document(Code.QUEUE_FULL, request_id="x")
-    error = FieldError(field=None, code=FieldCode.REQUIRED, message="m")
-    document = error_document(Code.INVALID_RECORD, request_id="x", errors=[error])
+    assert "errors" not in told(Code.QUEUE_FULL)
+    fault = FieldError(field=None, code=FieldCode.REQUIRED, message="m")
+    document = told(Code.INVALID_RECORD, errors=[fault])
     assert document["errors"] == [{"field": None, "code": "required", "message": "m"}]
 
 

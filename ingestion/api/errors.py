@@ -7,9 +7,12 @@ from typing import Any
 
 import structlog
 from django.core.exceptions import DisallowedHost, SuspiciousOperation
-from django.http import JsonResponse
+from django.http import HttpResponse
+from msgspec import UNSET, Struct
+from msgspec.json import encode
 from rest_framework import exceptions
 
+from ingestion.api import answers
 from ingestion.api.requests import ApiRequest, IdentifiedRequest
 from ingestion.outcomes import (
     Code,
@@ -32,37 +35,31 @@ _STRANGE_HOST = (
 )
 
 
-def field_errors_document(errors: Sequence[FieldError]) -> list[dict[str, str | None]]:
-    """The `errors` list of the contract: field, code and message of each."""
-    return [
-        {"field": error.field, "code": error.code, "message": error.message} for error in errors
-    ]
+def answered(answer: Struct, **options: Any) -> HttpResponse:
+    """The response with this body; `options` are Django's."""
+    return HttpResponse(encode(answer), content_type="application/json", **options)
 
 
-def error_document(
+def error(
     code: Code,
     *,
     request_id: str,
     errors: Sequence[FieldError] = (),
     outcome_unknown: bool = False,
     detail: str = "",
-) -> dict[str, Any]:
+) -> answers.Error:
     """The body of every refused request (contract, section 2, Errors).
 
     `detail` is a further sentence of ours, or what staff wrote when they paused a queue.
     """
-    document: dict[str, Any] = {
-        "success": False,
-        "error": f"{code.sentence} {detail}".rstrip(),
-        "code": code.value,
-        "timestamp": utc_timestamp(),
-        "request_id": request_id,
-    }
-    if errors:
-        document["errors"] = field_errors_document(errors)
-    if outcome_unknown:
-        document["outcome"] = "unknown"
-    return document
+    return answers.Error(
+        error=f"{code.sentence} {detail}".rstrip(),
+        code=code,
+        timestamp=utc_timestamp(),
+        request_id=request_id,
+        errors=answers.field_errors(errors) if errors else UNSET,
+        outcome="unknown" if outcome_unknown else UNSET,
+    )
 
 
 def refusal(
@@ -71,20 +68,20 @@ def refusal(
     *,
     headers: Mapping[str, str] | None = None,
     **facts: Any,
-) -> JsonResponse:
-    """The answer to a refused request; `facts` go to `error_document`. Notes the code for the log.
+) -> HttpResponse:
+    """The answer to a refused request; `facts` go to `error`. Notes the code for the log.
 
     It renders itself, so that an error is JSON also where the page asked for would be HTML.
     """
     request.log_facts["code"] = code.value
-    return JsonResponse(
-        error_document(code, request_id=request.request_id, **facts),
+    return answered(
+        error(code, request_id=request.request_id, **facts),
         status=code.status,
         headers=headers,
     )
 
 
-def exception_handler(fault: Exception, context: dict[str, Any]) -> JsonResponse:
+def exception_handler(fault: Exception, context: dict[str, Any]) -> HttpResponse:
     """Django REST framework's hook: whatever a view raises becomes an answer in our shape.
 
     A fault of our own is logged with its trace and told as a plain 500.
@@ -109,23 +106,23 @@ def exception_handler(fault: Exception, context: dict[str, Any]) -> JsonResponse
     return refusal(context["request"], code, headers=headers, **facts)
 
 
-def bad_request(request: IdentifiedRequest, exception: Exception) -> JsonResponse:
+def bad_request(request: IdentifiedRequest, exception: Exception) -> HttpResponse:
     """Django's handler400. What was wrong goes to the log by its kind alone."""
     request.log_facts["fault"] = type(exception).__name__
     detail = _STRANGE_HOST if isinstance(exception, DisallowedHost) else ""
     return refusal(request, Code.MALFORMED_REQUEST, detail=detail)
 
 
-def permission_denied(request: IdentifiedRequest, exception: Exception) -> JsonResponse:
+def permission_denied(request: IdentifiedRequest, exception: Exception) -> HttpResponse:
     """Django's handler403."""
     return refusal(request, Code.FORBIDDEN)
 
 
-def page_not_found(request: IdentifiedRequest, exception: Exception) -> JsonResponse:
+def page_not_found(request: IdentifiedRequest, exception: Exception) -> HttpResponse:
     """Django's handler404."""
     return refusal(request, Code.NOT_FOUND)
 
 
-def server_error(request: IdentifiedRequest) -> JsonResponse:
+def server_error(request: IdentifiedRequest) -> HttpResponse:
     """Django's handler500; Django has logged the fault with its trace."""
     return refusal(request, Code.INTERNAL_ERROR)

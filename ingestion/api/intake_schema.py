@@ -9,6 +9,7 @@ from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
+from ingestion.api import answers
 from ingestion.api.schema import (
     TIMESTAMP,
     Operation,
@@ -16,7 +17,6 @@ from ingestion.api.schema import (
     error_example,
     error_responses,
 )
-from ingestion.api.shapes import BatchErrorSerializer, BatchReceiptSerializer, ReceiptSerializer
 from ingestion.outcomes import Code
 from ingestion.records import RecordType
 
@@ -104,7 +104,7 @@ def record(view: Any) -> Operation:
         parameters=(*_IDEMPOTENCY_HEADERS, *_QUOTA_HEADERS),
         responses={
             201: OpenApiResponse(
-                ReceiptSerializer,
+                answers.Receipt,
                 f"The {record_type.title} is queued.",
                 [
                     answer_example(
@@ -225,16 +225,16 @@ def batch(view: Any) -> Operation:
         ),
         responses={
             201: OpenApiResponse(
-                BatchReceiptSerializer, "Every record is queued.", [answer_example("all", receipt)]
+                answers.BatchReceipt, "Every record is queued.", [answer_example("all", receipt)]
             ),
             207: OpenApiResponse(
-                BatchReceiptSerializer,
+                answers.BatchReceipt,
                 "Some records are queued; `errors` tells of the others.",
                 [answer_example("some", partial)],
             ),
             **responses,
             422: OpenApiResponse(
-                BatchErrorSerializer,
+                answers.BatchError,
                 "No record is valid, or not all are and `strict` was asked for; nothing is queued.",
                 [
                     answer_example("none", refused),

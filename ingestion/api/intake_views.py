@@ -12,14 +12,15 @@ from typing import Any
 import msgspec
 from django.conf import settings
 from django.http import HttpResponse
+from msgspec import UNSET, Struct
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from ingestion import decoding, intake, queues, validation
-from ingestion.api import intake_schema
+from ingestion.api import answers, intake_schema
 from ingestion.api.access import client_name
 from ingestion.api.body import read_payload
-from ingestion.api.errors import error_document, field_errors_document
+from ingestion.api.errors import error
 from ingestion.api.requests import ApiRequest
 from ingestion.api.schema import Described
 from ingestion.api.views import View
@@ -29,7 +30,6 @@ from ingestion.outcomes import (
     Code,
     PayloadError,
     Receipt,
-    Rejection,
 )
 from ingestion.queues import Once, Quota
 from ingestion.records import RECORD_TYPES, RecordType
@@ -118,7 +118,7 @@ class IntakeView(View, ABC):
         return response
 
     @abstractmethod
-    def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, dict[str, Any]]:
+    def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, Struct]:
         """Status and body for this receipt."""
 
 
@@ -127,21 +127,18 @@ class RecordView(IntakeView):
 
     schema = Described(intake_schema.record)
 
-    def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, dict[str, Any]]:
+    def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, Struct]:
         """The receipt of one record, or the fields at fault."""
         if receipt.rejections:
             (rejection,) = receipt.rejections
-            return _refused(Code.INVALID_RECORD, request, errors=rejection.errors)
-        document = {
-            "success": True,
-            "message": f"The {self.record_type.title} is queued.",
-            "id": receipt.ids[0],
-            "queued": True,
-            "timestamp": utc_timestamp(),
-        }
-        if receipt.ignored_fields:
-            document["ignored_fields"] = list(receipt.ignored_fields)
-        return HTTPStatus.CREATED, document
+            code = request.log_facts["code"] = Code.INVALID_RECORD
+            return code.status, error(code, request_id=request.request_id, errors=rejection.errors)
+        return HTTPStatus.CREATED, answers.Receipt(
+            message=f"The {self.record_type.title} is queued.",
+            id=receipt.ids[0],
+            timestamp=utc_timestamp(),
+            ignored_fields=list(receipt.ignored_fields) or UNSET,
+        )
 
 
 class BatchView(IntakeView):
@@ -154,31 +151,28 @@ class BatchView(IntakeView):
     batch = True
     parameters = ("strict",)
 
-    def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, dict[str, Any]]:
+    def tell(self, receipt: Receipt, request: ApiRequest) -> tuple[HTTPStatus, Struct]:
         """Counts, and the first rejections."""
-        document: dict[str, Any] = {
-            "success": not receipt.rejections,
+        counts: dict[str, Any] = {
             "message": f"Records queued: {receipt.accepted}. Records refused: {receipt.rejected}.",
             "count": receipt.accepted,
             "rejected": receipt.rejected,
             "queued": receipt.accepted > 0,
             "timestamp": utc_timestamp(),
-            "errors": [_rejection_document(one) for one in receipt.rejections[:MOST_ERRORS]],
+            "errors": [answers.rejection(one) for one in receipt.rejections[:MOST_ERRORS]],
+            "errors_truncated": True if receipt.rejected > MOST_ERRORS else UNSET,
         }
-        if receipt.ignored_fields:
-            document["ignored_fields"] = receipt.ignored_fields
-        if receipt.rejected > MOST_ERRORS:
-            document["errors_truncated"] = True
         if receipt.accepted:
-            return HTTPStatus.MULTI_STATUS if receipt.rejections else HTTPStatus.CREATED, document
-        # The shape of every error, with the batch's own fields beside it.
-        status, error = _refused(Code.INVALID_BATCH, request)
-        return status, error | document
-
-
-def _refused(code: Code, request: ApiRequest, **facts: Any) -> tuple[HTTPStatus, dict[str, Any]]:
-    request.log_facts["code"] = code.value
-    return code.status, error_document(code, request_id=request.request_id, **facts)
+            status = HTTPStatus.MULTI_STATUS if receipt.rejections else HTTPStatus.CREATED
+            return status, answers.BatchReceipt(
+                success=not receipt.rejections,
+                ignored_fields=receipt.ignored_fields or UNSET,
+                **counts,
+            )
+        code = request.log_facts["code"] = Code.INVALID_BATCH
+        return code.status, answers.BatchError(
+            error=code.sentence, code=code, request_id=request.request_id, **counts
+        )
 
 
 def _request_name(request: ApiRequest, client: str, route: str) -> str | None:
@@ -208,10 +202,3 @@ def _strict(query: Mapping[str, str]) -> bool:
             Code.MALFORMED_REQUEST, detail="Its query parameter strict must be true or false."
         )
     return word == "true"
-
-
-def _rejection_document(rejection: Rejection) -> dict[str, Any]:
-    document: dict[str, Any] = {"index": rejection.index}
-    if rejection.line is not None:
-        document["line"] = rejection.line
-    return document | {"id": rejection.id, "errors": field_errors_document(rejection.errors)}

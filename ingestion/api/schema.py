@@ -10,7 +10,7 @@ from typing import Any
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 
-from ingestion.api.shapes import ErrorSerializer
+from ingestion.api import answers, shapes  # noqa: F401 (drf-spectacular learns of its extensions)
 from ingestion.outcomes import Code
 from ingestion.records import RECORD_TYPES
 
@@ -148,7 +148,7 @@ def error_responses(*codes: Code) -> dict[int, OpenApiResponse]:
         by_status[code.status.value].append(code)
     return {
         status: OpenApiResponse(
-            ErrorSerializer,
+            answers.Error,
             " ".join(code.sentence for code in members)
             if len(members) == 1
             else members[0].status.phrase,

@@ -1,15 +1,14 @@
-"""The shapes of answers, for the documentation; records have their own serializers."""
+"""How drf-spectacular learns of our text fields and our answers."""
 
 from __future__ import annotations
 
-from typing import Any
+from inspect import cleandoc
+from typing import Any, get_type_hints
 
-from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.extensions import OpenApiSerializerExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
-from rest_framework import serializers
-
-from ingestion.outcomes import Code, FieldCode
-from ingestion.queues import Durability
+from drf_spectacular.plumbing import ResolvedComponent, list_hash
+from msgspec import NODEFAULT, inspect
 
 
 class TextFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
@@ -37,147 +36,82 @@ class TextFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-un
         return shape
 
 
-class FieldErrorSerializer(serializers.Serializer[Any]):
-    """One reason why a record was refused."""
+class AnswerExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """Our answers, as their types define them."""
 
-    field = serializers.CharField(
-        allow_null=True,
-        help_text="The field, `subjects[2]` for an entry of a list, null for the whole record.",
-    )
-    code = serializers.ChoiceField(choices=[(code.value, code.name) for code in FieldCode])
-    message = serializers.CharField(help_text="For people; never repeats a value.")
+    target_class = "msgspec.Struct"
+    match_subclasses = True
 
+    def get_name(self, auto_schema: AutoSchema, direction: str) -> str:
+        """The component's name."""
+        return str(self.target.__name__)
 
-class RejectionSerializer(serializers.Serializer[Any]):
-    """One record of a batch that was refused."""
-
-    index = serializers.IntegerField(min_value=0, help_text="Its place in the batch, from 0.")
-    line = serializers.IntegerField(
-        min_value=1, required=False, help_text="Its line, from 1 (NDJSON only)."
-    )
-    id = serializers.CharField(
-        allow_null=True, help_text="The record's id where it was given and is valid."
-    )
-    errors = FieldErrorSerializer(many=True)  # type: ignore[assignment]
+    def map_serializer(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
+        """The JSON schema of the answer."""
+        answer = inspect.type_info(self.target)
+        assert isinstance(answer, inspect.StructType)  # noqa: S101 (for mypy)
+        return _object(answer, auto_schema)
 
 
-class ReceiptSerializer(serializers.Serializer[Any]):
-    """The record lies on the queue."""
-
-    success = serializers.BooleanField()
-    message = serializers.CharField()
-    id = serializers.CharField(help_text="The record's id.")
-    queued = serializers.BooleanField()
-    timestamp = serializers.DateTimeField()
-    ignored_fields = serializers.ListField(
-        child=serializers.CharField(),
-        required=False,
-        help_text="Fields that the type does not know, and that were dropped: perhaps misspelled.",
-    )
-
-
-class BatchReceiptSerializer(serializers.Serializer[Any]):
-    """What became of each record of a batch."""
-
-    success = serializers.BooleanField(help_text="True when every record was accepted.")
-    message = serializers.CharField()
-    count = serializers.IntegerField(help_text="How many records are on the queue.")
-    rejected = serializers.IntegerField(help_text="How many records were refused.")
-    queued = serializers.BooleanField(help_text="Whether anything was queued.")
-    timestamp = serializers.DateTimeField()
-    errors = RejectionSerializer(  # type: ignore[assignment]
-        many=True, help_text="The first 1,000 rejections, in order."
-    )
-    errors_truncated = serializers.BooleanField(
-        required=False, help_text="True when there are more rejections than listed."
-    )
-    ignored_fields = serializers.DictField(
-        child=serializers.IntegerField(min_value=1),
-        required=False,
-        help_text="How many queued records had each field that the type does not know, and that "
-        "was dropped: perhaps misspelled.",
-    )
+def _object(
+    type_: inspect.StructType | inspect.TypedDictType, auto_schema: AutoSchema
+) -> dict[str, Any]:
+    order = list(get_type_hints(type_.cls))  # msgspec tells the fields of a TypedDict by the letter
+    fields = sorted(type_.fields, key=lambda field: order.index(field.name))
+    shape = {
+        "type": "object",
+        "description": cleandoc(type_.cls.__doc__ or ""),
+        "properties": {field.name: _shape(field.type, auto_schema) for field in fields},
+        # What is neither required nor has a default is UNSET: left out.
+        "required": sorted(
+            field.name for field in fields if field.required or field.default is not NODEFAULT
+        ),
+    }
+    return {key: value for key, value in shape.items() if value}
 
 
-class ErrorSerializer(serializers.Serializer[Any]):
-    """Nothing of the request was queued (unless `outcome` says that it is not known)."""
-
-    success = serializers.BooleanField()
-    error = serializers.CharField(help_text="One sentence for people.")
-    code = serializers.ChoiceField(choices=[(code.value, code.name) for code in Code])
-    errors = FieldErrorSerializer(many=True, required=False)  # type: ignore[assignment]
-    outcome = serializers.ChoiceField(choices=["unknown"], required=False)
-    timestamp = serializers.DateTimeField()
-    request_id = serializers.CharField()
-
-
-class BatchErrorSerializer(ErrorSerializer):
-    """A batch of which nothing was queued.
-
-    Where its records were judged, the batch's own fields stand beside those of every error.
-    """
-
-    message = serializers.CharField(required=False)
-    count = serializers.IntegerField(required=False, help_text="How many records are queued: 0.")
-    rejected = serializers.IntegerField(required=False, help_text="How many were refused.")
-    queued = serializers.BooleanField(required=False)
-    errors = RejectionSerializer(  # type: ignore[assignment]
-        many=True, required=False, help_text="The first 1,000 rejections, in order."
-    )
-    errors_truncated = serializers.BooleanField(required=False)
-
-
-class QueueDetailSerializer(serializers.Serializer[Any]):
-    """One queue."""
-
-    queue = serializers.CharField(help_text="The list's key in Redis.")
-    depth = serializers.IntegerField()
-    oldest_age_seconds = serializers.FloatField(allow_null=True)
-    accepted = serializers.IntegerField(help_text="Since the store's data began.")
-    rejected = serializers.IntegerField(help_text="Since the store's data began.")
-
-
-def _reasons() -> serializers.ListField:
-    return serializers.ListField(
-        child=serializers.CharField(),
-        help_text="Why not, or empty. Each begins with a word of a closed list; where the operator "
-        "has something to do, a colon and a sentence follow.",
-    )
-
-
-class HealthSerializer(serializers.Serializer[Any]):
-    """How the portal is."""
-
-    status = serializers.ChoiceField(choices=["healthy", "degraded"])
-    timestamp = serializers.DateTimeField()
-    redis_connected = serializers.BooleanField()
-    version = serializers.CharField()
-    reasons = _reasons()
-
-
-class LiveSerializer(serializers.Serializer[Any]):
-    """The process runs."""
-
-    live = serializers.BooleanField()
-    timestamp = serializers.DateTimeField()
-
-
-class ReadySerializer(serializers.Serializer[Any]):
-    """Whether a request could be accepted safely, and if not, why."""
-
-    ready = serializers.BooleanField()
-    reasons = _reasons()
-    durability = serializers.ChoiceField(
-        choices=[one.value for one in Durability],
-        help_text="What the store says that an acknowledgement is worth in a power cut.",
-    )
-    timestamp = serializers.DateTimeField()
-
-
-class RootSerializer(serializers.Serializer[Any]):
-    """What this is."""
-
-    name = serializers.CharField()
-    version = serializers.CharField()
-    status = serializers.ChoiceField(choices=["running"])
-    endpoints = serializers.DictField(child=serializers.CharField())
+def _shape(type_: inspect.Type, auto_schema: AutoSchema) -> dict[str, Any]:
+    """The JSON schema of a value; classes become components, and words are named by a hook."""
+    match type_:
+        case inspect.Metadata():
+            return {**_shape(type_.type, auto_schema), **(type_.extra_json_schema or {})}
+        case inspect.UnionType():
+            (given,) = (one for one in type_.types if not isinstance(one, inspect.NoneType))
+            shape = _shape(given, auto_schema)
+            return {**shape, "type": [shape["type"], "null"]}
+        case inspect.StrType():
+            return {"type": "string"} | (
+                {"minLength": type_.min_length} if type_.min_length else {}
+            )
+        case inspect.IntType():
+            bound = {} if type_.ge is None else {"minimum": type_.ge}
+            return {"type": "integer"} | bound
+        case inspect.FloatType():
+            return {"type": "number"}
+        case inspect.BoolType():
+            return {"type": "boolean"}
+        case inspect.LiteralType():
+            return {"enum": list(type_.values), "type": "string"}
+        case inspect.EnumType():
+            words = [(one.value, one.name) for one in type_.cls]
+            return {
+                "enum": [word for word, _ in words],
+                "type": "string",
+                "x-spec-enum-id": list_hash(words),
+            }
+        case inspect.CollectionType():
+            return {"type": "array", "items": _shape(type_.item_type, auto_schema)}
+        case inspect.DictType():
+            values = _shape(type_.value_type, auto_schema)
+            return {"type": "object", "additionalProperties": values}
+        case inspect.StructType() | inspect.TypedDictType():
+            name = type_.cls.__name__
+            component = ResolvedComponent(  # type: ignore[no-untyped-call]
+                name=name,
+                type=ResolvedComponent.SCHEMA,
+                schema=_object(type_, auto_schema),
+                object=name,
+            )
+            auto_schema.registry.register_on_missing(component)
+            return component.ref
+    raise TypeError(type_)

@@ -7,39 +7,18 @@ from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse
-from rest_framework import serializers
 
+from ingestion.api import answers
 from ingestion.api.schema import TIMESTAMP, Operation, answer_example, error_responses
-from ingestion.api.shapes import (
-    HealthSerializer,
-    LiveSerializer,
-    QueueDetailSerializer,
-    ReadySerializer,
-    RootSerializer,
-)
 from ingestion.outcomes import Code
 from ingestion.records import RECORD_TYPES
+from ingestion.stats import QueueStats
 
 
 def queue_stats(_: Any) -> Operation:
     """GET of the queues' numbers."""
     labels = [record_type.queue_label for record_type in RECORD_TYPES.values()]
     detail = {"depth": 3, "oldest_age_seconds": 12.5, "accepted": 120, "rejected": 4}
-    depths = type(
-        "QueueDepthsSerializer",
-        (serializers.Serializer,),
-        {label: serializers.IntegerField(min_value=0) for label in labels},
-    )
-    details = type(
-        "QueueDetailsSerializer",
-        (serializers.Serializer,),
-        {label: QueueDetailSerializer() for label in labels},
-    )
-    stats = type(
-        "QueueStatsSerializer",
-        (serializers.Serializer,),
-        {"timestamp": serializers.DateTimeField(), "queues": depths(), "detail": details()},
-    )
     return Operation(
         id="get_queue_stats",
         takes_key=True,
@@ -48,7 +27,7 @@ def queue_stats(_: Any) -> Operation:
         description="Read from the store in one round trip.",
         responses={
             200: OpenApiResponse(
-                stats,
+                QueueStats,
                 "The numbers of this moment.",
                 [
                     answer_example(
@@ -100,7 +79,7 @@ root = _simple(
     "get_root",
     "What this is and where things are",
     "A browser gets the same as a small page.",
-    {200: OpenApiResponse(RootSerializer, "Name, version and addresses.")},
+    {200: OpenApiResponse(answers.Root, "Name, version and addresses.")},
 )
 health = _simple(
     "get_health",
@@ -108,7 +87,7 @@ health = _simple(
     "Always 200: `status` says how it is, and `reasons` why.",
     {
         200: OpenApiResponse(
-            HealthSerializer,
+            answers.Health,
             "Healthy, or degraded while the store cannot take records or keeps "
             "them less safely than promised; `reasons` says why.",
         )
@@ -118,15 +97,15 @@ live = _simple(
     "get_health_live",
     "Whether the process runs",
     "Asks nobody else.",
-    {200: OpenApiResponse(LiveSerializer, "It runs.")},
+    {200: OpenApiResponse(answers.Live, "It runs.")},
 )
 ready = _simple(
     "get_health_ready",
     "Whether a request could be accepted safely",
     "For load balancers.",
     {
-        200: OpenApiResponse(ReadySerializer, "It could."),
-        503: OpenApiResponse(ReadySerializer, "It could not; `reasons` says why."),
+        200: OpenApiResponse(answers.Ready, "It could."),
+        503: OpenApiResponse(answers.Ready, "It could not; `reasons` says why."),
     },
 )
 

@@ -11,15 +11,16 @@ from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
+from msgspec import structs
 from prometheus_client import exposition
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from ingestion import queues
-from ingestion.api import status_schema
+from ingestion.api import answers, status_schema
 from ingestion.api.access import client_name
+from ingestion.api.errors import answered
 from ingestion.api.metrics import REGISTRY
 from ingestion.api.requests import ApiRequest
 from ingestion.api.schema import Described
@@ -27,7 +28,7 @@ from ingestion.api_keys import NUMBERS
 from ingestion.outcomes import Code, PayloadError
 from ingestion.queues import StoreHealth
 from ingestion.records import RECORD_TYPES
-from ingestion.stats import queue_stats_document
+from ingestion.stats import queue_stats
 from ingestion.times import utc_timestamp
 
 
@@ -78,11 +79,11 @@ class QueueStatsView(View):
     schema = Described(status_schema.queue_stats)
     asks_who = True
 
-    def get(self, request: ApiRequest) -> Response:
+    def get(self, request: ApiRequest) -> HttpResponse:
         """Depth, oldest age and totals, from one round trip to the store."""
         client_name(request, NUMBERS)
         self.query(request)
-        return Response(queue_stats_document())
+        return answered(queue_stats())
 
 
 class RootView(View):
@@ -93,18 +94,17 @@ class RootView(View):
     def get(self, request: ApiRequest) -> HttpResponseBase:
         """JSON, or the page where the Accept header prefers HTML."""
         where = endpoints()
-        document: dict[str, Any] = {
-            "name": "TutorMax ingestion portal",
-            "version": settings.VERSION,
-            "status": "running",
-            "endpoints": where,
-        }
+        root = answers.Root(
+            name="TutorMax ingestion portal", version=settings.VERSION, endpoints=where
+        )
         response: HttpResponseBase
         if _prefers_html(request):
             records = [(path, where[path], where[f"{path}_batch"]) for path in RECORD_TYPES]
-            response = render(request._request, "root.html", document | {"records": records})
+            response = render(
+                request._request, "root.html", structs.asdict(root) | {"records": records}
+            )
         else:
-            response = Response(document)
+            response = answered(root)
         patch_vary_headers(response, ["Accept"])
         return response
 
@@ -139,18 +139,18 @@ class HealthView(View):
 
     schema = Described(status_schema.health)
 
-    def get(self, request: ApiRequest) -> Response:
+    def get(self, request: ApiRequest) -> HttpResponse:
         """`degraded` while the store cannot take records, or keeps them less safely."""
         store = queues.health(one.queue for one in RECORD_TYPES.values())
         reasons = _reasons(store)
-        return Response(
-            {
-                "status": "degraded" if reasons else "healthy",
-                "timestamp": utc_timestamp(),
-                "redis_connected": Code.STORE_UNREACHABLE not in store.reasons,
-                "version": settings.VERSION,
-                "reasons": reasons,
-            }
+        return answered(
+            answers.Health(
+                status="degraded" if reasons else "healthy",
+                timestamp=utc_timestamp(),
+                redis_connected=Code.STORE_UNREACHABLE not in store.reasons,
+                version=settings.VERSION,
+                reasons=reasons,
+            )
         )
 
 
@@ -164,9 +164,9 @@ class LiveView(View):
 
     schema = Described(status_schema.live)
 
-    def get(self, request: ApiRequest) -> Response:
+    def get(self, request: ApiRequest) -> HttpResponse:
         """Asks nobody."""
-        return Response({"live": True, "timestamp": utc_timestamp()})
+        return answered(answers.Live(timestamp=utc_timestamp()))
 
 
 class ReadyView(View):
@@ -174,17 +174,17 @@ class ReadyView(View):
 
     schema = Described(status_schema.ready)
 
-    def get(self, request: ApiRequest) -> Response:
+    def get(self, request: ApiRequest) -> HttpResponse:
         """200, or 503 with the reasons."""
         store = queues.health(one.queue for one in RECORD_TYPES.values())
         reasons = _reasons(store)
-        return Response(
-            {
-                "ready": not reasons,
-                "reasons": reasons,
-                "durability": store.durability,
-                "timestamp": utc_timestamp(),
-            },
+        return answered(
+            answers.Ready(
+                ready=not reasons,
+                reasons=reasons,
+                durability=store.durability,
+                timestamp=utc_timestamp(),
+            ),
             status=HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK,
             headers={"Retry-After": "1"} if reasons else None,
         )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
+import msgspec
 import structlog
 from django.conf import settings
 from granian.rsgi import HTTPProtocol, Scope  # type: ignore[attr-defined]
 
 from ingestion.addresses import client_address
-from ingestion.api.errors import error_document
+from ingestion.api.errors import error
 from ingestion.outcomes import Code
 from tutormax.middleware import logged_path
 from tutormax.request_id import request_id
@@ -98,7 +98,7 @@ class Request:
         if code is Code.SERVER_BUSY:
             headers.append(("retry-after", "1"))
         self.proto.response_bytes(
-            status, headers, json.dumps(error_document(code, request_id=name)).encode()
+            status, headers, msgspec.json.encode(error(code, request_id=name))
         )
         logger.info(
             "request",

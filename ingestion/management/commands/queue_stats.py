@@ -9,6 +9,7 @@ from argparse import ArgumentTypeError
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 from django.core.management.base import CommandParser
 from rich.table import Table
 
@@ -16,7 +17,7 @@ from ingestion.management.command import print_table
 from ingestion.management.store_command import StoreCommand
 from ingestion.outcomes import StoreError
 from ingestion.queues import QueueSummary, consumption
-from ingestion.stats import queue_stats_document, queue_summaries
+from ingestion.stats import queue_stats, queue_summaries
 from ingestion.times import duration
 
 
@@ -77,7 +78,7 @@ class Command(StoreCommand):
 
 
 def _document() -> dict[str, Any]:
-    document = queue_stats_document()
+    document: dict[str, Any] = msgspec.to_builtins(queue_stats())
     summaries = queue_summaries()
     taken = consumption(record_type.queue for record_type in summaries)
     for (record_type, one), now in zip(summaries.items(), taken, strict=True):
