@@ -4,44 +4,33 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from ingestion.files.format import Column, Head, Option
-from ingestion.files.json import JsonWriter
-from ingestion.files.look import Look, look_at_records
+from ingestion.files.format import Column, Head
+from ingestion.files.json import Json, JsonWriter
 from ingestion.files.raw_rows import Problem, RawRow, json_row
 from ingestion.files.shape import LONGEST_RECORD, Shape
 
 
-class Ndjson:
-    """The format."""
+class Ndjson(Json):
+    """The format: JSON, in all that is not said here."""
 
     name = "ndjson"
     title = "NDJSON"
     media_type = "application/x-ndjson"
-    is_table = False
     has_lines = True
-    is_text = True
-    options: Sequence[Option] = ()
 
     def recognises(self, head: Head) -> bool:
         """Lines, and a record on any of the first.
 
-        Not on the first alone: that very one may be broken, or too long. And one record alone is
-        JSON: its lines do not stand for themselves.
+        The first line may be broken or too long, so the next ones count as well. A file with only
+        one record is JSON.
         """
         if not head.text or head.text.startswith("["):
             return False
         lines = list(head.lines())
         return len(lines) > 1 and any(map(_is_record, lines))
-
-    def look(
-        self, file: BinaryIO, names: Set[str], shape: Shape | None, most_unpacked_bytes: int
-    ) -> Look:
-        """The first records."""
-        shape = shape or Shape(file_format=self.name)
-        return look_at_records(self.rows(file, shape, most_unpacked_bytes), shape)
 
     def rows(self, file: BinaryIO, shape: Shape, most_unpacked_bytes: int) -> Iterator[RawRow]:
         """The lines."""
@@ -59,10 +48,6 @@ class Ndjson:
                 yield json_row(line, content)
             else:
                 yield RawRow(line)
-
-    def words(self, shape: Shape) -> list[str]:
-        """Nothing is left open."""
-        return []
 
     def writer(self, file: BinaryIO, shape: Shape, columns: Sequence[Column]) -> JsonWriter:
         """A line for each record."""
