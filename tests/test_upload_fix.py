@@ -131,7 +131,7 @@ def test_a_page_that_was_overtaken_changes_nothing(uploader: Client, store: Redi
     answer = uploader.post(
         at("upload-fix", one), {**stale, "fix-3-duration_minutes": "45"}, follow=True
     )
-    assert "the upload has moved on" in words(answer)
+    assert "the upload has changed" in words(answer)
     one.refresh_from_db()
     assert one.fixes == {"2": {"duration_minutes": 90}}
 

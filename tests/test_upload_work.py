@@ -62,7 +62,7 @@ def test_a_file_that_ends_its_worker_three_times_is_failed_and_kept_for_a_look(
         for _ in range(3):
             be_killed(upload)
         assert advance(upload).state == State.FAILED
-    assert "tried three times" in upload.failure
+    assert "broke off three times" in upload.failure
     assert upload.file.storage.exists(upload.file.name)
     actions.retry(upload)
     assert advance(upload).state == State.REVIEW
