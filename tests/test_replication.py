@@ -295,10 +295,11 @@ def test_a_node_that_hangs_keeps_no_other_queue(cluster):
     hung = cluster.owner(QUEUE)
     os.kill(hung.process.pid, signal.SIGSTOP)
     try:
-        faults = {refusal(QUEUE).code for _ in range(3)}
+        # Only once: on a slow machine the replica may have its place at the next.
+        fault = refusal(QUEUE)
         others = [queues.push(queue, [b"2"]) for queue in QUEUES if queue != QUEUE]
         in_the_end(lambda: queues.push(QUEUE, [b"3"]))  # its replica has taken its place
     finally:
         os.kill(hung.process.pid, signal.SIGCONT)
-    assert faults <= {Code.STORE_ANSWER_LOST, Code.STORE_UNREACHABLE}
+    assert (fault.code, fault.outcome_unknown) == (Code.STORE_ANSWER_LOST, True)
     assert len(others) == 2
