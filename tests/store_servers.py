@@ -220,12 +220,22 @@ class Cluster:
         wait_for(lambda: all(map(self._is_whole, self.servers)))
 
     def owner(self, key: str) -> Server:
-        """The primary that holds the key now."""
-        slot = self.servers[0].client.execute_command("CLUSTER KEYSLOT", key)
-        for one in self.servers:
-            if one.process.poll() is not None:
-                continue
-            for first, last, (_, port, *_), *_ in one.client.execute_command("CLUSTER SLOTS"):
-                if first <= slot <= last:
-                    return next(server for server in self.servers if server.port == port)
-        raise AssertionError(key)
+        """The primary that holds the key now, as all say that run: one learns it before another."""
+        slot = self._running()[0].client.execute_command("CLUSTER KEYSLOT", key)
+        named: set[int] = set()
+
+        def agree() -> bool:
+            named.clear()
+            named.update(
+                port
+                for one in self._running()
+                for first, last, (_, port, *_), *_ in one.client.execute_command("CLUSTER SLOTS")
+                if first <= slot <= last
+            )
+            return len(named) == 1 and any(one.port in named for one in self._running())
+
+        wait_for(agree)
+        return next(one for one in self.servers if one.port in named)
+
+    def _running(self) -> list[Server]:
+        return [one for one in self.servers if one.process.poll() is None]

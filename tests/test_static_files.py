@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from django.test import Client
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+ROOT = Path(__file__).parent.parent
 REDOC = "/static/drf_spectacular_sidecar/redoc/bundles/redoc.standalone.js"
 
 
@@ -14,3 +18,11 @@ def test_scripts_are_served_and_their_source_maps_are_not(client: Client) -> Non
     served = WhiteNoiseMiddleware(None).files
     assert REDOC in served
     assert not [name for name in served if name.endswith(".map")]
+
+
+def test_styles_name_only_labels_that_a_page_has():
+    pages = "".join(page.read_text() for page in (ROOT / "templates").rglob("*.html"))
+    styles = "".join(sheet.read_text() for sheet in (ROOT / "ingestion" / "static").rglob("*.css"))
+    labels = set(re.findall(r'data-label="([^"]+)"', styles))
+    assert labels
+    assert {label for label in labels if f'data-label="{label}"' not in pages} == set()
