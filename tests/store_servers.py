@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -16,6 +16,8 @@ from redis.exceptions import RedisError
 from ingestion import embedded
 from ingestion.processes import start_bound
 from tests.portal_process import free_port
+
+_T = TypeVar("_T")
 
 _BOUND_SECONDS = 240
 _SLOTS = 16384
@@ -80,12 +82,13 @@ def _is_linked(replica: Server) -> bool:
     return replica.client.info("replication").get("master_link_status") == "up"
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait for what must come; the bound is for the broken only."""
+def wait_for(condition: Callable[[], _T | None]) -> _T:
+    """Wait for what must come, and give it; the bound is for the broken only."""
     deadline = time.monotonic() + _BOUND_SECONDS
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    return found
 
 
 @contextmanager
@@ -220,22 +223,17 @@ class Cluster:
         wait_for(lambda: all(map(self._is_whole, self.servers)))
 
     def owner(self, key: str) -> Server:
-        """The primary that holds the key now, as all say that run: one learns it before another."""
-        slot = self._running()[0].client.execute_command("CLUSTER KEYSLOT", key)
-        named: set[int] = set()
+        """The primary that holds the key, once all nodes that run name the same one that runs."""
+        return wait_for(lambda: self._named(key))
 
-        def agree() -> bool:
-            named.clear()
-            named.update(
-                port
-                for one in self._running()
-                for first, last, (_, port, *_), *_ in one.client.execute_command("CLUSTER SLOTS")
-                if first <= slot <= last
-            )
-            return len(named) == 1 and any(one.port in named for one in self._running())
-
-        wait_for(agree)
-        return next(one for one in self.servers if one.port in named)
-
-    def _running(self) -> list[Server]:
-        return [one for one in self.servers if one.process.poll() is None]
+    def _named(self, key: str) -> Server | None:
+        running = [one for one in self.servers if one.process.poll() is None]
+        slot = running[0].client.execute_command("CLUSTER KEYSLOT", key)
+        # After a failover one node learns of it before another.
+        ports = {
+            port
+            for one in running
+            for first, last, (_, port, *_), *_ in one.client.execute_command("CLUSTER SLOTS")
+            if first <= slot <= last
+        }
+        return next((one for one in running if ports == {one.port}), None)

@@ -45,7 +45,7 @@ def held_still(portal) -> Iterator[None]:
         yield
     finally:
         os.kill(store, signal.SIGCONT)
-        # For a second the portal still leaves the store alone: the next test finds it as it was.
+        # After a time-out the portal makes a pause of a second. The next test begins after it.
         portal.wait_for(lambda: portal.get("/api/queue/stats").status == 200)
 
 

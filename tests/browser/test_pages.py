@@ -38,7 +38,7 @@ PRINTED_OVER = """() => [...document.querySelectorAll(".messages tr")].filter((r
     return boxes.some((one, at) => boxes.slice(at + 1).some((other) => meet(one, other)));
 }).map((row) => row.innerText)"""
 
-# Texts must also fit at the minutes of the day at which one is longest and the other short.
+# The longest time beside a short one: the texts must fit at every minute of an hour.
 LONGEST_TIMES = """() => document.querySelectorAll(".messages time").forEach((one) => {
     one.textContent = one.textContent.includes(" ago") ? "59 min 59 s ago" : "1 h";
 })"""
