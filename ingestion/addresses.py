@@ -1,16 +1,16 @@
-"""Addresses of machines: which are this very one's own, and how they stand in a URL."""
+"""Addresses of machines: which ones are this machine's own, and how a URL shows them."""
 
 from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
-# With a port, as some proxies write it: 192.0.2.1:443, [2001:db8::1]:443; or in brackets alone.
+# Some proxies write a port too: 192.0.2.1:443, [2001:db8::1]:443. Others write only the brackets.
 _WITH_PORT = re.compile(r"(?P<v4>[0-9.]+):\d{1,5}|\[(?P<v6>[^\]]+)\](:\d{1,5})?")
 
 
 def is_loopback(address: str) -> bool:
-    """Whether the host name or address means this very machine; text that is neither does not."""
+    """Whether the host name or address means this machine. Any other text gives False."""
     if address == "localhost":
         return True
     try:
@@ -20,16 +20,16 @@ def is_loopback(address: str) -> bool:
 
 
 def http_url(host: str, port: int) -> str:
-    """Where the server on this host and port is reached by HTTP."""
+    """The HTTP address of the server on this host and port."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def client_address(peer: str, forwarded: str, *, proxies: int) -> str | None:
-    """The address of the client behind so many trusted proxies; None if there is none.
+    """The address of the client behind this many trusted proxies; None if it is unknown.
 
-    `peer` is the other end of the connection, and `forwarded` the X-Forwarded-For header: each
-    proxy adds its own peer at the right, and what stands further left is the sender's own text. Of
-    an IPv6 address the /64 network counts: who has one address there has all of them.
+    `peer` is the other end of the connection, and `forwarded` is the X-Forwarded-For header. Each
+    proxy adds its own peer at the right. Anything further left was written by the sender. An IPv6
+    address counts as its /64 network, because a client with one address there has all of them.
     """
     address = _parsed(peer)
     hops = forwarded.split(",")

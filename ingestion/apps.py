@@ -4,6 +4,6 @@ from django.apps import AppConfig
 
 
 class IngestionConfig(AppConfig):
-    """Takes records in, judges them and queues them."""
+    """Takes records in, validates them and queues them."""
 
     name = "ingestion"

@@ -1,7 +1,8 @@
-"""Text in, JSON values out, by the kind of the field that takes them.
+"""Text in, JSON values out, by the type of the field.
 
-For what knows only text: cells of a file, inputs of a form. The serializers are strict and judge
-alone: text that cannot be converted stays text, and they refuse it with their own code.
+This is for callers that have only text: cells of a file, inputs of a form. Only the strict
+serializers validate. Text that cannot be converted stays text, and the serializer refuses it with
+its own code.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Converter = Callable[[str], Any]
 
 
 class DateOrder(StrEnum):
-    """What comes first in dates like 03/04/2026."""
+    """Whether the day or the month comes first in dates like 03/04/2026."""
 
     DAY = "day"
     MONTH = "month"
@@ -33,9 +34,9 @@ class DateOrder(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notation:
-    """How a table writes what is written in several ways.
+    """How a table writes values that people write in several ways.
 
-    Without a `date_order` dates like 03/04/2026 stay text: which is the month is never guessed.
+    Without a `date_order`, dates like 03/04/2026 stay text: the code never guesses the month.
     """
 
     date_order: DateOrder | None = None
@@ -44,29 +45,29 @@ class Notation:
 
 ISO_NOTATION = Notation()
 
-# Digits of ASCII alone, no thousands separators, no more digits than Python converts.
+# ASCII digits only, no thousands separators, and no more digits than Python converts.
 _WHOLE = re.compile(r"([+-]?[0-9]{1,400})(?:\.0*)?")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+")
-# What spreadsheets make of 2024-05-14T15:00:00.
+# How spreadsheets write 2024-05-14T15:00:00.
 _SPACED_DATETIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}) +([0-9]{2}:[0-9]{2}.*)")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAY_MONTH_YEAR = re.compile(
     r"([0-9]{1,2})([./-])([0-9]{1,2})\2([0-9]{4})"
     r"(?:[ T,]+([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:\.0*)?)?(?: ?([AaPp])\.?[Mm]\.?)?)?"
 )
-# Excel writes true and false in the language of who uses it.
+# Excel writes true and false in the user's language.
 _WORDS = dict.fromkeys(("true", "yes", "1", "ja", "wahr"), True)
 _WORDS |= dict.fromkeys(("false", "no", "0", "nein", "falsch"), False)
 
 
 def converter(field: Field[Any, Any, Any, Any], notation: Notation = ISO_NOTATION) -> Converter:
-    """How stripped, non-empty text becomes a value for `field`.
+    """The function that converts stripped, non-empty text to a value for `field`.
 
-    Whole numbers ("28", "28.0"), numbers, booleans (true, false, yes, no, 1, 0, ja, nein, wahr,
-    falsch, in any case), lists (separated by `;` or `|`, or a JSON array), date and time with a
-    space between them. A date without a time means midnight. All other kinds, most of all ids,
-    keep their text.
+    It converts whole numbers ("28", "28.0"), numbers, booleans (true, false, yes, no, 1, 0, ja,
+    nein, wahr, falsch, in any case), lists (separated by `;` or `|`, or a JSON array), and a date
+    and time with a space between them. A date without a time means midnight. Values of all other
+    fields, most importantly ids, keep their text.
     """
     if isinstance(field, Number) and notation.decimal_comma:
         return _decimal_comma
@@ -77,9 +78,9 @@ def converter(field: Field[Any, Any, Any, Any], notation: Notation = ISO_NOTATIO
 
 
 def cell_text(value: Any) -> str:
-    """A value of a record as a cell of a file; the `converter` of its field reads it back.
+    """The value of a record as the text of a cell. The `converter` of its field reads it back.
 
-    An empty list is an empty cell, which is read as an absent field.
+    An empty list becomes an empty cell, and an empty cell is read as an absent field.
     """
     if value is None:
         return ""
@@ -91,7 +92,7 @@ def cell_text(value: Any) -> str:
 
 
 def possible_orders(text: str) -> frozenset[DateOrder] | None:
-    """In which orders `text` is a date like 03/04/2026; None where it is written otherwise."""
+    """The orders in which `text` is a date like 03/04/2026; None if it is not written that way."""
     if not _DAY_MONTH_YEAR.fullmatch(text):
         return None
     return frozenset(order for order in DateOrder if _ordered_datetime(text, order) != text)
@@ -116,14 +117,14 @@ def _boolean(text: str) -> bool | str:
 
 def _text_list(text: str) -> list[Any]:
     if text.startswith("["):
-        with suppress(PayloadError):  # no JSON: an entry may well begin with a bracket
+        with suppress(PayloadError):  # not JSON: an entry may begin with a bracket
             array: list[Any] = decoding.decode(text.encode())
             return array
     return [entry.strip() for entry in re.split("[;|]", text) if entry.strip()]
 
 
 def _stands_for_itself(entry: Any) -> bool:
-    """Whether it is an entry of a list that is read as it is between two semicolons."""
+    """Whether the entry can be written between semicolons and is read back unchanged."""
     return (
         isinstance(entry, str)
         and entry == entry.strip() != ""

@@ -1,4 +1,4 @@
-"""The portal's HTTP client: posts records, each of them once, and says what became of them."""
+"""The portal's HTTP client: it posts each record once and reports the result."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Rejections = Counter[tuple[str, str]]
 
 T = TypeVar("T")
 
-# What the portal answers where it has judged every record; anything else refuses the request.
+# The portal answers with these if it validated every record. Any other status refuses the request.
 _JUDGED = (HTTPStatus.CREATED, HTTPStatus.MULTI_STATUS, HTTPStatus.UNPROCESSABLE_ENTITY)
-# A proxy's own words, where it cannot tell what the portal did.
+# A proxy answers with these; it does not know what the portal did.
 _FROM_A_PROXY = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
-# After these the same request may pass later.
+# After these, the same request may succeed later.
 _PASSING = (
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -44,28 +44,28 @@ _TIMEOUT = Timeout(connect=5, read=60)
 _BACKOFF = Retry(
     total=None, allowed_methods=None, backoff_factor=0.1, backoff_jitter=0.5, backoff_max=5
 )
-# How long a request is tried again: longer than a quota's minute; and less where nobody was ever
-# there, which is most likely a wrong address.
+# How long a request is tried again. This is longer than a quota's minute. If the portal never
+# answered, the time is shorter: the address is probably wrong.
 _PATIENCE_SECONDS = 90.0
 _FIRST_PATIENCE_SECONDS = 5.0
 
 _DOUBT = (
-    " Records that were on their way may be on the queue all the same: look into the portal's log "
-    "before you send them again."
+    " Records that were being sent may be on the queue anyway: check the portal's log before you "
+    "send them again."
 )
 
 
 class PortalError(Exception):
-    """The records could not be sent. The text is a sentence for the person who sends them."""
+    """The records could not be sent. The text tells the person who sends them why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
     """What became of the records of some requests.
 
-    `retries` are the tries beyond the first one of each request. `replayed` counts the requests of
-    which a former try had been taken and its answer lost: their records were accepted by that one,
-    and count here once. Deliveries add up with `+`.
+    `retries` counts every try after the first one of a request. `replayed` counts the requests that
+    an earlier try had delivered although its answer was lost. That earlier try queued their
+    records, and they count once here. Deliveries can be added with `+`.
     """
 
     sent: int = 0
@@ -100,16 +100,16 @@ class QueueNumbers:
 
 
 class Portal:
-    """A portal by its address, like http://127.0.0.1:8000. Not for several threads at once.
+    """A portal by its address, like http://127.0.0.1:8000. Use it in one thread only.
 
-    `key` is an API key, which a portal on another machine asks for. `tell` is given a sentence
-    where an outage is waited out.
+    `key` is an API key; a portal on another machine needs one. `tell` gets a sentence when the
+    client waits because of an outage.
 
-    Whatever can pass is tried again for a while: connections that do not come about, break or stay
-    silent, and refusals for the time being. No try doubles a record, since all tries of a request
-    carry one `Idempotency-Key`: the portal remembers by it, in its store, what it took. A portal
-    that does not know the header, or whose store has lost its memory between two tries, would take
-    the records twice.
+    Every temporary failure is tried again for a while: a connection that fails, breaks or stays
+    silent, and a temporary refusal. A retry never queues a record twice, because all tries of a
+    request carry one `Idempotency-Key`, and the portal's store remembers what it took under this
+    key. There are two exceptions: a portal that does not know the header, and a store that lost its
+    memory between two tries. Both would take the records twice.
     """
 
     def __init__(
@@ -135,11 +135,11 @@ class Portal:
         )
 
     def post_singly(self, path: str, records: Sequence[Record]) -> Iterator[Delivery]:
-        """Send each record in a request of its own and yield what became of it.
+        """Send each record in its own request and yield the result.
 
-        `path` is that of the record type. The next request is sent when the next value is asked
-        for. Raises `PortalError` where a request as a whole was not taken; its text says so where
-        the records may be on the queue all the same.
+        `path` is the path of the record type. The next request is sent when the next value is asked
+        for. Raises `PortalError` if a whole request was not taken. Its text says so if the records
+        may be on the queue anyway.
         """
         for record in records:
             answer, request = self._post(path, record, _RecordAnswer)
@@ -151,15 +151,15 @@ class Portal:
             )
 
     def post_batches(self, path: str, records: Sequence[Record], size: int) -> Iterator[Delivery]:
-        """Send the records in batches of `size` and yield what became of each batch.
+        """Send the records in batches of `size` and yield the result of each batch.
 
-        Otherwise as `post_singly`.
+        The rest is as in `post_singly`.
         """
         for first in range(0, len(records), size):
             batch = records[first : first + size]
             answer, request = self._post(f"{path}/batch", batch, _BatchAnswer)
             rejections = _rejections(chain.from_iterable(one.errors for one in answer.errors))
-            # The portal names the first thousand of a batch.
+            # The portal lists only the first thousand rejections of a batch.
             if unnamed := answer.rejected - len(answer.errors):
                 rejections["(not named)", "(not named)"] = unnamed
             yield request + Delivery(
@@ -177,7 +177,7 @@ class Portal:
     def _post(
         self, address: str, content: Record | Sequence[Record], document: type[T]
     ) -> tuple[T, Delivery]:
-        """The answer, and what its request alone adds to a delivery."""
+        """The answer, and what this request adds to a delivery."""
         response, retries = self._request(
             "POST",
             address,
@@ -197,10 +197,10 @@ class Portal:
     def _request(
         self, method: str, address: str, wanted: Container[int], **content: Any
     ) -> tuple[BaseHTTPResponse, int]:
-        """An answer of a `wanted` status, and how many retries it took. Raises `PortalError`.
+        """An answer with a `wanted` status, and how many retries it took. Raises `PortalError`.
 
-        urllib3 would try again by itself, and then not tell whether one of the tries was sent and
-        never answered.
+        urllib3 could retry by itself. But then it would not say whether one of the tries was sent
+        and never answered.
         """
         url = f"{self._api}/{address}"
         tries, in_doubt, told = _BACKOFF, False, ""
@@ -262,15 +262,15 @@ class Portal:
 def _asked_seconds(response: BaseHTTPResponse) -> float | None:
     try:
         return _BACKOFF.get_retry_after(response)
-    except InvalidHeader:  # a proxy may write what it likes
+    except InvalidHeader:  # a proxy may send an invalid one
         return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Failure:
-    """Why a try came to nothing, and whether its records may be queued all the same.
+    """Why a try failed, and whether its records may be queued anyway.
 
-    `asked_seconds` is the wait that the portal asks for, where it does.
+    `asked_seconds` is the wait that the portal asks for, if it asks for one.
     """
 
     sentence: str
@@ -280,7 +280,7 @@ class _Failure:
 
 
 class _Refusal(msgspec.Struct):
-    """The answer to a request that was refused as a whole; empty where it is not the portal's."""
+    """The answer that refused a whole request; empty if the answer is not from the portal."""
 
     error: str = ""
     outcome: str = ""

@@ -1,4 +1,4 @@
-"""Which column of a table is which field, and a row of its cells as a record."""
+"""Which field each column of a table is, and how a row of cells becomes a record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ingestion.records import RECORD_TYPES, RecordType
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Guess:
-    """Which field a column is; `certain` where its name says so itself."""
+    """The field of a column. `certain` is True if the column's own name says it."""
 
     field: str | None
     certain: bool
@@ -29,19 +29,19 @@ def our_names() -> frozenset[str]:
 
 
 def required_fields(record_type: RecordType) -> set[str]:
-    """The fields without which no record of this type is valid."""
+    """The fields that every record of this type must have."""
     fields = record_type.serializer_class().fields
     return {name for name, field in fields.items() if field.required}
 
 
 def by_name(header: Sequence[str], record_type: RecordType) -> tuple[str | None, ...]:
-    """The fields that the columns name themselves; None for a column that names none."""
+    """The field that each column names; None if a column names no field."""
     fields = record_type.serializer_class().fields
     return tuple(name if name in fields else None for name in map(field_name, header))
 
 
 def guess(header: Sequence[str], record_type: RecordType) -> list[Guess]:
-    """A field for every column: by its name, else by its other names; each at most once."""
+    """A field for every column, by its name or one of its other names; each field at most once."""
     named = by_name(header, record_type)
     fields = record_type.serializer_class().fields
     taken = {name for name in named if name}
@@ -64,12 +64,12 @@ def guess(header: Sequence[str], record_type: RecordType) -> list[Guess]:
 
 
 def _letters(name: str) -> str:
-    """A name without all that people write differently: "Tutor-ID", "tutorId", "tutor_id (*)"."""
+    """The name without the details that people write differently, as in "Tutor-ID" or "tutorId"."""
     return "".join(re.findall(r"[^\W_]+", re.sub(r"\(.*?\)", "", name))).lower()
 
 
 class Columns:
-    """The fields of a table's columns; makes rows of cells into records."""
+    """The fields of a table's columns; converts rows of cells to records."""
 
     def __init__(
         self,
@@ -88,13 +88,13 @@ class Columns:
         return any(self._columns)
 
     def field(self, at: int) -> str | None:
-        """The field of the column at this place, from 0 on."""
+        """The field of the column at this place, counted from 0."""
         column = self._columns[at] if at < len(self._columns) else None
         return column[0] if column else None
 
     def row(self, line: int, cells: Sequence[str]) -> Row:
-        """The record in these cells. An empty cell is an absent field; others are stripped."""
-        # Spreadsheets like to end all rows with the same number of empty cells.
+        """The record in these cells. An empty cell is an absent field; other cells are stripped."""
+        # Spreadsheets often end all rows with the same number of empty cells.
         if any(map(str.strip, cells[len(self._columns) :])):
             return Row(line=line, problem=_TOO_MANY_CELLS)
         record = {}

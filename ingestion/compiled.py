@@ -1,13 +1,13 @@
 """The serializers, compiled: JSON to records in about two microseconds each.
 
-The serializers are the contract. What is compiled is derived from their fields and rules, and it
-runs one way: what it accepts, the serializer accepts with the same result and the same bytes.
-Everything else (an error, an unknown field, a text that needs a closer look) is left to the
-serializer, which decides and words the rejection.
+The serializers are the contract. The compiled form is derived from their fields and rules. If it
+accepts a record, the serializer accepts it too, with the same result and the same bytes. It leaves
+everything else (an error, an unknown field, a text that needs a closer look) to the serializer. The
+serializer decides, and writes the rejection.
 
-A record becomes a `msgspec.Struct`: the C decoder checks types, ranges, lengths and choices. What
-no type can say, such as the characters of an id, is checked for many records at once, on their
-texts joined to one: one Python call for each text would cost more than all the rest.
+A record becomes a `msgspec.Struct`: the C decoder checks types, ranges, lengths and choices. A type
+cannot check everything, for example the characters of an id. Such texts of many records are joined
+and checked together, because one Python call for each text would cost more than everything else.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 class Compiled:
     """One record type as a decoder.
 
-    msgspec encodes a record of it to the same bytes as the serializer's. Its methods take JSON text
-    and give None for each record that the serializer must decide on. Safe for all threads.
+    msgspec encodes its records to the same bytes as the serializer's records. Its methods take JSON
+    text and return None for each record that the serializer must decide on. Safe for all threads.
     """
 
     def __init__(self, serializer: RecordSerializer) -> None:
-        """Raises `TypeError`, which names the field, if a field is of a kind that is not known."""
+        """Raises `TypeError` with the field's name if a field has an unknown type."""
         fields = serializer.fields
         for method in ("validate", "to_internal_value", "run_validation"):
             if getattr(type(serializer), method) is not getattr(RecordSerializer, method):
@@ -89,12 +89,13 @@ class Compiled:
         self._checks += map(_check_of_rule, serializer.rules)
 
     def array(self, content: bytes) -> list[Record | None] | None:
-        """The records in this JSON array, in order; None if it is no JSON array, or may not be."""
+        """The records in this JSON array, in order; None if it may not be a JSON array."""
         try:
             parts = _split(content)
         except _NOT_CERTAIN:
             return None
-        # A key may come any number of times: only its length bounds how many values a record has.
+        # A key may be repeated any number of times, so only the length limits how many values a
+        # record has.
         if max(map(len, parts), default=0) <= MOST_VALUES:
             try:
                 return self._certain(self._decode_many(content))
@@ -116,7 +117,7 @@ class Compiled:
         return record
 
     def _certain(self, records: list[Record | None]) -> list[Record | None]:
-        """The same records, None for each that does not hold for certain what no type can say."""
+        """The same records, but None for each that fails a check which no type can express."""
         given = [one for one in records if one is not None]
         for holds in self._checks:
             if not holds(given):
@@ -141,7 +142,7 @@ def _check_of_rule(rule: Rule) -> Check:
     )
 
 
-# What these check, the types and checks here check as well.
+# These classes check nothing that the types and the checks in this module do not check too.
 _SAID_BY_TYPES = {
     MaxLengthValidator,
     MinLengthValidator,
@@ -151,12 +152,12 @@ _SAID_BY_TYPES = {
     ProhibitSurrogateCharactersValidator,
 }
 
-# What msgspec raises on what it does not take: no JSON, no UTF-8, nested too deeply.
+# msgspec raises these for input that it does not accept: not JSON, not UTF-8, nested too deeply.
 _NOT_CERTAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def compiled(serializer: RecordSerializer) -> Compiled | None:
-    """The serializer, compiled; None, and a line in the log, if it cannot be one."""
+    """The compiled serializer; None, and a line in the log, if it cannot be compiled."""
     try:
         return Compiled(serializer)
     except TypeError as cause:
@@ -215,7 +216,7 @@ def _checks_of_texts(field: Any) -> Iterable[CheckOfTexts]:
 
 
 def _are_plain_ids(texts: Texts) -> bool:
-    """ASCII that prints and is no space: the letters that an id may have, without rarer ones."""
+    """Whether all ids are printable ASCII without spaces; rarer valid characters fail here."""
     joined = "".join(texts)
     return joined.isascii() and joined.isprintable() and " " not in joined
 
@@ -232,7 +233,7 @@ def _none_is_blank(texts: Texts) -> bool:
     return not _begins_blank.search("\n" + "\n".join(texts))
 
 
-# Most are as the first says, which is twice as fast.
+# Most match the first alternative, which is twice as fast.
 _plain_datetimes = re.compile(
     r"(?:(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
     r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\n)*"
@@ -245,13 +246,13 @@ def _are_datetimes(texts: Texts) -> bool:
 
 
 def _are_all(texts: Texts, lines: re.Pattern[str]) -> bool:
-    """Whether each text is a line as `lines` has any number of them."""
+    """Whether each text matches; `lines` matches any number of such lines."""
     joined = "\n".join([*texts, ""])
-    # A text that has a line feed itself would pass for two.
+    # A text that holds a line feed would count as two.
     return bool(lines.fullmatch(joined)) and joined.count("\n") == len(texts)
 
 
-# The plainest addresses: Django's validator takes all of these, and more.
+# The plainest addresses: Django's validator accepts all of these and more.
 _plain_emails = re.compile(
     r"(?:[A-Za-z0-9_+-]{1,30}(?:\.[A-Za-z0-9_+-]{1,30}){0,3}"
     r"@(?:[A-Za-z0-9]{1,30}\.){1,4}[A-Za-z]{2,20}\n)*"

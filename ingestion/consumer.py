@@ -1,8 +1,8 @@
-"""The life of a consumer: claim, deliver, acknowledge, again and again, while its heart beats.
+"""The life of a consumer: it claims, delivers and acknowledges messages, and renews its lease.
 
-At least once: a message is on the queue, in the hands of one consumer, or a dead letter, and every
-move between these is one atomic step of the store. `docs/consumers.md` is the protocol for programs
-in any language.
+Delivery is at least once. A message is on the queue, held by one consumer, or a dead letter, and
+every move between these is one atomic step of the store. `docs/consumers.md` describes the protocol
+for programs in any language.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ logger = structlog.get_logger(__name__)
 
 _T = TypeVar("_T")
 
-# The messages of a dead consumer are on the queue again after this long, if another one runs.
+# After this time, the messages of a dead consumer are on the queue again, if another one runs.
 LEASE_SECONDS = 30.0
 _HEARTBEATS_PER_LEASE = 6
-# A failed message is held before it is tried again: 1 s, then twice as long each time.
+# A failed message is held before it is tried again: 1 s the first time, then twice as long.
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_REST_SECONDS = 30.0
 _ASK_AGAIN_SECONDS = 1.0
 
 
 class DeliveryError(Exception):
-    """Messages cannot be delivered at all, through no fault of theirs. The text is for people."""
+    """No message can be delivered, and no message is the cause. The text is for people."""
 
 
 class DownstreamError(Exception):
-    """What `deliver` hands messages on to takes none at present, through no fault of theirs.
+    """The receiver of the messages takes none at present, and no message is the cause.
 
-    They go back to the queue without an attempt counted, and are tried again after a while.
+    The messages go back to the queue, no attempt is counted, and they are tried again later.
     """
 
 
-# No way to another machine, no room on the disk, no descriptors left: never for a message's sake.
+# The network, the disk or the descriptors are at their limit: never the fault of a message.
 _NO_WAY_OUT = frozenset(
     {
         *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH),
@@ -72,16 +72,16 @@ _OF_DOWNSTREAM = (
 
 
 class Consumer(Holder):
-    """A consumer of one queue, from `with` to the block's end.
+    """A consumer of one queue; it works inside a `with` block.
 
-    Inside the block a thread renews its lease, however long the work on a message takes, and puts
-    the messages of consumers that died back on the queue. At the end what it still holds goes back
-    uncounted. `lease_seconds` is within which time the others find out that it died.
+    A thread renews its lease, however long the work on a message takes, and puts the messages of
+    dead consumers back on the queue. At the end of the block, the messages that it still holds go
+    back and no attempt is counted. If it dies, the others notice within `lease_seconds`.
     """
 
     def __init__(self, queue: str, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._heartbeat_seconds = lease_seconds / _HEARTBEATS_PER_LEASE
-        # The others look once per heartbeat, so it runs out one heartbeat before it must be seen.
+        # The others look once per heartbeat, so the lease runs out one heartbeat earlier.
         super().__init__(queue, lease_seconds=lease_seconds - self._heartbeat_seconds)
         self._leaving = Event()
         self._steady = True  # whether the last heartbeat reached the store
@@ -103,11 +103,11 @@ class Consumer(Holder):
         try:
             self.leave()
         except StoreError as away:
-            # Nothing is lost: the lease runs out, and the next consumer gives its messages back.
+            # Nothing is lost: the lease runs out, and another consumer puts the messages back.
             logger.warning("consumer_not_closed", queue=self.queue, code=away.code.value)
 
     def _beat_on(self) -> None:
-        # After a fault it tries sooner, since its lease runs on.
+        # After a failure it tries sooner, because its lease is running out.
         while not self._leaving.wait(self._heartbeat_seconds / (1 if self._steady else 5)):
             try:
                 self._beat_and_reap()
@@ -124,11 +124,11 @@ class Consumer(Holder):
     def _beat_and_reap(self) -> None:
         try:
             lapsed = self.beat()
-        except StoreError:  # the log has it
+        except StoreError:  # it is in the log
             self._steady = False
             return
-        # Right after an outage of the store the living may seem dead as well: they get one
-        # heartbeat's time to say that they are not.
+        # Right after an outage of the store, live consumers may look dead too: they get the time of
+        # one heartbeat to renew their leases.
         if self._steady:
             for name in lapsed:
                 self._reap(name)
@@ -137,7 +137,7 @@ class Consumer(Holder):
     def _reap(self, name: str) -> None:
         try:
             found = self.reap(name)
-        except StoreError:  # the log has it; and what is wrong with one must not keep the others
+        except StoreError:  # it is in the log; the other consumers must be reaped all the same
             return
         logger.warning(
             "consumer_reaped",
@@ -152,7 +152,7 @@ class Consumer(Holder):
 class Tally:
     """What became of the messages: dealt with, attempts that failed, dead letters.
 
-    `pause` is set where the work ended because the queue rests.
+    `pause` is set if the work ended because the queue is paused.
     """
 
     done: int = 0
@@ -173,14 +173,14 @@ def consume(
 ) -> Tally:
     """Deliver messages, up to `batch_size` at once, until `stopping` is set.
 
-    Ends sooner after `most` messages, or with `drain` where the queue is empty or paused. When
-    `deliver` returns, its messages are acknowledged. What it raises counts as a failed attempt at
-    each of them: they go back to the queue after a while, or to the dead letters. Two things count
-    for no message: `DownstreamError`, or a connection that fails, after which the work goes on in
-    a while, and `DeliveryError`, which ends it, with the messages on the queue again.
+    Ends sooner after `most` messages, or, with `drain`, if the queue is empty or paused. When
+    `deliver` returns, its messages are acknowledged. If it raises, that is a failed attempt at each
+    message: they go back to the queue after a while, or to the dead letters. Two failures count as
+    no attempt. After `DownstreamError` or a failed connection, the work continues after a while.
+    `DeliveryError` ends the work, and the messages are back on the queue.
 
-    Waits through outages of the store. Raises `StoreError` where it fails at the start, or in a way
-    that does not pass, and `DeliveryError`.
+    Waits during outages of the store. Raises `StoreError` if the store fails at the start or needs
+    a person to correct it, and raises `DeliveryError`.
     """
     tally = Tally()
     rests = 0  # how often in a row the downstream took nothing
@@ -228,18 +228,18 @@ def _fault_of(
         deliver(messages)
     except DeliveryError:
         raise
-    # A handler may raise anything; where it ends the process, that must count too, or its message
-    # would end every process that comes.
+    # A handler may raise anything. Even an exception that ends the process must count as an
+    # attempt: otherwise the message would end every process that takes it.
     except (Exception, SystemExit) as fault:  # noqa: BLE001 (the reason goes with the message)
         return fault
     return None
 
 
 def _is_of_downstream(fault: BaseException) -> bool:
-    """Whether a connection failed, or the handler says that no message is at fault."""
+    """Whether a connection failed, or the handler says that no message is the cause."""
     seen: list[BaseException] = []
     cause: BaseException | None = fault
-    # Libraries raise errors of their own, and Python keeps what they came from.
+    # Libraries raise their own errors, and Python keeps the original cause.
     while cause is not None and cause not in seen:
         if isinstance(cause, _OF_DOWNSTREAM) or getattr(cause, "errno", None) in _NO_WAY_OUT:
             return True
@@ -249,7 +249,7 @@ def _is_of_downstream(fault: BaseException) -> bool:
 
 
 def _rest(consumer: Consumer, fault: BaseException, rests: int, stopping: Event) -> None:
-    # At once, so that another consumer may have them whose downstream is there.
+    # At once: another consumer may be able to reach its downstream.
     found = _insist(consumer.give_back, stopping)
     logger.warning(
         "downstream_away",
@@ -263,7 +263,7 @@ def _rest(consumer: Consumer, fault: BaseException, rests: int, stopping: Event)
 def _acknowledge(consumer: Consumer, messages: Sequence[bytes], stopping: Event) -> None:
     held = _insist(lambda: consumer.acknowledge(messages), stopping)
     if held < len(messages):
-        # The lease ran out over them, or the first answer to this was lost.
+        # The lease ran out meanwhile, or the first answer to this call was lost.
         logger.warning("messages_not_held", consumer=consumer.name, count=len(messages) - held)
 
 
@@ -287,7 +287,7 @@ def _give_back(
 
 
 def _insist(call: Callable[[], _T], stopping: Event) -> _T:
-    """What `call` gives, through an outage of the store; once `stopping` is set it gets one try."""
+    """Call through an outage of the store, and return the result; one try if `stopping` is set."""
     return Retrying(
         retry=retry_if_exception(_passes),
         wait=wait_fixed(_ASK_AGAIN_SECONDS),

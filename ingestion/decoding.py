@@ -1,6 +1,6 @@
 """Payloads in, rows out: how records are framed, and how much of them is read.
 
-No decoded row is kept longer than it takes to judge it, however the payload is framed.
+Whatever the framing, a decoded row is kept only until it is validated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BYTES_CHARGED_AS_A_RECORD = 8192
 
 
 class Framing(StrEnum):
-    """How records lie in a payload."""
+    """How the records of a payload are separated."""
 
     RECORD = "record"
     ARRAY = "array"
@@ -31,7 +31,7 @@ class Framing(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Payload:
-    """Raw bytes of a request or a file, unpacked, and how records lie in them."""
+    """The unpacked bytes of a request or a file, and how its records are separated."""
 
     content: bytes
     framing: Framing
@@ -39,9 +39,9 @@ class Payload:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One would-be record: a JSON value, or the reason why it could not be read.
+    """A JSON value that may be a record, or the reason why it could not be read.
 
-    `line` is its 1-based line in the payload, None where the payload has no lines.
+    `line` is its 1-based line in the payload, None if the payload has no lines.
     """
 
     value: Any = None
@@ -51,9 +51,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """The rows of a payload, in order: how many there are, and each decoded when its turn comes.
+    """The rows of a payload, in order: their number, and each row decoded only when it is needed.
 
-    `row` decodes the one with this index. `lines` are those of NDJSON, each with its number from 1.
+    `row` decodes the row with this index. `lines` are the lines of NDJSON with their numbers from
+    1.
     """
 
     count: int
@@ -65,11 +66,11 @@ class Rows:
 
 
 def rows(payload: Payload, *, most: int) -> Rows:
-    """The rows of a payload. Beyond `most` no further one is looked for: `count` is then larger.
+    """The rows of a payload. The search ends after `most` rows: `count` is then larger than `most`.
 
-    Raises `PayloadError` if the payload as a whole cannot be read or has the wrong shape, in
-    the worst case while the rows are gone through. A line of NDJSON that cannot be read is a row
-    with a problem and spoils no other line.
+    Raises `PayloadError` if the whole payload cannot be read or has the wrong shape; sometimes this
+    shows only while the rows are read. A line of NDJSON that cannot be read becomes a row with a
+    problem, and the other lines are not affected.
     """
     check_size(payload)
     content = payload.content
@@ -90,29 +91,29 @@ def rows(payload: Payload, *, most: int) -> Rows:
 
 
 def check_size(payload: Payload) -> None:
-    """Raise `PayloadError` if the payload has more values than any may have."""
-    # However it is framed, so that a million small lines cost no more than one long array.
+    """Raise `PayloadError` if the payload has more values than allowed."""
+    # For every framing, so that a million small lines cost no more than one long array.
     signs = strict_json.signs(payload.content) + _line_feeds(payload)
     if signs > max(1_000_000, 100 * settings.MAX_BATCH_RECORDS):
         raise PayloadError(Code.TOO_MANY_VALUES)
 
 
 def size_in_records(payload: Payload) -> int:
-    """For how many records a payload counts by its size alone, one at the least.
+    """How many records a payload counts as because of its size, at least one.
 
-    Work that is no record (blank lines, white space, fields that are dropped) is paid for too.
+    A sender also pays for work that is no record: blank lines, white space, unknown fields.
     """
     size_bytes = len(payload.content)
     return max(1, _line_feeds(payload), -(-size_bytes // BYTES_CHARGED_AS_A_RECORD))
 
 
 def decode(content: bytes) -> Any:
-    """The one JSON value that `content` holds, of the size of a record; raises `PayloadError`."""
+    """The only JSON value in `content`, up to the size of a record; raises `PayloadError`."""
     return strict_json.value(strict_json.text_of(content))
 
 
 def decode_line(content: bytes, line: int) -> Row:
-    """One line of NDJSON as a row; what cannot be read becomes the row's problem."""
+    """One line of NDJSON as a row; if it cannot be read, the row has a problem."""
     try:
         return Row(value=decode(content), line=line)
     except PayloadError as fault:
@@ -123,7 +124,7 @@ def decode_line(content: bytes, line: int) -> Row:
 
 def _record(text: str) -> dict[str, Any]:
     if strict_json.is_array(text):
-        # Many records at the address for one: it may be long, and must be told all the same.
+        # Several records at the address for one record: check all of it, even if it is long.
         deque(strict_json.entries(text), maxlen=0)
         raise PayloadError(Code.NOT_AN_OBJECT)
     value = strict_json.value(text)

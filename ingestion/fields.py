@@ -1,8 +1,8 @@
-"""The kinds of values that a record has, as strict DRF serializer fields.
+"""The types of values that a record has, as strict DRF serializer fields.
 
 Strict means: a JSON value of another type is refused and never converted (no number as text, no
-`1` for `true`), and a text comes out as it went in. Files and forms, which know only text,
-convert their cells before they come here. Messages are for people and never repeat a value.
+`1` for `true`), and a text is returned exactly as it was sent. Files and forms know only text, so
+they convert their cells before they come here. Messages are for people and never repeat a value.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from rest_framework.exceptions import ErrorDetail
 from ingestion.outcomes import FieldCode
 
 LARGEST_INTEGER = 2_147_483_647
-# Longer ones are refused before their letters are looked at. An address of mail has 320 at most by
-# its standard, and a time with nine decimals and an offset 35.
+# Longer texts are refused before their characters are checked. By its standard, an e-mail address
+# has at most 320, and a time with nine decimals and an offset has 35.
 _LONGEST_EMAIL = 320
 _LONGEST_DATETIME = 35
 
-# Spelled out, since `\s` and `\d` mean other characters in Python than in the patterns of OpenAPI
-# (JavaScript's); this way the schema promises to the letter what the server accepts.
+# Written out, because `\s` and `\d` match other characters in Python than in the patterns of
+# OpenAPI (JavaScript's). So the schema promises exactly what the server accepts.
 WHITE_SPACE = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
 
@@ -34,7 +34,7 @@ ANY_PATTERN = r"^[^\x00]*$"
 NOT_BLANK_PATTERN = rf"^[^\x00]*[^\x00{WHITE_SPACE}][^\x00]*$"
 ID_PATTERN = rf"^[^{WHITE_SPACE}{_CONTROL}]+$"
 
-# ISO 8601, extended format. The whole calendar is in it; year 0 does not exist.
+# ISO 8601, extended format. The pattern knows the whole calendar; year 0 does not exist.
 _DAY = (
     r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
     r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
@@ -53,7 +53,7 @@ _datetime = re.compile(DATETIME_PATTERN.removeprefix("^").removesuffix("$"))
 
 
 class _Refused(serializers.ValidationError):
-    """A refusal whose detail is made already: DRF's own copies it and has it translated."""
+    """A refusal with a finished detail: DRF's own class would copy and translate it."""
 
     def __init__(self, detail: list[ErrorDetail]) -> None:
         self.detail = detail  # type: ignore[assignment]
@@ -65,9 +65,9 @@ def _detail(message: str, code: str) -> list[ErrorDetail]:
 
 
 class _Field(serializers.Field[Any, Any, Any, Any]):
-    """What all have: `other_names` are what people call the field's column in their files.
+    """The base of all fields: `other_names` are names that people use for its column in files.
 
-    Refusals of one cause share one object: ten thousand of them are a request of few bytes.
+    Refusals with the same cause share one object: a small request can cause ten thousand of them.
     """
 
     default_error_messages = {
@@ -86,7 +86,7 @@ class _Field(serializers.Field[Any, Any, Any, Any]):
 class Text(_Field, serializers.CharField):
     """Text of at most `max_length` characters, kept as it is; blank only with `allow_blank`.
 
-    NUL and lone surrogates are refused: they cannot be stored, or sent on as UTF-8.
+    NUL and lone surrogates are refused: they cannot be stored, and UTF-8 cannot hold the latter.
     """
 
     default_error_messages = {
@@ -102,13 +102,14 @@ class Text(_Field, serializers.CharField):
 
     @property
     def pattern(self) -> str | None:
-        """What the OpenAPI schema says of the characters."""
+        """The pattern for its characters in the OpenAPI schema."""
         return ANY_PATTERN if self.allow_blank else NOT_BLANK_PATTERN
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail(FieldCode.NOT_TEXT)
-        # Counted before it is looked at: a text of a megabyte must not cost a look at each letter.
+        # The length is checked first: checking each character of a megabyte of text would cost too
+        # much.
         if self.max_length is not None and len(data) > self.max_length:
             self.fail(FieldCode.MAX_LENGTH, max_length=self.max_length)
         if _unstorable.search(data):
@@ -157,10 +158,10 @@ class Email(Text):
 
 
 class IsoDateTime(Text):
-    """ISO 8601 date and time, with or without an offset, kept to the letter.
+    """ISO 8601 date and time, with or without an offset, kept exactly as written.
 
-    It stays text: parsing and printing it again could only change it, and the server must never
-    apply a zone of its own.
+    It stays text: to parse and print it could only change it, and the server must never apply a
+    time zone of its own.
     """
 
     default_error_messages = {
@@ -180,7 +181,7 @@ class IsoDateTime(Text):
 
 
 class Integer(_Field, serializers.IntegerField):
-    """A whole number. 62.0 is one in JSON; true is none, and neither is "62"."""
+    """A whole number. In JSON, 62.0 is a whole number, but true and "62" are not."""
 
     default_error_messages = {
         FieldCode.NOT_AN_INTEGER: "Must be a whole number.",
@@ -199,7 +200,7 @@ class Integer(_Field, serializers.IntegerField):
 
 
 class Number(_Field, serializers.FloatField):
-    """A finite number, whole or not."""
+    """A finite number; it may have decimals."""
 
     default_error_messages = {
         FieldCode.NOT_A_NUMBER: "Must be a number.",
@@ -210,14 +211,14 @@ class Number(_Field, serializers.FloatField):
     def to_internal_value(self, data: Any) -> float:
         if isinstance(data, bool) or not isinstance(data, int | float):
             self.fail(FieldCode.NOT_A_NUMBER)
-        # 1e999 is JSON, and Python reads it as infinity; a cell of a file may hold nan.
+        # 1e999 is valid JSON, and Python reads it as infinity; a cell of a file may hold nan.
         if isinstance(data, float) and not math.isfinite(data):
             self.fail(FieldCode.NOT_A_NUMBER)
         return data
 
 
 class Boolean(_Field, serializers.BooleanField):
-    """true or false, and nothing that only looks like it."""
+    """true or false, and no similar value."""
 
     default_error_messages = {FieldCode.NOT_A_BOOLEAN: "Must be true or false."}
 
@@ -260,7 +261,7 @@ class TextList(_Field, serializers.ListField):
     def to_internal_value(self, data: Any) -> list[Any]:
         if not isinstance(data, list):
             self.fail(FieldCode.NOT_A_LIST)
-        # Counted before its entries are judged: a list of a million must not cost a million.
+        # The length is checked first: a list of a million entries must not cost a million checks.
         if len(data) > self._most:
             self.fail(FieldCode.MAX_LENGTH, max_length=self._most)
         return [] if not data else super().to_internal_value(data)

@@ -1,4 +1,4 @@
-"""The rows of a file with their meaning: which cell is which field, and what its text says."""
+"""The rows of a file with their meaning: which field each cell is, and what its text means."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from ingestion.formulas import unguarded
 from ingestion.outcomes import Code, FieldCode, FieldError, PayloadError
 from ingestion.records import RECORD_TYPES, RecordType
 
-# Rows that are judged or pushed together are few if they are long.
+# A chunk of rows that are validated or pushed together has fewer rows if they are long.
 _CHUNK_BYTES = 2**20
-# So many rows tell whether a file is an error file of ours.
+# This many rows show whether a file is an error file of ours.
 _TELLING_ROWS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """How the records lie in a file and how its cells are meant.
+    """Where the records are in a file, and what its cells mean.
 
-    `columns` says which field each column is, None if their names say it. `armed`: it is an error
-    file of ours, whose guards against formulas are taken away (`ingestion.formulas`).
+    `columns` says which field each column is; None if the names of the columns say it. `armed`
+    means that it is an error file of ours: its guards against formulas are removed
+    (`ingestion.formulas`).
     """
 
     shape: Shape
@@ -49,20 +50,20 @@ class Layout:
 
 
 def look(file: BinaryIO) -> Look:
-    """A first look at a file, here and now, in this process: for commands, whose file is their own.
+    """A first look at a file in this process: for commands, whose users own the file.
 
-    What staff send is read in a limited process instead (`ingestion.files.limited`). Raises
+    Files that staff send are read in a limited process instead (`ingestion.files.limited`). Raises
     `PayloadError`.
     """
     return registry.look(file, columns.our_names(), most_unpacked_bytes=settings.MAX_UNPACKED_BYTES)
 
 
 def read(file: BinaryIO, record_type: RecordType, found: Look) -> Iterator[Row]:
-    """The rows of a file that was looked at, in this process, in order; blank ones are passed over.
+    """The rows of an inspected file, in this process and in order, without the blank ones.
 
-    The columns of a table are matched to fields by name, in any case, with spaces or dashes for
-    underscores; other columns are dropped, and of two columns of one name the last filled one
-    counts. An empty cell is an absent field; other cells are stripped and converted
+    The columns of a table are matched to fields by name, in any case, with spaces or dashes instead
+    of underscores. Other columns are dropped. If two columns have the same name, the last filled
+    one counts. An empty cell is an absent field; other cells are stripped and converted
     (`ingestion.cells`). Raises `PayloadError`.
     """
     layout = layout_of(found)
@@ -73,7 +74,7 @@ def read(file: BinaryIO, record_type: RecordType, found: Look) -> Iterator[Row]:
 
 
 def guess_record_type(found: Look) -> RecordType | None:
-    """The only record type whose required fields are all in the first records; None if unsure."""
+    """The only record type with all its required fields in the first records; None if unsure."""
     if layout_of(found).format.is_table:
         names = set(map(field_name, found.header))
     else:
@@ -88,7 +89,7 @@ def guess_record_type(found: Look) -> RecordType | None:
 
 
 def layout_of(look: Look) -> Layout:
-    """How a file is read if nobody says otherwise, by a first look at it."""
+    """How a file is read by default, according to a first look at it."""
     problems = error_columns.problems(look.header, look.rows[:_TELLING_ROWS])
     return Layout(
         shape=look.shape,
@@ -100,9 +101,9 @@ def layout_of(look: Look) -> Layout:
 class FileRow:
     """One row of a file. `row` is None if it is blank.
 
-    `line` is the 1-based line where it starts, in JSON the record's number. `raw` is what stands
-    in the file: the cells of a table or the JSON value; None if that cannot be told. `size` is
-    about how many bytes it takes.
+    `line` is the 1-based line where it starts; in JSON it is the record's number. `raw` is what the
+    file holds: the cells of a table or the JSON value; None if it cannot be read. `size` is about
+    how many bytes it takes.
     """
 
     line: int
@@ -112,9 +113,9 @@ class FileRow:
 
 
 class FileRows:
-    """The rows of a file, the blank ones too, in order. Raises `PayloadError`, as they are taken.
+    """The rows of a file in order, with the blank ones. Raises `PayloadError` while it is read.
 
-    `header` has the names of a table's columns as they stand in its header row.
+    `header` holds the names of a table's columns as the header row has them.
     """
 
     def __init__(self, raws: Iterator[RawRow], layout: Layout, record_type: RecordType) -> None:
@@ -140,7 +141,7 @@ class FileRows:
         return map(self._table_row if self._format.is_table else self._json_row, self._raws)
 
     def _texts(self, raw: RawRow) -> list[str]:
-        """The cells of the original: here the guards of an error file go."""
+        """The cells of the original: in an error file, the guards are removed here."""
         return list(map(unguarded, raw.texts)) if self._armed else raw.texts
 
     def _table_row(self, raw: RawRow) -> FileRow:
@@ -157,7 +158,7 @@ class FileRows:
         return FileRow(line=raw.line, raw=cells if row else None, row=row, size=raw.size)
 
     def _json_row(self, raw: RawRow) -> FileRow:
-        # A record of an array has no line in the file.
+        # A record of an array has a number and no line.
         line = raw.line if self._format.has_lines else None
         row = None
         if raw.problem is not None:
@@ -168,7 +169,7 @@ class FileRows:
 
 
 def chunks(rows: Iterable[FileRow], most_rows: int) -> Iterator[list[FileRow]]:
-    """The rows in chunks, which are bounded in memory too."""
+    """The rows in chunks whose memory is limited too."""
     chunk: list[FileRow] = []
     size = 0
     for one in rows:

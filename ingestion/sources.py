@@ -1,6 +1,6 @@
-"""Where records come in, as the `source` of a message tells it (contract, section 3).
+"""Where records come in: the `source` of a message (contract, section 3).
 
-No client may have one of these names: its records would pass for those of the sender meant.
+No client may have one of the reserved names: its records would look like those of another sender.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _COMMAND = "command"
 LOCAL = "local"
 """A program on the portal's own machine, without a key."""
 ANONYMOUS = "anonymous"
-"""Whoever reaches a site that takes records without a key."""
+"""Anybody who sends records without a key, if the site allows it."""
 PORTAL = "portal"
 """A person who enters a record in the portal."""
 
 RESERVED = frozenset({_API, _UPLOAD, _COMMAND, LOCAL, ANONYMOUS, PORTAL})
-"""Every word that a source is made of."""
+"""All words that a source can consist of."""
 
 _NUMBER = "(0|[1-9][0-9]{0,17})"
 _OF_UPLOAD = re.compile(f"{_UPLOAD}:{_NUMBER}(?:#{_NUMBER})?")
@@ -30,7 +30,7 @@ _OF_UPLOAD = re.compile(f"{_UPLOAD}:{_NUMBER}(?:#{_NUMBER})?")
 class Source:
     """A `client` of the API or one of the senders above; an `upload` and its `line`; or a command.
 
-    `str()` gives the text that stands in a message.
+    `str()` returns the text for the message.
     """
 
     client: str | None = None
@@ -51,12 +51,12 @@ COMMAND = Source()
 
 
 def before_line(upload: int) -> str:
-    """What the sources of an upload's rows begin with; their line follows."""
+    """The beginning of the source of every row of an upload; the line follows it."""
     return f"{_UPLOAD}:{upload}#"
 
 
 def parse(text: str) -> Source | None:
-    """The source of a message; None for a text that is none of ours."""
+    """The source of a message; None if the text is not a source of ours."""
     if text == _COMMAND:
         return COMMAND
     if text.startswith(f"{_API}:"):

@@ -1,9 +1,9 @@
-"""JSON text in, values out, as strictly as RFC 8259: Python's parser, and nothing that it adds.
+"""JSON text to values, as strict as RFC 8259: Python's parser without its extensions.
 
-NaN, Infinity and a byte order mark are refused; of keys that come twice, the last one counts.
+NaN, Infinity and a byte order mark are refused. If a key comes twice, the last one counts.
 
-While Python's parser runs, all other threads wait. So it never sees more than one record at a time,
-and never more values than a record can have.
+While Python's parser runs, all other threads wait. So it never gets more than one record at a time,
+or more values than a record can have.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any, NoReturn
 from ingestion.outcomes import Code, PayloadError
 
 MOST_VALUES = 20_000
-"""More signs before a value than this are no record: the largest valid one has some fifty."""
+"""No record has more signs before a value than this: the largest valid one has about fifty."""
 
 _SPACE = " \t\r\n"
-# So far a value is looked at in search of its end, at first.
+# The first piece of text in which the end of a value is searched.
 _PIECE = 4096
-# Cut in the midst of a word or a number, a text seems to be wrong so shortly before its end.
+# If a text is cut inside a word or a number, the parser reports an error this close to its end.
 _LONGEST_WORD = 16
-# No record is so deep, and the parser gives up within it.
+# No record is nested so deeply, and the parser gives up within it.
 _DEEP = 2**16
 
 
 def text_of(content: bytes) -> str:
-    """The text that `content` holds. Raises `PayloadError` if it is none, or blank."""
+    """The text of `content`. Raises `PayloadError` if it is not text, or is blank."""
     try:
         text = content.decode()
     except UnicodeDecodeError:
@@ -42,7 +42,7 @@ def text_of(content: bytes) -> str:
 
 
 def value(text: str) -> Any:
-    """The only value in a text, of the size of a record. Raises `PayloadError`."""
+    """The only value in a text, up to the size of a record. Raises `PayloadError`."""
     if _has_too_many(text):
         raise _too_many(text)
     try:
@@ -61,9 +61,9 @@ def is_array(text: str) -> bool:
 
 
 def entries(text: str) -> Iterator[int]:
-    """Where each entry of an array begins. Raises `PayloadError`, maybe after the first ones.
+    """Where each entry of an array begins. Raises `PayloadError`, maybe after the first entries.
 
-    Whoever has gone through all of them knows that the text is one array of JSON values.
+    If all entries were read without an error, the text is one array of JSON values.
     """
     at = _after_space(text, _after_space(text, 0) + 1)
     separator = text[at : at + 1]
@@ -83,18 +83,18 @@ def entries(text: str) -> Iterator[int]:
 
 
 def entry(text: str, at: int) -> Any:
-    """The entry that `entries` found here."""
+    """The entry at a place that `entries` found."""
     try:
         return decoder.raw_decode(text, at)[0]
-    except RecursionError:  # the stack may be deeper here than it was there
+    except RecursionError:  # the stack may be deeper here than it was in `entries`
         raise PayloadError(Code.TOO_DEEP) from None
 
 
 def signs(content: bytes | str, start: int = 0, end: int = sys.maxsize) -> int:
-    """How many signs stand before a value, those in texts included.
+    """How many signs stand before a value; signs inside texts count too.
 
-    An empty list is two bytes to send and some fifty in memory: a limit on bytes is none there. To
-    tell the signs in texts apart would take longer than to decode it all.
+    An empty list takes two bytes to send and about fifty in memory, so a limit on bytes is not
+    enough. Leaving out the signs inside texts would take longer than decoding everything.
     """
     if isinstance(content, str):
         return sum(content.count(sign, start, end) for sign in ",[{")
@@ -102,10 +102,10 @@ def signs(content: bytes | str, start: int = 0, end: int = sys.maxsize) -> int:
 
 
 def _end(text: str, at: int) -> int:
-    """Where the value ends that begins at `at`.
+    """The end of the value that begins at `at`.
 
-    The parser cannot be told to stop, so it gets a piece of the text, and a longer one if the
-    value may go on: each of few enough values to be through with it soon.
+    The parser cannot be stopped. So it gets a piece of the text, and a longer piece if the value
+    may continue. Each piece has so few values that the parser is finished soon.
     """
     length = _PIECE
     while True:
@@ -122,7 +122,7 @@ def _end(text: str, at: int) -> int:
         except ValueError:
             raise PayloadError(Code.MALFORMED_JSON) from None
         else:
-            # A number at the end of a piece may go on behind it.
+            # A number at the end of a piece may continue after it.
             if is_last or len(piece) - end >= _LONGEST_WORD:
                 piece = piece[:end]
                 break
@@ -162,7 +162,7 @@ def _too_many(text: str) -> PayloadError:
 
 
 def _malformed(text: str, at: int) -> PayloadError:
-    """Where, and never what: it may be student data."""
+    """Says where the error is, but never what stands there: it may be student data."""
     line = text.count("\n", 0, at) + 1
     column = at - text.rfind("\n", 0, at)
     detail = f"It goes wrong at line {line}, column {column}."
@@ -174,5 +174,5 @@ def _refuse_constant(_: str) -> NoReturn:
 
 
 decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-"""Python's decoder without what it adds, for one value in the midst of a text."""
+"""Python's decoder without its extensions, for one value in the middle of a text."""
 _space = re.compile(rf"[{_SPACE}]{{1,65536}}")

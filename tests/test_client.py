@@ -42,7 +42,7 @@ from tests.scripted_portal import (
 )
 
 RECORDS = generate(seed=3, start=date(2024, 5, 13), days=1, tutors=60, sessions=4000, feedback=60)
-MAY_BE_QUEUED = "may be on the queue all the same"
+MAY_BE_QUEUED = "may be on the queue anyway"
 LOST = refused(503, "0", code="store_answer_lost", outcome="unknown", error="Nobody knows.")
 FULL = refused(503, "0", code="queue_full", error="It is full.")
 

@@ -1,8 +1,8 @@
-"""Keys of machine clients: what a key is, how keys are made and ended, and which of them are good.
+"""Keys of machine clients: what a key is, how keys are created and ended, and which are valid.
 
-A client sends `Authorization: Api-Key tmx_…`. Its name stands in the source of all that it sends,
-its scopes say what it may do, and it may hold several keys at a time, so that a new one can be
-brought out before the old one ends.
+A client sends `Authorization: Api-Key tmx_…`. The source of every record that it sends holds its
+name, and its scopes say what it may do. It may have several keys at a time, so that a new key can
+be installed before the old one ends.
 """
 
 from ingestion.api_keys.changes import (

@@ -1,4 +1,4 @@
-"""How keys come and go. Every server knows of a change within five seconds (`known.py`)."""
+"""Creates and ends keys. Every server notices a change within five seconds (`known.py`)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ingestion.api_keys.text import digest, name_of, new_key
 from ingestion.models import ApiClient, ApiKey
 from ingestion.sources import RESERVED
 
-# It stands in the source of messages, and in the log.
+# The name is part of the source of messages, and it is in the log.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 LONGEST_DAYS = 366
-"""No key lives longer."""
+"""No key is valid for longer."""
 
 OVERLAPS = MappingProxyType(
     {
@@ -28,17 +28,17 @@ OVERLAPS = MappingProxyType(
         "7d": timedelta(days=7),
     }
 )
-"""How long the old keys may still hold once a new one is made."""
+"""How long the old keys can stay valid after a new one is created."""
 
 
 class RefusedError(ValueError):
-    """The change cannot be made; the text says to a person why."""
+    """The change cannot be made; the text tells a person why."""
 
 
 def create(name: str, scopes: Sequence[str], *, days: int) -> tuple[ApiKey, str]:
-    """A new client with its first key, good for `days`; gives the key as text, this once.
+    """Create a client with its first key, valid for `days`. Its text is returned only here.
 
-    Raises `RefusedError` where the name cannot be used or is in use, or no scope is given.
+    Raises `RefusedError` if the name cannot be used or is in use, or if no scope is given.
     """
     if not _NAME.fullmatch(name):
         raise RefusedError(
@@ -58,20 +58,20 @@ def create(name: str, scopes: Sequence[str], *, days: int) -> tuple[ApiKey, str]
 
 
 def misnamed() -> list[str]:
-    """Clients from a time when their names were not reserved yet: they pass for other senders."""
+    """Clients that got their names before these were reserved: they look like other senders."""
     return list(ApiClient.objects.filter(name__in=RESERVED).values_list("name", flat=True))
 
 
 def rotate(
     client: ApiClient, *, days: int, overlap: timedelta, newest: int | None = None
 ) -> tuple[ApiKey, str]:
-    """A further key for the client; the others end after `overlap`, or earlier as before.
+    """Create a new key for the client. Its other keys end after `overlap`, or earlier as before.
 
-    Gives the key as text, this once. `newest` is the client's newest key as the person saw it:
-    raises `RefusedError` where there is a newer one, as when a form is sent twice.
+    The text of the key is returned only here. `newest` is the client's newest key as the person saw
+    it. Raises `RefusedError` if there is a newer key, for example because a form was sent twice.
     """
     with transaction.atomic():
-        # Two rotations at a time wait for each other here.
+        # If two rotations run at the same time, one waits here for the other.
         client = ApiClient.objects.select_for_update().get(pk=client.pk)
         last = client.keys.order_by("pk").last()
         if newest is not None and last is not None and last.pk != newest:
@@ -82,7 +82,7 @@ def rotate(
 
 
 def revoke(client: ApiClient, key: ApiKey | None = None) -> list[str]:
-    """End a key of the client, or all of them, now; gives the names of those that were live."""
+    """End a key of the client, or all of them, now; returns the names of those that were valid."""
     now = timezone.now()
     with transaction.atomic():
         live = client.keys.live().select_for_update()

@@ -1,13 +1,13 @@
-"""Which keys are good at this moment, told without a query.
+"""Which keys are valid at this moment, without a query for each request.
 
-Each process keeps all live keys in memory: few, and small. The copy is read anew after an answer
-was sent, when it is two seconds old, so that steady traffic never waits for the database. A copy
-older than four seconds decides nothing: it is read first, and where that fails nobody is let in.
-So a revoked key is dead everywhere within five seconds, also on a server that has lost the
-database: a key may have been revoked through another one. A key that expires needs no copy: its
-time is in it.
+Each process keeps all valid keys in memory; they are few and small. It reads this copy anew after
+it has sent an answer, if the copy is two seconds old. So steady traffic never waits for the
+database. A copy older than four seconds is not used: it is read again first, and if that fails, no
+key is accepted. So a revoked key stops working everywhere within five seconds. That includes a
+server that has lost the database, since the key may have been revoked on another server. A key that
+expires needs no new copy: the copy holds the time at which it expires.
 
-When a key was last used is written after the answer as well, about once a minute for each key.
+The time of a key's last use is also written after the answer, about once a minute for each key.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ logger = structlog.get_logger(__name__)
 
 _REFRESH_SECONDS = 2.0
 _TRUSTED_SECONDS = 4.0
-# A key that is not in the copy may be new: it is looked for again in one of this age. This bounds
-# what made-up keys can cost.
+# A key that is not in the copy may be new, so a copy older than this is read again before the key
+# is refused. This limits what invented keys can cost.
 _DOUBTED_SECONDS = 1.0
-# So long a request waits for another one that reads the copy.
+# A request waits this long for another one that is reading the copy.
 _WAIT_SECONDS = 1.0
 _USE_NOTED_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """What a good key says: who sends, and what they may do."""
+    """What a valid key says: who sends, and what they may do."""
 
     client: str
     scopes: frozenset[str]
@@ -50,7 +50,7 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Known:
-    """A live key as the copy holds it."""
+    """A valid key, as the copy holds it."""
 
     digest: str
     expires_at: datetime
@@ -60,7 +60,7 @@ class _Known:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Copy:
-    """All live keys by name, as they were at a time of the steady clock."""
+    """All valid keys by name, as they were at `read_at` on the monotonic clock."""
 
     keys: Mapping[str, _Known] = field(default_factory=dict)
     read_at: float = float("-inf")
@@ -70,11 +70,11 @@ class _Copy:
 
 
 class KeysNotKnownError(Exception):
-    """The database did not tell in time which keys are good."""
+    """The database did not say in time which keys are valid."""
 
 
 class KnownKeys:
-    """The copy of one process. Safe for all its threads."""
+    """The copy of one process. It is safe for all threads of the process."""
 
     def __init__(self) -> None:
         self._copy = _Copy()
@@ -84,9 +84,9 @@ class KnownKeys:
         self._noted: dict[str, datetime] = {}
 
     def grant(self, key: str) -> Grant | None:
-        """What the key allows; None for a key that is wrong, expired or revoked.
+        """What the key allows; None if the key is wrong, expired or revoked.
 
-        Raises `KeysNotKnownError` where that cannot be said.
+        Raises `KeysNotKnownError` if this is not known.
         """
         if not is_well_formed(key):
             return None
@@ -108,37 +108,37 @@ class KnownKeys:
         return known.grant
 
     def client(self, key: str) -> str | None:
-        """Whose key this is as far as is known now, for sharing out time; it lets nobody in."""
+        """The owner of the key, if the copy knows it: for fair shares of time, not for access."""
         known = self._copy.keys.get(name_of(key)) if is_well_formed(key) else None
         if known is None or not hmac.compare_digest(known.digest, digest(key)):
             return None
         return known.grant.client
 
     def after_answer(self, **_: object) -> None:
-        """Note which keys were used and keep the copy young; the answer is on its way already."""
+        """Note which keys were used, and refresh the copy. The answer has already been sent."""
         if not self._used or not self._reading.acquire(blocking=False):
             return
         try:
             used, self._used = self._used, {}
-            # As a list: another thread may just have taken hold of the dictionary to add to it.
+            # As a list: another thread may still be adding to the dictionary.
             due = {name: at for name, at in list(used.items()) if self._is_due(name, at)}
             self._noted.update(due)
             if self._copy.is_older(_REFRESH_SECONDS):
                 self._read()
         finally:
             self._reading.release()
-        # Nobody waits for this, however long a database keeps its writers waiting.
+        # No request waits for this, even if the database makes its writers wait for a long time.
         for name, at in due.items():
             _note_use(name, at)
 
     def _is_due(self, name: str, used_at: datetime) -> bool:
-        """Whether neither this process nor, as the copy says, another has noted a use of late."""
+        """Whether no process has noted a use in the last minute, as far as this one knows."""
         known = self._copy.keys.get(name)
         noted = (self._noted.get(name), known.last_used_at if known else None)
         return all(at is None or used_at - at >= _USE_NOTED_EVERY for at in noted)
 
     def _make_younger(self, seconds: float) -> None:
-        """Read the copy where it is older; at most one thread, and not more than once a second."""
+        """Read the copy if it is older than this; one thread at a time, at most once a second."""
         if not self._copy.is_older(seconds):
             return
         if not self._reading.acquire(timeout=_WAIT_SECONDS):
@@ -180,5 +180,5 @@ def _note_use(name: str, used_at: datetime) -> None:
 
 
 known_keys = KnownKeys()
-# The web server closes a response once it has sent it; only then Django gives this signal.
+# The web server closes a response after it has sent it. Only then does Django give this signal.
 request_finished.connect(known_keys.after_answer, dispatch_uid="known_keys")

@@ -1,4 +1,4 @@
-"""What a client may do, by words that are never translated."""
+"""What a client may do, in words that are never translated."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A key as text: `tmx_`, 8 characters that name it, 43 that are secret, 6 of checksum.
+"""A key as text: `tmx_`, then its name of 8 characters, a secret of 43, and a checksum of 6.
 
-The prefix and the checksum let scanners for leaked secrets find a key, and let a mistyped one be
-refused without a look-up. The name is public: it stands in lists and tells keys apart.
+Scanners for leaked secrets find a key by the prefix and the checksum. A mistyped key can be refused
+without a look-up. The name is public: lists show it, and it tells keys apart.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def new_key() -> str:
 
 
 def is_well_formed(key: str) -> bool:
-    """Whether the text looks like a key and its checksum fits; not whether anybody made it."""
+    """Whether the text looks like a key and its checksum is right. The key may still be unknown."""
     return bool(_FORM.fullmatch(key)) and key.endswith(_checksum(key[:-_CHECKSUM_LENGTH]))
 
 
@@ -41,9 +41,9 @@ def name_of(key: str) -> str:
 def digest(key: str) -> str:
     """What is stored of a key: its SHA-256 in hex.
 
-    A slow hash protects what people choose, by making each guess dear. A secret of 256 random
-    bits is out of reach of guessing with any hash, and a slow one would be paid for by every
-    request and open a door to floods of wrong keys.
+    A slow hash protects passwords that people choose, because it makes each guess expensive. Nobody
+    can guess a secret of 256 random bits, whatever the hash. A slow hash would only cost time in
+    every request, and a flood of wrong keys could then keep the server busy.
     """
     return hashlib.sha256(key.encode()).hexdigest()
 

@@ -1,8 +1,8 @@
-"""Files of records: bytes in, rows of text out, and the way back, and nothing of Django.
+"""Files of records: bytes to rows of text, and rows back to bytes. Nothing here uses Django.
 
-`format` says what a format is, `registry` which there are; each is one module.
+`format` says what a format is, and `registry` lists the formats; each format is one module.
 
-What is read here may come from a stranger and may have been made to do harm. So nothing here knows
-a database, a store or a setting: `child` runs it in a process of its own, within limits, and
-`limited` is how everybody else asks for that. What a row means is decided after it, elsewhere.
+The files may come from strangers and may be made to do harm. So nothing here knows a database, a
+store or a setting: `child` runs the reading in a separate process with limits, and all other code
+asks for it through `limited`. What a row means is decided later, elsewhere.
 """

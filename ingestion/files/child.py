@@ -1,9 +1,9 @@
 """The process in which a file is read: `python -m ingestion.files.child <request>`.
 
-It has the file as an open descriptor and standard output as a pipe, and nothing else: no settings,
-no database, no store, no secret in its environment. It sets its limits before it reads the first
-byte, and says what it finds in frames: four bytes of length, then the message. `limited` is the
-other end.
+It has the file as an open descriptor, and standard output as a pipe. It has no settings, no
+database, no store, and no secret in its environment. It sets its limits before it reads the first
+byte, and reports what it finds in frames: four bytes for the length, then the message. `limited` is
+the other end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ingestion.files.shape import Shape, UnreadableFileError
 from ingestion.outcomes import PayloadError
 
 OUT_OF_MEMORY = 71
-"""The exit status if the memory allowed was not enough."""
+"""The exit status if the allowed memory was not enough."""
 
 _OUTPUT = 1
 _BATCH_BYTES = 2**18
@@ -32,7 +32,7 @@ _BATCH_ROWS = 500
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What is asked: a look at the file if `names` are given, else all its rows."""
+    """The task: a look at the file if `names` are given, otherwise all its rows."""
 
     descriptor: int
     memory_bytes: int
@@ -43,53 +43,53 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Rows(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The next rows, and how many bytes of the file are read so far."""
+    """The next rows, and how many bytes of the file were read so far."""
 
     read_bytes: int
     rows: list[RawRow]
 
 
 class Looked(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """What the look found."""
+    """The result of the look."""
 
     look: Look
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The file cannot be read on, by a code of ours and perhaps with advice."""
+    """The file cannot be read further; one of our codes says why, sometimes with advice."""
 
     code: str
     advice: str = ""
 
 
 class Faulty(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """A mistake of ours: which exception, raised where. Its text may quote the file and stays."""
+    """An error of ours: the exception and its place. The exception's text may quote the file."""
 
     exception: str
     place: str
 
 
 class Ended(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Everything was said."""
+    """The end of the report."""
 
 
 Frame = Rows | Looked | Refused | Faulty | Ended
 
 
 def main(request: Request) -> None:
-    """Do what is asked."""
+    """Do the task."""
     _limit(request)
     file = _Counted(request.descriptor, "rb")
     try:
         _answer(request, file, io.BufferedReader(file))
     except MemoryError:
-        os._exit(OUT_OF_MEMORY)  # whatever else would have to be done might need memory
+        os._exit(OUT_OF_MEMORY)  # any other step might need memory
     except PayloadError as fault:
         advice = fault.advice if isinstance(fault, UnreadableFileError) else ""
         _say(Refused(fault.code.value, advice))
     except BrokenPipeError:
         return
-    except Exception as fault:  # noqa: BLE001 (told to who started this process)
+    except Exception as fault:  # noqa: BLE001 (the process that started this one is told)
         _say(Faulty(type(fault).__name__, _place(fault)))
 
 
@@ -117,13 +117,13 @@ def _tell(file: _Counted, rows: Iterable[RawRow]) -> None:
                 _say(Rows(file.read_bytes, batch))
                 batch, size = [], 0
     except PayloadError:
-        _say(Rows(file.read_bytes, batch))  # what stands before the place that cannot be read
+        _say(Rows(file.read_bytes, batch))  # the rows before the place that cannot be read
         raise
     _say(Rows(file.read_bytes, batch))
 
 
 def _limit(request: Request) -> None:
-    """What this process may use up; what is beyond ends it, and nothing else."""
+    """Limit the resources of this process: above a limit only this process ends."""
     limits = {
         resource.RLIMIT_AS: request.memory_bytes,
         resource.RLIMIT_CPU: request.cpu_seconds,

@@ -1,7 +1,7 @@
-"""CSV: text whose rows are lines and whose cells are separated by a mark.
+"""CSV: text whose rows are lines and whose cells are separated by a delimiter.
 
-While it is read, the text keeps its line ends (`newline=""`) and has `raw_rows.BAD_BYTES` where
-bytes were no text.
+While the text is read, it keeps its line ends (`newline=""`). Bytes that are not text become
+`raw_rows.BAD_BYTES`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Csv:
     ) -> Look:
         """How the file is written, and its first rows."""
         shape = shape or detect(file, names)
-        # Windows text cannot be told from broken UTF-8 for certain.
+        # Windows text and broken UTF-8 cannot be told apart for certain.
         is_unsure = _options(shape)[ENCODING.name] == Encoding.CP1252
         return look_at_table(
             self.rows(file, shape, most_unpacked_bytes),
@@ -83,7 +83,7 @@ class Csv:
         )
 
     def rows(self, file: BinaryIO, shape: Shape, most_unpacked_bytes: int) -> Iterator[RawRow]:
-        """The rows, parsed as the file is read."""
+        """The rows, parsed while the file is read."""
         options = _options(shape)
         with text_of(file, options[ENCODING.name], errors=MARK) as text:
             lines = _Lines(text, first=shape.header_line, longest_row=LONGEST_RECORD)
@@ -109,13 +109,14 @@ def _options(shape: Shape) -> dict[str, str]:
 
 class _Writer:
     def __init__(self, file: BinaryIO, options: dict[str, str], columns: Sequence[Column]) -> None:
-        # Bytes that were no text come back as such: never as some other letter. Windows text
-        # cannot be told from UTF-8 for certain, with fewer rows still less: a mark says it.
+        # Bytes that are not text are written back unchanged, never as another character. Windows
+        # text and UTF-8 cannot be told apart for certain, even less in fewer rows, so a mark says
+        # it.
         wide = options[ENCODING.name] == Encoding.UTF_16
         encoding = Encoding.UTF_16 if wide else Encoding.UTF_8
         errors = "surrogatepass" if wide else "surrogateescape"
         self._text = io.TextIOWrapper(file, encoding, errors, newline="")
-        # Parted at any other mark, nothing of a quoted cell is taken for a name of a column.
+        # Then, with any other delimiter too, no part of a quoted cell looks like a column name.
         self._writer = csv.writer(
             self._text, delimiter=options[DELIMITER.name], quoting=csv.QUOTE_ALL
         )
@@ -130,7 +131,7 @@ class _Writer:
 
 
 def detect(file: BinaryIO, names: Set[str]) -> Shape:
-    """How a CSV file is written: its encoding by all of it, the rest by its head."""
+    """How a CSV file is written: the encoding from the whole file, the rest from its beginning."""
     encoding = _encoding(file)
     with text_of(file, encoding, errors=MARK) as text:
         delimiter, header_line = _find_header(text.read(LONGEST_RECORD), names)
@@ -142,10 +143,10 @@ def detect(file: BinaryIO, names: Set[str]) -> Shape:
 
 
 def _encoding(file: BinaryIO) -> Encoding:
-    """By the byte order mark; without one, UTF-8 unless most of it is none.
+    """The encoding by the byte order mark; without a mark UTF-8, unless most of it is invalid.
 
-    One broken row must not make the whole of a UTF-8 file Windows text. And letters in the
-    latter hardly ever look like UTF-8, so of the two readings one is clearly the better.
+    One broken row must not turn a whole UTF-8 file into Windows text. And characters of Windows
+    text rarely look like UTF-8, so one of the two readings is clearly better.
     """
     file.seek(0)
     mark = file.read(len(codecs.BOM_UTF8))
@@ -164,11 +165,11 @@ def _encoding(file: BinaryIO) -> Encoding:
 
 
 def _find_header(head: str, names: Set[str]) -> tuple[str, int]:
-    """The delimiter and the header row's 1-based line, by the beginning of the text.
+    """The delimiter and the 1-based line of the header row, from the beginning of the text.
 
-    The header row is the first row if it names the columns of an error file, or else the one of
-    the first rows that names most of `names`, by whichever delimiter; if no row names any, the
-    first row, parted as `csv.Sniffer` sees it.
+    The first row is the header row if it names the columns of an error file. Otherwise the header
+    row is the one of the first rows that holds most of `names`, with whichever delimiter. If no row
+    holds any, it is the first row, with the delimiter that `csv.Sniffer` finds.
     """
     best, most_named = None, 0
     for delimiter in DELIMITER.choices:
@@ -183,11 +184,11 @@ def _find_header(head: str, names: Set[str]) -> tuple[str, int]:
 
 
 def _split(lines: _Lines, delimiter: str) -> Iterator[tuple[int, Cells | None]]:
-    """Each row's first line and cells; None for cells that cannot be told apart, or that are
-    together longer than a row may be.
+    """Each row's first line and cells. The cells are None if they cannot be told apart, or if
+    together they are longer than a row may be.
 
-    A quote that is never closed would take all rows after it for its cell. Strict parsing notices
-    that at the next quote, and the row ends with its first line: the others are read again.
+    A quote that is never closed would make one cell of all following rows. Strict parsing notices
+    that at the next quote: the row then ends with its first line, and the others are read again.
     """
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     while True:
@@ -204,7 +205,7 @@ def _split(lines: _Lines, delimiter: str) -> Iterator[tuple[int, Cells | None]]:
 
 
 class _Lines:
-    """The lines of a text, for `csv.reader`; those of a broken row can be given back."""
+    """The lines of a text, for `csv.reader`; the lines of a broken row can be read again."""
 
     def __init__(self, text: TextIO, *, first: int, longest_row: int) -> None:
         self._text = text
@@ -224,7 +225,7 @@ class _Lines:
         return self._line
 
     def give_back(self) -> None:
-        """Let all lines of this row but its first be read again."""
+        """Let all lines of this row except the first be read again."""
         self._again.extendleft(reversed(self._row[1:]))
         del self._row[1:]
 
@@ -242,7 +243,7 @@ class _Lines:
         return line
 
     def _read(self) -> str:
-        """The next line; of one that is too long, only so much that this can be seen."""
+        """The next line. If it is too long, only enough of it is returned to notice that."""
         line = end = self._text.readline(self._longest_row + 1)
         while len(line) > self._longest_row and end and end[-1] not in "\r\n":
             end = self._text.readline(self._longest_row)
@@ -250,7 +251,7 @@ class _Lines:
 
 
 def _sniffed_delimiter(head: str) -> str:
-    # Of all that the sniffer finds only the delimiter can be trusted.
+    # Only the delimiter that the sniffer finds can be trusted.
     try:
         sniffed = csv.Sniffer().sniff(head[:_SNIFFED_CHARACTERS], "".join(DELIMITER.choices))
     except csv.Error:

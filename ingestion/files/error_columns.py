@@ -1,7 +1,7 @@
-"""The two columns by which a file of ours with rows to fix is known again.
+"""The two columns that identify an error file: a file of ours with rows to fix.
 
-`_line` is where the row stands in the original, `_problem` why it was refused, with the number of
-the upload at its end. In JSON they are two names in each record.
+`_line` is the line of the row in the original. `_problem` says why the row was refused, and ends
+with the number of the upload. In JSON these are two names in each record.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _LONGEST_PROBLEM = 2000
 
 
 def problem_text(reasons: Iterable[str], upload: int) -> str:
-    """All reasons in one text, and the upload by which the corrected file is known again."""
+    """All reasons in one text, with the number of the upload that the row belongs to."""
     return f"{' '.join(reasons)[:_LONGEST_PROBLEM]} [upload {upload}]"
 
 
 def added(header: Sequence[str]) -> tuple[int, int] | None:
-    """Where the two columns stand in a header row: the last of each name, as they are added last.
+    """The places of the two columns in a header row: the last of each name, as they are added last.
 
-    None if they do not both stand there.
+    None if one of them is missing.
     """
     places = {field_name(cell): at for at, cell in enumerate(header)}
     if LINE_COLUMN in places and PROBLEM_COLUMN in places:
@@ -34,25 +34,25 @@ def added(header: Sequence[str]) -> tuple[int, int] | None:
 
 
 def original(header: Sequence[str]) -> list[int]:
-    """Where the columns of the original stand: all but the two."""
+    """The places of the original's columns: all except the two."""
     places = added(header) or ()
     return [at for at in range(len(header)) if at not in places]
 
 
 def problems(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """What stands in the column of problems; nothing if there is none."""
+    """The texts in the column of problems; empty if there is no such column."""
     places = added(header)
     return [row[places[1]] for row in rows if places[1] < len(row)] if places else []
 
 
 def are_ours(problems: Iterable[str]) -> bool:
-    """Whether a file with both columns and these problems is ours, and not a table of somebody who
-    calls two columns so: who mends the rows may also clear the problems, but writes none."""
+    """Whether a file with both columns and these problems is ours. Somebody may use the two names
+    in a table of their own. People who correct rows may clear the problems but do not write any."""
     filled = [text for text in problems if text.strip()]
     return not filled or any(map(_UPLOAD.search, filled))
 
 
 def upload_of(problems: Iterable[str]) -> int | None:
-    """The upload whose rows these problems are about; None if they do not agree."""
+    """The upload whose rows these problems are about; None if they name different uploads."""
     found = {int(match[1]) for text in problems if (match := _UPLOAD.search(text))}
     return found.pop() if len(found) == 1 else None

@@ -1,7 +1,7 @@
-"""What a format is: how a file of it is recognised, looked at, read and written.
+"""What a format is: how its files are recognised, inspected, read and written.
 
 A format is one module with one class, and one entry in `ingestion.files.registry`. It knows rows
-of text and nothing of records: what a cell means is decided after it, for all formats at once
+of text and no records: what a cell means is decided later, in the same way for all formats
 (`ingestion.file_rows`).
 """
 
@@ -17,15 +17,15 @@ from ingestion.files.raw_rows import RawRow
 from ingestion.files.shape import LONGEST_RECORD, Shape
 
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# Zip, gzip, PDF, and what Excel wrote before 2007.
+# Zip, gzip, PDF, and the format of Excel before 2007.
 _NOT_TEXT = (b"PK\x03\x04", b"\x1f\x8b", b"%PDF", b"\xd0\xcf\x11\xe0")
 
 
 class Head:
     """The beginning of a file, by which its format is recognised.
 
-    `content` are its first bytes. `text` is what they say without the space around it, empty if
-    they are no text, or the text of a web page or of another kind of XML.
+    `content` holds its first bytes. `text` is their text without the space around it. It is empty
+    if they are not text, or if they begin a web page or another type of XML.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -40,11 +40,11 @@ class Head:
 
     @property
     def has_nul(self) -> bool:
-        """Whether a byte 0 shows that it is no text: no usual encoding but UTF-16 has one."""
+        """Whether a byte 0 shows that it is not text; among usual encodings only UTF-16 has one."""
         return b"\0" in self.content[:4096] and not self.content.startswith(UTF_16_MARKS)
 
     def lines(self) -> Iterator[bytes]:
-        """The first lines that are not blank; of one too long for a record, nothing but that."""
+        """The first lines that are not blank; one that is too long for a record becomes empty."""
         self._file.seek(0)
         for _ in range(HEAD_RECORDS):
             line = self._file.readline(LONGEST_RECORD + 1)
@@ -62,8 +62,8 @@ class Head:
 class Option:
     """Something that a format leaves open, as the check page asks for it.
 
-    `choices` are its possible values, each with its words for people. `question` is what the page
-    asks if the file does not say it for certain.
+    `choices` maps each possible value to its words for people. The page asks the `question` if the
+    file does not say it for certain.
     """
 
     name: str
@@ -76,8 +76,8 @@ class Option:
 class Column:
     """A column of a file to be written.
 
-    `words` are the only values that it may have; empty if any text may stand in it. `is_required`
-    says that no cell may be empty. `width` is in characters, None for the usual one.
+    `words` are the only allowed values; empty if any text is allowed. `is_required` means that no
+    cell may be empty. `width` is in characters, None for the usual width.
     """
 
     name: str
@@ -92,22 +92,22 @@ class Writer(Protocol):
     def add(self, row: Any, *, is_unread: bool = False) -> None:
         """Write a row: the cells of a table, as text, or a record of JSON.
 
-        `is_unread` says that the row could not be read in the original: an error of Excel in it
-        stays one. Raises `RecursionError` if a record is nested too deeply; then nothing of it is
+        `is_unread` means that the row could not be read in the original: an Excel error in it stays
+        an error. Raises `RecursionError` if a record is nested too deeply; then no part of it is
         written.
         """
 
     def finish(self) -> None:
-        """Complete the file, which stays open."""
+        """Complete the file; it stays open."""
 
 
 class Format(Protocol):
     """A format of files of records.
 
-    `name` is the ending of its files, and how it is kept; `title` is what people call it. A table
-    (`is_table`) has columns, named by a header row; else each row is a record of JSON.
-    `has_lines` says that people find a row by its line in the file; else by its number.
-    `is_text` says that a file is text in some encoding.
+    `name` is the extension of its files and the stored name; `title` is the name for people. A
+    table (`is_table`) has columns, named by a header row; otherwise each row is a record of JSON.
+    `has_lines` means that people find a row by its line in the file; otherwise by its number.
+    `is_text` means that a file is text in some encoding.
     """
 
     name: str
@@ -119,25 +119,25 @@ class Format(Protocol):
     options: Sequence[Option]
 
     def recognises(self, head: Head) -> bool:
-        """Whether a file that begins so is of this format.
+        """Whether a file with this beginning has this format.
 
-        Raises `UnreadableFileError` if it is a relative of it that is not read.
+        Raises `UnreadableFileError` if it has a similar format that is not supported.
         """
 
     def look(
         self, file: BinaryIO, names: Set[str], shape: Shape | None, most_unpacked_bytes: int
     ) -> Look:
-        """A first look at the file, which is read as `shape` says if that is known already.
+        """A first look at the file; it is read as `shape` says if that is known already.
 
         `names` are all names that a column of ours may have. Raises `PayloadError`.
         """
 
     def rows(self, file: BinaryIO, shape: Shape, most_unpacked_bytes: int) -> Iterator[RawRow]:
-        """Every row, the blank ones too, in order; a table's header row first. Raises
+        """Every row in order, with the blank ones; a table's header row comes first. Raises
         `PayloadError`."""
 
     def words(self, shape: Shape) -> list[str]:
-        """What the options of the shape are, in a few words."""
+        """The options of the shape in a few words."""
 
     def writer(self, file: BinaryIO, shape: Shape, columns: Sequence[Column]) -> Writer:
-        """Begin a file of the format, laid out as `shape` says; a table has these columns."""
+        """Begin a file of the format with this shape; a table has these columns."""

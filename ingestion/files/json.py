@@ -1,8 +1,8 @@
 """JSON: an array of records, or one record.
 
-As strict as `ingestion.decoding`: Python's own parser, NaN and Infinity refused, of keys that come
-twice the last one counts. A streaming parser (ijson) was tried and left: it turns half a surrogate
-pair into a question mark, and large numbers into errors or decimals.
+It is as strict as `ingestion.decoding`: Python's own parser, NaN and Infinity refused. If a key
+comes twice, the last one counts. The streaming parser ijson was tried and not used: it turns half a
+surrogate pair into a question mark, and large numbers into errors or decimals.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ingestion.files.shape import LONGEST_RECORD, Shape
 from ingestion.outcomes import Code, PayloadError
 from ingestion.strict_json import decoder
 
-# So far a value is looked at in search of its end.
+# The end of a value is searched up to this length.
 _LONGEST_VALUE = 2**24
 _CHUNK = 2**16
 _STRING_OR_INFINITY = re.compile(r'"(?:[^"\\]|\\.)*"|Infinity')
@@ -37,7 +37,7 @@ class Json:
     options: Sequence[Option] = ()
 
     def recognises(self, head: Head) -> bool:
-        """An array; or one record alone, on one line or on many."""
+        """An array, or a single record on one line or more."""
         return head.text.startswith(("[", "{"))
 
     def look(
@@ -48,7 +48,7 @@ class Json:
         return look_at_records(self.rows(file, shape, most_unpacked_bytes), shape)
 
     def rows(self, file: BinaryIO, shape: Shape, most_unpacked_bytes: int) -> Iterator[RawRow]:
-        """The records, each with its number from 1 on."""
+        """The records, each with its number from 1."""
         with text_of(file, "utf-8-sig") as text:
             for number, record in enumerate(_texts(text, longest_record=LONGEST_RECORD), start=1):
                 if record is None:
@@ -57,7 +57,7 @@ class Json:
                     yield json_row(number, record.encode())
 
     def words(self, shape: Shape) -> list[str]:
-        """Nothing is left open."""
+        """JSON has no options."""
         return []
 
     def writer(self, file: BinaryIO, shape: Shape, columns: Sequence[Column]) -> JsonWriter:
@@ -66,7 +66,7 @@ class Json:
 
 
 class JsonWriter:
-    """Records that are being written, with something before, between and behind them."""
+    """Writes records, with text before, between and after them."""
 
     def __init__(self, file: BinaryIO, before: bytes, between: bytes, behind: bytes) -> None:
         self._file = file
@@ -85,10 +85,10 @@ class JsonWriter:
 
 
 def _json(record: Mapping[str, Any]) -> bytes:
-    """The record in JSON, which has no infinity: what we read as that was a number too large."""
+    """The record in JSON. JSON has no infinity: one that we read was a number that is too large."""
     try:
         return _without_infinity(json.dumps(record, ensure_ascii=False)).encode()
-    except UnicodeEncodeError:  # half a surrogate pair can only be written escaped
+    except UnicodeEncodeError:  # half a surrogate pair can be written only as an escape
         return _without_infinity(json.dumps(record)).encode()
 
 
@@ -101,10 +101,10 @@ def _without_infinity(text: str) -> str:
 
 
 def _texts(text: TextIO, *, longest_record: int) -> Iterator[str | None]:
-    """The records of the array, or the one record; None for one of more than `longest_record`
-    characters.
+    """The records of the array, or the one record; None for a record with more than
+    `longest_record` characters.
 
-    Raises `PayloadError` if the JSON breaks off, maybe after the first records.
+    Raises `PayloadError` if the JSON is incomplete, maybe after the first records.
     """
     source = _Source(text)
     opening = source.next_character()
@@ -121,7 +121,7 @@ def _texts(text: TextIO, *, longest_record: int) -> Iterator[str | None]:
 
 
 class _Source:
-    """JSON text of which only the value at hand is in memory."""
+    """JSON text; only the current value is in memory."""
 
     def __init__(self, text: TextIO) -> None:
         self._text = text
@@ -130,7 +130,7 @@ class _Source:
         self._ended = False
 
     def next_character(self) -> str:
-        """The next character that is no white space, still to be taken; empty at the end."""
+        """The next character that is no white space, without taking it; empty at the end."""
         while True:
             while self._buffer[self._at : self._at + 1] in _SPACE:
                 self._at += 1
@@ -162,9 +162,9 @@ class _Source:
                 _, end = decoder.raw_decode(self._buffer, self._at)
             except RecursionError:
                 raise PayloadError(Code.TOO_DEEP) from None
-            except ValueError:  # no JSON, or its end is still to be read
+            except ValueError:  # not JSON, or its end is not read yet
                 end = 0
-            # What looks like a whole number may go on in the file: something must follow it.
+            # Something must follow a whole number: the file may continue it.
             if end and (self._ended or _followed.match(self._buffer, end)):
                 break
             if self._ended or len(self._buffer) - self._at > _LONGEST_VALUE:
@@ -174,7 +174,7 @@ class _Source:
         return self._buffer[start:end] if end - start <= longest_record else None
 
     def _read_on(self) -> None:
-        # Doubles what is not taken yet, so that a long value is parsed a few times only.
+        # Doubles the text that is not taken yet, so that a long value is parsed only a few times.
         rest = self._buffer[self._at :]
         more = self._text.read(max(_CHUNK, len(rest)))
         self._buffer, self._at, self._ended = rest + more, 0, not more

@@ -1,7 +1,7 @@
-"""Files read in a process of their own, which may die without taking anything along.
+"""Reads files in a separate process, which may die without harm to this one.
 
-Whatever a file was made to cost, it costs at most these limits, in that process; and whatever it
-makes a parser do, it does without a database, a store or a secret at hand.
+Whatever a file was made to cost, it costs at most these limits, in that process. Whatever it makes
+a parser do, no database, store or secret is within reach.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 _CHILD = "ingestion.files.child"
 _LONGEST_FRAME_BYTES = 2**26
 _TICK_SECONDS = 0.5
-# A file on a slow disk costs no CPU time: so many times as long as that may take by the clock.
+# Waiting for a slow disk costs no CPU time, so the limit by the clock is this many times higher.
 _CLOCK_FACTOR = 10
 
 Tick = Callable[[int], None]
-"""Called with the bytes read so far, about twice a second and for every batch of rows; what it
-raises ends the reading."""
+"""Called with the number of bytes read so far, about twice a second and after every batch of rows.
+If it raises, the reading ends."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What reading one file may take."""
+    """The limits for reading one file."""
 
     memory_bytes: int
     cpu_seconds: int
@@ -57,7 +57,7 @@ class Limits:
 
 
 class ChildFaultError(Exception):
-    """The reading process made a mistake of its own: which exception, and where."""
+    """The reading process failed because of an error of ours: which exception, and where."""
 
 
 def look(
@@ -121,7 +121,7 @@ def _encoded(request: Request) -> str:
 def _received(
     process: subprocess.Popen[bytes], output: int, request: Request, tick: Tick
 ) -> Iterator[Frame]:
-    """What the child says, to its end; raises what it says or its death means."""
+    """The frames of the child until it ends; raises what the child reports or its death means."""
     pipe = _Pipe(output, request.cpu_seconds * _CLOCK_FACTOR, tick)
     while head := pipe.take(4):
         length = int.from_bytes(head, "big")
@@ -152,7 +152,7 @@ def _received(
 
 
 class _Pipe:
-    """The child's output, waited for with a beat."""
+    """The child's output; while it waits, it calls `tick`."""
 
     def __init__(self, descriptor: int, most_seconds: float, tick: Tick) -> None:
         self.read_bytes = 0
@@ -163,7 +163,7 @@ class _Pipe:
         self._poll.register(descriptor, select.POLLIN)
 
     def take(self, count: int) -> bytes:
-        """So many bytes, or none at all if the child has ended."""
+        """This many bytes, or none at all if the child has ended."""
         content = bytearray()
         waits_since = time.monotonic()
         while len(content) < count:
@@ -180,7 +180,7 @@ class _Pipe:
 
 
 def _death(status: int, request: Request) -> PayloadError:
-    """Why a child ended that did not say so. A kill that was not ours is the kernel's, short of
+    """Why a child ended without a report. If it was killed and not by us, the kernel had too little
     memory."""
     if status in (OUT_OF_MEMORY, -signal.SIGKILL):
         most = request.memory_bytes // 2**20

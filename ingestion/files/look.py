@@ -1,4 +1,4 @@
-"""A first look at a file: how its rows lie, and the first of them."""
+"""A first look at a file: where its rows are, and the first of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ingestion.files.raw_rows import Problem, RawRow
 from ingestion.files.shape import LONGEST_NAME, TOO_MANY_COLUMNS, Shape, UnreadableFileError
 
 HEAD_RECORDS = 20
-# So many rows are looked at, and so much text; what comes below is held to what they show.
+# This many rows are inspected, and this much text; all later rows are read in the same way.
 _HEAD_ROWS = 5000
 _HEAD_CHARACTERS = 2**22
 
 
 class Sheet(msgspec.Struct, frozen=True):
-    """A sheet of a workbook: the line of its header row, and the names in it."""
+    """A sheet of a workbook: the line of its header row, and the names in that row."""
 
     name: str
     header_line: int
@@ -25,11 +25,12 @@ class Sheet(msgspec.Struct, frozen=True):
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What a first look found.
+    """The result of a first look.
 
-    A table has its column names in `header` and its first rows, each as wide, in `rows`; names are
-    cut to `LONGEST_NAME`. JSON has its first records in `records`. `sheets` are a workbook's.
-    `unsure` names the options of the shape that the file does not say for certain.
+    For a table, `header` holds the column names, and `rows` the first rows, each with as many
+    cells. Names are cut to `LONGEST_NAME`. For JSON, `records` holds the first records. For a
+    workbook, `sheets` holds its sheets. `unsure` names the options of the shape that the file does
+    not say for certain.
     """
 
     shape: Shape
@@ -47,7 +48,7 @@ def look_at_table(
     sheets: Sequence[Sheet] = (),
     unsure: Sequence[str] = (),
 ) -> Look:
-    """A look at the rows of a table, of which the header row comes first."""
+    """A look at the rows of a table; the header row comes first."""
     header = next(rows, RawRow(0))
     if header.problem is Problem.TOO_WIDE:
         raise UnreadableFileError(TOO_MANY_COLUMNS)
@@ -77,5 +78,5 @@ def look_at_records(rows: Iterator[RawRow], shape: Shape) -> Look:
 
 
 def cut(names: list[str]) -> list[str]:
-    """The names of columns, each as long as is kept."""
+    """The names of columns, cut to the length that is kept."""
     return [name[:LONGEST_NAME] for name in names]

@@ -14,7 +14,7 @@ from ingestion.files.shape import LONGEST_RECORD, Shape
 
 
 class Ndjson(Json):
-    """The format: JSON, in all that is not said here."""
+    """The format: like JSON, except for what this class changes."""
 
     name = "ndjson"
     title = "NDJSON"
@@ -22,7 +22,7 @@ class Ndjson(Json):
     has_lines = True
 
     def recognises(self, head: Head) -> bool:
-        """Lines, and a record on any of the first.
+        """A file of lines, with a record on any of the first.
 
         The first line may be broken or too long, so the next ones count as well. A file with only
         one record is JSON.

@@ -1,8 +1,8 @@
-"""The rows of a file of any format, before anybody asks what they mean.
+"""The rows of a file of any format, before their meaning is decided.
 
-A file is a binary file that can seek; it is read from its beginning and left open. A record that
-cannot be read is a row with a problem and spoils no other. If nothing more can be read at all
-(JSON that breaks off, a damaged workbook) a `PayloadError` ends the rows.
+A file is a binary file that can seek. It is read from its beginning and left open. A record that
+cannot be read becomes a row with a problem, and the other rows are not affected. If the rest of the
+file cannot be read (incomplete JSON, a damaged workbook), a `PayloadError` ends the rows.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import msgspec
 from ingestion.files.shape import MOST_COLUMNS, MOST_SIGNS
 from ingestion.outcomes import Code, PayloadError
 
-# Half a surrogate pair stands where bytes were no text: text that was decoded well has none.
+# Half a surrogate pair replaces bytes that are not text: correctly decoded text never has one.
 BAD_BYTES = "\udcff"
 
 
 class Problem(StrEnum):
-    """Why a row cannot be read, or a cell of it."""
+    """Why a row or a cell cannot be read."""
 
     TOO_LONG = "too_long"
     TOO_MANY_VALUES = "too_many_values"
@@ -38,11 +38,11 @@ class Problem(StrEnum):
 
 
 class RawRow(msgspec.Struct, frozen=True, array_like=True):
-    """One row as it stands in the file: the cells of a table, or JSON text.
+    """One row as the file has it: the cells of a table, or JSON text.
 
-    `line` is the 1-based line where it starts, in JSON the record's number. A blank row has
-    neither cells nor JSON nor a problem. `faults` are the cells that cannot be read, by place;
-    `odd` has those that no encoding has, as bytes: half a surrogate pair stands in them.
+    `line` is the 1-based line where it starts; in JSON it is the record's number. A blank row has
+    no cells, no JSON and no problem. `faults` are the cells that cannot be read, by place. `odd`
+    has those cells with half a surrogate pair, as bytes, because no encoding has such characters.
     """
 
     line: int
@@ -54,7 +54,7 @@ class RawRow(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def texts(self) -> list[str]:
-        """The cells as they stand in the file."""
+        """The cells as the file has them."""
         if not self.odd:
             return self.cells
         texts = list(self.cells)
@@ -64,15 +64,15 @@ class RawRow(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes: what rows in memory are limited by."""
+        """About how many bytes it takes: the memory for rows is limited by this."""
         return 64 + len(self.json or b"") + sum(map(len, self.cells)) + 8 * len(self.cells)
 
 
 def table_row(line: int, cells: list[str], faults: dict[int, Problem] | None = None) -> RawRow:
-    """A row of a table, cut to the columns that are read, with text that can be encoded."""
+    """A row of a table, without the columns that are not read, as text that can be encoded."""
     problem = None
     if len(cells) > MOST_COLUMNS:
-        # Spreadsheets like to end all rows with the same number of empty cells.
+        # Spreadsheets often end all rows with the same number of empty cells.
         problem = Problem.TOO_WIDE if any(map(str.strip, cells[MOST_COLUMNS:])) else None
         cells = cells[:MOST_COLUMNS]
     faults, odd = faults or {}, {}
@@ -88,7 +88,7 @@ def table_row(line: int, cells: list[str], faults: dict[int, Problem] | None = N
 
 def json_row(line: int, content: bytes) -> RawRow:
     """A record of JSON, unless it has more values than a record can have."""
-    # An empty list is two bytes in the file and some fifty in memory.
+    # An empty list takes two bytes in the file and about fifty in memory.
     if sum(map(content.count, (b",", b"[", b"{"))) > MOST_SIGNS:
         return RawRow(line, problem=Problem.TOO_MANY_VALUES)
     return RawRow(line, json=content)
@@ -104,7 +104,7 @@ def text_of(file: BinaryIO, encoding: str, errors: str = "strict") -> Iterator[T
     except UnicodeDecodeError:
         raise PayloadError(Code.MALFORMED_ENCODING) from None
     finally:
-        if not file.closed:  # rows may be left before their end, and end after their file
+        if not file.closed:  # the caller may stop early and close the file first
             text.detach()
 
 
@@ -113,7 +113,7 @@ def _mark_bad_bytes(fault: Any) -> tuple[str, int]:
 
 
 MARK = "ingestion.mark_bad_bytes"
-# Python's own handler of this kind, surrogateescape, cannot mark what is wrong in UTF-16.
+# Python's own handler, surrogateescape, cannot mark invalid UTF-16.
 codecs.register_error(MARK, _mark_bad_bytes)
 
 _no_text = re.compile(r"[\x00\ud800-\udfff]")

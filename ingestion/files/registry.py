@@ -1,4 +1,4 @@
-"""The formats that are read and written. A new one is one module and one entry here."""
+"""The formats that are read and written. A new format is one module and one entry here."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ingestion.files.xlsx import Xlsx
 from ingestion.outcomes import Code, PayloadError
 
 FORMATS: dict[str, Format] = {one.name: one for one in (Csv(), Xlsx(), Json(), Ndjson())}
-"""The formats by their names. The last is asked first if a file is its own; CSV takes any text."""
+"""The formats by name. The last one is asked first about a file; CSV accepts any text."""
 
 
 def titles() -> str:
-    """What the formats are called, as part of a sentence: "CSV, Excel (.xlsx), JSON or NDJSON"."""
+    """The names of the formats as part of a sentence: "CSV, Excel (.xlsx), JSON or NDJSON"."""
     *others, last = (one.title for one in FORMATS.values())
     return f"{', '.join(others)} or {last}"
 
 
 def recognise(file: BinaryIO) -> Format:
-    """The file's format by its content; its name is never asked.
+    """The file's format by its content; its name is ignored.
 
     Raises `PayloadError` if the file is empty or clearly something else.
     """
@@ -44,9 +44,9 @@ def recognise(file: BinaryIO) -> Format:
 def look(
     file: BinaryIO, names: Set[str], *, most_unpacked_bytes: int, shape: Shape | None = None
 ) -> Look:
-    """Look at the head of the file, which is read as `shape` says if that is known already.
+    """Look at the beginning of the file; it is read as `shape` says if that is known already.
 
-    `names` are all names that a column of ours may have: where most of them stand is the header
+    `names` are all names that a column of ours may have: the row with most of them is the header
     row. Raises `PayloadError`.
     """
     found = FORMATS[shape.file_format] if shape else recognise(file)
@@ -54,7 +54,7 @@ def look(
 
 
 def rows(file: BinaryIO, shape: Shape, *, most_unpacked_bytes: int) -> Iterator[RawRow]:
-    """Every row of a file, the blank ones too, in order; a table's header row comes first.
+    """Every row of a file in order, with the blank ones; a table's header row comes first.
 
     Raises `PayloadError`.
     """

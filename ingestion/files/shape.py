@@ -1,4 +1,4 @@
-"""How rows lie in a file, and how much of a file is read."""
+"""Where the rows of a file are, and how much of a file is read."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from ingestion.outcomes import Code, PayloadError
 
-# The longest record that is read, in bytes or characters: more than three times what a valid one
-# can have with all its characters written as \u escapes.
+# The longest record that is read, in bytes or characters: more than three times as long as a valid
+# record with all its characters written as \u escapes.
 LONGEST_RECORD = 2**18
-# Signs before a value in a JSON record. Texts may hold such signs too, so it is many times what a
-# valid record has: a limit on memory, not on what is valid.
+# Signs before a value in a JSON record. Texts may hold such signs too, so the limit is many times
+# what a valid record has. It limits memory and does not decide what is valid.
 MOST_SIGNS = 20_000
 MOST_COLUMNS = 500
 MOST_SHEETS = 100
@@ -20,11 +20,11 @@ LONGEST_NAME = 255
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """Where the rows of a file lie.
+    """Where the rows of a file are.
 
-    `sheet` is the name of the sheet they are in, if the file has sheets. `header_line` is the
-    1-based line where the header row of a table starts. `options` say how the file is written, as
-    far as its format leaves that open (`Format.options`).
+    `sheet` is the name of their sheet, if the file has sheets. `header_line` is the 1-based line
+    where the header row of a table starts. `options` say how the file is written, if its format
+    leaves that open (`Format.options`).
     """
 
     file_format: str
@@ -34,7 +34,7 @@ class Shape:
 
 
 class UnreadableFileError(PayloadError):
-    """The file cannot be read. `advice` is for people: why, and what to do."""
+    """The file cannot be read. `advice` tells people why, and what to do."""
 
     def __init__(self, advice: str) -> None:
         super().__init__(Code.UNKNOWN_FILE_FORMAT)
@@ -48,5 +48,5 @@ TOO_MANY_COLUMNS = (
 
 
 def field_name(cell: str) -> str:
-    """A column's name as a field's name: "Tutor ID" is tutor_id."""
+    """The field name for a column's name: "Tutor ID" becomes tutor_id."""
     return re.sub(r"[\s-]+", "_", cell.strip()).lower()

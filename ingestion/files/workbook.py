@@ -1,9 +1,9 @@
-"""What is in an XLSX workbook: its sheets, its shared texts, how its numbers are meant.
+"""The content of an XLSX workbook: its sheets, its shared texts, and what its numbers mean.
 
-Everything is bounded before it is read: what the archive says it unpacks to (and zipfile reads no
-byte more than that), its entries, its sheets, the parts that describe it, its shared texts. A
-document type declaration, which entities need and workbooks never have, is refused. Number formats
-and dates are openpyxl's knowledge.
+Everything is limited before it is read: the unpacked size that the archive states (zipfile reads
+no byte more than that), its entries, its sheets, the parts that describe it, its shared texts. A
+document type declaration is refused: entities need one, and workbooks never have one. openpyxl
+knows number formats and dates.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from ingestion.files.shape import LONGEST_NAME, MOST_SHEETS, UnreadableFileError
 _MOST_ENTRIES = 5000
 _MOST_TEXTS_BYTES = 100 * 2**20
 _MOST_TEXTS = 5_000_000
-# Of a part that says how the workbook is made, unpacked: hundreds of times what Excel writes.
+# The unpacked size of a part that describes the workbook: hundreds of times what Excel writes.
 _MOST_DESCRIPTION_BYTES = 16 * 2**20
-# Tables of records shrink to a fifth or a twentieth; only bombs go beyond this.
+# Tables of records shrink to a fifth or a twentieth; only zip bombs shrink more than this.
 _MOST_RATIO = 250
 _CHUNK = 2**16
 
-# What Excel means by number formats that have no code of their own: dates and times of Chinese,
-# Japanese and Korean (27 to 36, 50 to 58) and of Thai (ECMA-376, 18.8.30).
+# Number formats that Excel knows without a code: dates and times of Chinese, Japanese and Korean
+# (27 to 36, 50 to 58) and of Thai (ECMA-376, 18.8.30).
 _DATES_OF_ASIA = (*range(27, 37), *range(50, 59), *range(71, 79), 80, 81)
 
 # Excel keeps fifteen digits of a number.
@@ -52,7 +52,7 @@ Handlers = dict[str, Callable[[dict[str, str]], None]]
 
 @dataclass(kw_only=True, slots=True)
 class Book:
-    """An open workbook: the parts of its sheets by their names, and how numbers become text."""
+    """An open workbook: the parts of its sheets by name, and how numbers become text."""
 
     archive: zipfile.ZipFile
     sheets: dict[str, str] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Book:
 
     @property
     def texts(self) -> list[str]:
-        """The texts that cells share, read once for the whole workbook."""
+        """The texts that cells share; they are read once for the whole workbook."""
         if self._texts is None:
             self._texts = _texts(self.archive, self.texts_part) if self.texts_part else []
         return self._texts
@@ -70,7 +70,7 @@ class Book:
 
 @contextmanager
 def opened(file: BinaryIO, most_unpacked_bytes: int) -> Iterator[Book]:
-    """The workbook, within its bounds; what goes wrong inside it becomes `UnreadableFileError`."""
+    """The workbook, within its limits; errors inside it become `UnreadableFileError`."""
     try:
         file.seek(0)
         with zipfile.ZipFile(file) as archive:
@@ -81,7 +81,7 @@ def opened(file: BinaryIO, most_unpacked_bytes: int) -> Iterator[Book]:
         zipfile.LargeZipFile,
         expat.ExpatError,
         zlib.error,
-        NotImplementedError,  # packed in a way that zipfile does not know
+        NotImplementedError,  # a compression that zipfile does not know
         RuntimeError,  # an entry with a password
         EOFError,
         LookupError,
@@ -167,7 +167,7 @@ def _open(archive: zipfile.ZipFile) -> Book:
 
 
 def _relations(archive: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]]:
-    """Of a part of the workbook: id → (kind, name of the other part)."""
+    """For a part of the workbook: id → (type, name of the other part)."""
     folder, _, name = part.rpartition("/")
     relations = join(folder, "_rels", f"{name}.rels")
     found: dict[str, tuple[str, str]] = {}
@@ -190,7 +190,7 @@ def _relations(archive: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]
 def _formats(
     archive: zipfile.ZipFile, part: str | None, epoch: datetime
 ) -> list[Callable[[str], str]]:
-    """How a number becomes text, by its style."""
+    """How a number becomes text, for each style."""
     codes = {**dict.fromkeys(_DATES_OF_ASIA, "yyyy-mm-dd"), **BUILTIN_FORMATS}
     styles: list[int] = []
     in_cell_styles = False
@@ -234,14 +234,14 @@ def number_text(text: str) -> str:
     """A number as Excel shows it in full: 123 and not 123.0, 0.92 and not 0.92000000000000004."""
     if text.isdecimal():
         return text
-    number = float(f"{float(text):.15g}")  # the digits that Excel itself goes by
+    number = float(f"{float(text):.15g}")  # the digits that Excel itself uses
     if number.is_integer() and abs(number) < _EXACT_BELOW:
         return str(int(number))
     return format(Decimal(repr(number)), "f") if number and abs(number) < _EXACT_BELOW else text
 
 
 def loses_digits(text: str) -> bool:
-    """Whether Excel has put zeros, or an exponent, for the digits of a number that is too long."""
+    """Whether Excel replaced digits of a number that is too long by zeros or an exponent."""
     return not text.isdecimal() and abs(float(text)) >= _EXACT_BELOW
 
 
@@ -251,7 +251,7 @@ def _date(text: str, epoch: datetime) -> str:
         value = from_excel(number, epoch) if number >= 0 else None
     except (ValueError, OverflowError):
         value = None
-    # Excel itself shows nothing for what lies beyond its calendar.
+    # Excel itself shows nothing for a date outside its calendar.
     return value.isoformat() if isinstance(value, datetime | time) else number_text(text)
 
 
@@ -279,7 +279,7 @@ def _texts(archive: zipfile.ZipFile, part: str) -> list[str]:
 
 
 class _TextReader:
-    """Collects what stands in <t>, except where that says how a text is pronounced."""
+    """Collects the text in <t>, except where it says how a text is pronounced."""
 
     def __init__(self, pieces: list[str]) -> None:
         self._pieces = pieces
@@ -302,12 +302,12 @@ class _TextReader:
 
 
 def unescaped(text: str) -> str:
-    """Excel writes characters that XML cannot hold as _x000D_."""
+    """The text without Excel's escapes such as _x000D_, for characters that XML cannot hold."""
     return _ESCAPED.sub(lambda code: chr(int(code[1], 16)), text) if "_x" in text else text
 
 
 def _parse(archive: zipfile.ZipFile, part: str, handlers: Handlers) -> None:
-    """Give the attributes of each element that has a handler to it."""
+    """Call the handler of each element that has one with the element's attributes."""
 
     def start(name: str, attributes: dict[str, str]) -> None:
         if handler := handlers.get(name):
@@ -328,7 +328,7 @@ def feed(
     end: Callable[[str], None] | None = None,
     text: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
-    """Parse an XML part piece by piece; pauses after each, so that what is found can be taken."""
+    """Parse an XML part in pieces; pauses after each piece, so that the caller can take results."""
     parser = expat.ParserCreate()
     parser.buffer_text = True
     parser.StartDoctypeDeclHandler = _refuse_doctype
@@ -350,7 +350,7 @@ def _refuse_doctype(*_: Any) -> None:
 
 
 class _LocalNames(dict[str, str]):
-    """Names without their prefix: which one a namespace has is up to the program that wrote it."""
+    """Names without their prefix: each program chooses the prefix of a namespace itself."""
 
     def __missing__(self, name: str) -> str:
         local = name.rpartition(":")[2]

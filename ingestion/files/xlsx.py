@@ -1,6 +1,6 @@
 """XLSX: the workbooks of Excel.
 
-What needs openpyxl is loaded for workbooks alone: it takes longer to load than most files to read.
+openpyxl is imported only for workbooks: importing it takes longer than reading most files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Xlsx:
     options: Sequence[Option] = ()
 
     def recognises(self, head: Head) -> bool:
-        """Any zip archive: whether a workbook is in it, looking at it says."""
+        """Any zip archive; whether a workbook is in it is found when it is read."""
         if head.content.startswith(_OLD_EXCEL):
             raise UnreadableFileError(
                 "This is an old Excel file (.xls), or one with a password. Save it as .xlsx "
@@ -42,7 +42,7 @@ class Xlsx:
     def look(
         self, file: BinaryIO, names: Set[str], shape: Shape | None, most_unpacked_bytes: int
     ) -> Look:
-        """All sheets, the one that names most of ours first, and the first rows of a sheet."""
+        """All sheets, sorted by how many of our columns they name, and the first rows of one."""
         from ingestion.files.workbook import opened
         from ingestion.files.xlsx_rows import sheet_rows
 
@@ -62,7 +62,7 @@ class Xlsx:
             return look_at_table(rows, shape, sheets=sheets)
 
     def rows(self, file: BinaryIO, shape: Shape, most_unpacked_bytes: int) -> Iterator[RawRow]:
-        """The rows of a sheet, parsed as it is unpacked."""
+        """The rows of a sheet, parsed while it is unpacked."""
         from ingestion.files.workbook import opened
         from ingestion.files.xlsx_rows import sheet_rows
 
@@ -70,11 +70,11 @@ class Xlsx:
             yield from sheet_rows(book, shape.sheet, shape.header_line)
 
     def words(self, shape: Shape) -> list[str]:
-        """Nothing is left open but the sheet."""
+        """The format has no options except the sheet."""
         return []
 
     def writer(self, file: BinaryIO, shape: Shape, columns: Sequence[Column]) -> Writer:
-        """A workbook with one sheet, which is named as the shape says."""
+        """A workbook with one sheet; the shape gives its name."""
         from ingestion.files.xlsx_writer import XlsxWriter
 
         return XlsxWriter(file, shape.sheet, columns)

@@ -1,7 +1,7 @@
-"""A sheet of an XLSX workbook as a stream of rows whose cells are text, as Excel means them.
+"""A sheet of an XLSX workbook as a stream of rows. Cells are text and mean what Excel shows.
 
-The sheet is parsed as it is unpacked, and one row of it is in memory. What else was tried, and why
-this stays: docs/decisions/xlsx-reader.md.
+The sheet is parsed while it is unpacked, and only one row of it is in memory. For the other ways
+that were tried, and why this one stays, see docs/decisions/xlsx-reader.md.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _COLUMNS_OF_EXCEL = 2**14
 
 
 def sheet_rows(book: Book, sheet: str, first: int) -> Iterator[RawRow]:
-    """The rows of a sheet from line `first` on, those too that the sheet leaves out.
+    """The rows of a sheet from line `first` on, with the rows that the sheet leaves out.
 
-    Raises what `workbook.opened` makes an `UnreadableFileError`.
+    Raises the errors that `workbook.opened` turns into `UnreadableFileError`.
     """
     part = book.sheets.get(sheet)
     if part is None:
@@ -30,7 +30,7 @@ def sheet_rows(book: Book, sheet: str, first: int) -> Iterator[RawRow]:
         for _ in feed(source, reader.start, reader.end, reader.text):
             for row in reader.done:
                 if row.line >= first:
-                    # A sheet leaves out the rows that are empty.
+                    # A sheet leaves out empty rows.
                     yield from map(RawRow, range(line, row.line))
                     yield row
                     line = row.line + 1
@@ -38,7 +38,7 @@ def sheet_rows(book: Book, sheet: str, first: int) -> Iterator[RawRow]:
 
 
 class _SheetReader:
-    """Takes the events of a sheet's XML; finished rows with a filled cell lie in `done`."""
+    """Takes the events of a sheet's XML; finished rows with a filled cell are in `done`."""
 
     def __init__(self, book: Book) -> None:
         self.done: list[RawRow] = []
@@ -102,7 +102,7 @@ class _SheetReader:
             self.done.append(row)
 
     def _keep(self, value: str) -> None:
-        # A shared text counts as often as it is used.
+        # A shared text counts each time it is used.
         self._length += len(value)
         if self._length > LONGEST_RECORD:
             self._problem = Problem.TOO_LONG

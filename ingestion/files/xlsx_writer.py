@@ -1,4 +1,4 @@
-"""Workbooks written so that Excel shows, and we read back, the very text that was given."""
+"""Writes workbooks. Excel shows exactly the given text, and we read back exactly that text."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from openpyxl.worksheet.datavalidation import DataValidation
 from ingestion.files.format import Column
 from ingestion.files.workbook import number_text
 
-# What Excel shows as it is written here; anything else, ids with leading zeros too, stays text.
+# Numbers that Excel shows as they are written; others, also ids with leading zeros, stay text.
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,10})?")
 _DATETIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
-# What XML cannot hold, or would change, and what would be taken for an escape; these are UTF-16
-# code units to Excel.
+# Characters that XML cannot hold or would change, and text that looks like an escape; to Excel
+# these are UTF-16 code units.
 _ESCAPED = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 _NO_SHEET_NAME = re.compile(r"[\\*?:/\[\]]")
 _LONGEST_SHEET_NAME = 31
-# So many rows below the header offer their allowed words to choose from.
+# In this many rows below the header, a cell offers its allowed words to choose from.
 _ROWS_WITH_WORDS = 10_000
 
 
 class XlsxWriter:
-    """A workbook that is being written, with the numbers, dates and booleans of Excel."""
+    """Writes a workbook, with the numbers, dates and booleans of Excel."""
 
     def __init__(self, file: BinaryIO, sheet: str, columns: Sequence[Column]) -> None:
         self._file = file
@@ -66,7 +66,7 @@ class XlsxWriter:
         self._book.save(self._file)
 
     def _cell(self, text: str, *, is_unread: bool) -> Any:
-        """A number, a date, true or false, if Excel gives the very same text back; else text."""
+        """A number, a date, true or false, if Excel returns exactly this text; otherwise text."""
         if not text:
             return None
         if _NUMBER.fullmatch(text):
@@ -80,20 +80,20 @@ class XlsxWriter:
             cell.value = moment
             cell.number_format = "yyyy-mm-dd hh:mm:ss"
         elif is_unread and text in ERROR_CODES:
-            # An error of Excel that made the row unreadable does so again.
+            # An Excel error that made the row unreadable must do so again.
             cell.data_type = "e"
         return cell
 
     def _text(self, text: str) -> Any:
         cell: Any = WriteOnlyCell(self._sheet)
-        # Set past the checks of `value`, which cut long texts and take some for formulas.
+        # This skips the checks of `value`, which cut long texts and take some texts for formulas.
         cell._value = _ESCAPED.sub(lambda sign: f"_x{ord(sign[0]):04X}_", text)
         cell.data_type = "s"
         return cell
 
 
 def _moment(text: str) -> datetime | None:
-    """The date and time, if Excel has it."""
+    """The date and time, if Excel can hold it exactly."""
     try:
         moment = datetime.fromisoformat(text)
         number = to_excel(moment)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Who takes from the queues, for people who look."""
+"""The consumers of the queues, for people who look."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _consumption = Script("consumption")
 
 
 class Says(msgspec.Struct, frozen=True, kw_only=True):
-    """What a consumer says of itself, for people who look who takes from a queue."""
+    """What a consumer says of itself."""
 
     host: str
     pid: int
@@ -26,11 +26,10 @@ class Says(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConsumerSummary:
-    """A consumer as the store knows it; by the store's clock.
+    """A consumer as the store knows it; times are by the store's clock.
 
-    `alive` is False where its lease ran out: what it holds goes back to the queue as soon as
-    another consumer runs. `host`, `pid`, `since` and `last_heartbeat_at` are None where it did not
-    say them.
+    `alive` is False if its lease ran out. Its messages go back to the queue as soon as another
+    consumer runs. `host`, `pid`, `since` and `last_heartbeat_at` are None if it did not say them.
     """
 
     name: str
@@ -44,7 +43,7 @@ class ConsumerSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consumption:
-    """What is taken from one queue at one moment: by whom, and what became a dead letter."""
+    """The consumers of one queue at one moment, and how many dead letters there are."""
 
     queue: str
     consumers: tuple[ConsumerSummary, ...]
@@ -52,7 +51,7 @@ class Consumption:
 
     @property
     def in_flight(self) -> int:
-        """How many messages are in the hands of consumers."""
+        """How many messages the consumers hold."""
         return sum(one.in_flight for one in self.consumers)
 
 
@@ -70,13 +69,13 @@ def consumption(queues: Iterable[str]) -> list[Consumption]:
 
 
 def ask_consumption(round_trip: RoundTrip, queue: str) -> None:
-    """Ask for what `read_consumption` gives."""
+    """Ask for the values that `read_consumption` reads."""
     keys = Keys(queue)
     _consumption.ask(round_trip, (keys.leases, keys.consumers, keys.dead, keys.claimed("")))
 
 
 def read_consumption(replies: Iterator[Any], queue: str) -> Consumption:
-    """What is taken from the queue; nothing where something else lies at one of the keys."""
+    """The consumers of the queue; empty if one of the keys holds a value of the wrong type."""
     reply = next(replies)
     if is_wrong_type(reply):
         return Consumption(queue=queue, consumers=(), dead=0)
@@ -96,7 +95,7 @@ def _summary(one: Any, now: int) -> ConsumerSummary:
         says = msgspec.json.decode(said, type=Says)
         ends_at = datetime.fromtimestamp(lease_ends / 1000, UTC)
         heartbeat_at = ends_at - timedelta(seconds=says.lease_seconds)
-    # It speaks the bare protocol, or writes times that are none.
+    # It uses only the bare protocol, or it writes invalid times.
     except (msgspec.DecodeError, ValueError, RecursionError, OverflowError, OSError):
         return ConsumerSummary(**summary)
     return ConsumerSummary(
