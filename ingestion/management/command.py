@@ -1,4 +1,4 @@
-"""What all our commands share: how they are told, how they print, and how they end."""
+"""What all our commands share: their help, their output, and their end."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _EXAMPLES = "examples:\n"
 
 class _HelpFormatter(DjangoHelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        # Examples are lines to be typed as they stand.
+        # Examples are lines that can be typed as they are.
         return text if text.startswith(_EXAMPLES) else super()._fill_text(text, width, indent)
 
 
 class PortalCommand(BaseCommand):
-    """A command of the portal; `examples` are its arguments as somebody would type them.
+    """A command of the portal; `examples` are its arguments as a person would type them.
 
-    On a terminal its log starts at warnings: what it does is on the screen. A reader that goes
-    away, and an output that takes no more, end it with a sentence at most, never with a trace.
+    On a terminal its log starts at warnings, because the screen shows what it does. If its reader
+    goes away or its output cannot be written, it ends with one sentence at most, without a trace.
     """
 
     examples: tuple[str, ...] = ()
@@ -65,19 +65,19 @@ class PortalCommand(BaseCommand):
 
 
 def add_record_type(parser: Any, *names: str, **options: Any) -> None:
-    """An argument that is a record type's path; the name of its queue is as good."""
+    """An argument that takes a record type's path, or the name of its queue."""
     parser.add_argument(*names, type=record_type, choices=list(RECORD_TYPES), **options)
 
 
 def record_type(text: str) -> str:
-    """The path of the record type that has a queue of this name; any other text as it is."""
+    """The path of the record type whose queue has this name; any other text is unchanged."""
     return _TYPES.get(text, text)
 
 
 def print_table(out: OutputWrapper, table: Table) -> None:
-    """The table: drawn on a terminal; elsewhere a line for each row, its cells separated by tabs.
+    """Print the table: drawn on a terminal, elsewhere one line for each row, with tabs.
 
-    Nothing is cut, however narrow the terminal is.
+    No text is cut, even on a narrow terminal.
     """
     if not out.isatty():
         if table.title:
@@ -86,7 +86,7 @@ def print_table(out: OutputWrapper, table: Table) -> None:
         for row in zip(*columns, strict=True):
             out.write("\t".join(map(str, row)))
         return
-    table.box, table.pad_edge = None, False  # without lines, eighty columns hold much more
+    table.box, table.pad_edge = None, False  # without lines, much more fits into eighty columns
     for column in table.columns:
         column.overflow = "fold"
     console = Console(markup=False, highlight=False)
@@ -96,15 +96,15 @@ def print_table(out: OutputWrapper, table: Table) -> None:
 
 
 def aside() -> Console:
-    """The console for what is told beside the output: on standard error, as it is written."""
+    """The console for messages beside the output: on standard error, written at once."""
     return Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
 
 
 def printable(text: str) -> str:
-    """Text that can do nothing to a terminal, nor to a table of lines and tabs."""
+    """Text that cannot harm a terminal, or break a table of lines and tabs."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def _forget_output() -> None:
-    """Whatever standard output still holds cannot be written, and is not tried at the exit."""
+    """Drop what standard output still holds: it cannot be written, and is not tried at the exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -19,25 +19,25 @@ Delivery = Callable[[Sequence[bytes]], object]
 
 @contextmanager
 def standard_output() -> Iterator[Delivery]:
-    """Writes messages to standard output. What it yields raises `DeliveryError` if it cannot,
-    and anything else if a message is no JSON; then no line of that call is written."""
-    # Unbuffered: nothing may be left over to be written after it was given back.
+    """Writes messages to standard output. The yielded function raises `DeliveryError` if it cannot,
+    and another error if a message is not JSON; then it writes no line of that call."""
+    # Unbuffered: no line may remain in memory and be written after its message was given back.
     with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as file:
         yield partial(_print, file)
 
 
 @contextmanager
 def end_of_file(name: str) -> Iterator[Delivery]:
-    """Appends messages to a file, and returns once they are on the disk; otherwise as above.
+    """Appends messages to a file, and returns when they are on the disk; otherwise as above.
 
-    The file is locked: a second one that appends is refused with a `CommandError`.
+    The file is locked: a second process that appends to it is refused with a `CommandError`.
     """
     import fcntl  # not on Windows, where the other ways must still work
 
     with ExitStack() as stack:
         try:
-            # Looked at first: to open a pipe waits for its other end, and a device is no file that
-            # a line can be taken back from.
+            # Checked first: opening a pipe would wait for its other end, and a device is not a file
+            # from which a line can be removed.
             if os.path.exists(name) and not os.path.isfile(name):
                 raise CommandError(
                     f"{name} is no plain file. Name one, or leave out --output: standard output "
@@ -56,9 +56,9 @@ def end_of_file(name: str) -> Iterator[Delivery]:
 
 
 def _mend_last_line(file: FileIO) -> None:
-    """Cut off a line that a consumer was killed over: its message was not taken, and comes again.
+    """Cut off an incomplete line of a killed consumer: its message will be delivered again.
 
-    What cannot be such a line is left as it is, and ended.
+    If the last line cannot be such a line, it stays and gets a line end.
     """
     start = end = file.seek(0, os.SEEK_END)
     tail = b""
@@ -109,7 +109,7 @@ def _write(file: FileIO, lines: bytes) -> None:
 
 def _lines(messages: Sequence[bytes]) -> bytes:
     for one in messages:
-        msgspec.json.decode(one)  # `format` alone lets broken UTF-8 pass
+        msgspec.json.decode(one)  # `format` alone would accept broken UTF-8
     return b"".join(msgspec.json.format(one, indent=-1) + b"\n" for one in messages)
 
 

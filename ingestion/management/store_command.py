@@ -1,4 +1,4 @@
-"""What every command shares that works with the queues."""
+"""What all commands that use the queues share."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ingestion.outcomes import IntakeError, StoreError
 
 
 class StoreCommand(PortalCommand):
-    """A command with a store at hand.
+    """A command that can use the store.
 
-    Without REDIS_URL that is the embedded one: the running portal's if there is one, else one
-    started for the time of the command. Only a command that `may_begin_a_store` makes the first
-    one of a folder: an empty store must not pass for the portal's. A fault becomes one sentence
-    and exit status 1.
+    Without REDIS_URL this is the embedded store: the running portal's if there is one, otherwise
+    one that is started for the time of the command. Only a command that `may_begin_a_store` creates
+    the first store of a folder: an empty store must not be confused with the portal's. A fault
+    becomes one sentence and exit status 1.
     """
 
     may_begin_a_store = False
 
     def execute(self, *args: Any, **options: Any) -> Any:
-        """Run the command over the store, once the settings are found right."""
+        """Run the command with the store, after the settings were found valid."""
         if self.requires_system_checks and not options.get("skip_checks"):
             self.check()
         options["skip_checks"] = True
@@ -49,5 +49,5 @@ class StoreCommand(PortalCommand):
 
 
 def in_words(fault: IntakeError) -> str:
-    """Why nothing was taken: what the fault itself says to people, or else what its code means."""
+    """Why nothing was taken: the fault's own words for people, or the meaning of its code."""
     return getattr(fault, "advice", "") or fault.code.sentence

@@ -1,6 +1,7 @@
-"""How Redis is used. The verbs below are all that the rest of the product knows of it.
+"""How Redis is used. The rest of the product knows only the functions below.
 
-A queue is a list: messages are pushed left and taken right, so the oldest lies at the right end.
+A queue is a list: messages are pushed on the left and taken on the right, so the oldest is
+rightmost.
 """
 
 from ingestion.queues.claims import MAX_ATTEMPTS, Claim, Claimed, GivenBack, Holder

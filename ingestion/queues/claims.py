@@ -1,4 +1,4 @@
-"""What a consumer does with a queue: it claims messages, lets them go, or gives them back."""
+"""What a consumer does with a queue: it claims messages, acknowledges them, or gives them back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _give_back = Script("give_back")
 _heartbeat = Script("heartbeat")
 
 MAX_ATTEMPTS = 5
-# Claims wait for a first message on a connection of the pool, so for less than its time-out.
+# A claim waits for a first message on a pooled connection: shorter than the connection's time-out.
 _WAIT_SECONDS = 0.5
 _ATTEMPTS_TTL_SECONDS = 7 * 24 * 3600
 _REASON_CHARACTERS = 500
@@ -30,7 +30,7 @@ _REASON_CHARACTERS = 500
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimed:
-    """A message in a consumer's hands: its bytes, and how many attempts at it failed before."""
+    """A message that a consumer holds: its bytes, and how many attempts at it failed before."""
 
     raw: bytes
     attempts: int
@@ -38,7 +38,7 @@ class Claimed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What a claim came to. Without messages the queue is empty, or `pause` says why it rests."""
+    """The result of a claim. Without messages the queue is empty, or paused if `pause` is set."""
 
     messages: tuple[Claimed, ...] = ()
     pause: Pause | None = None
@@ -46,23 +46,23 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GivenBack:
-    """How many messages lie on the queue again, and how many became dead letters instead."""
+    """How many messages are on the queue again, and how many became dead letters instead."""
 
     returned: int
     dead: int
 
 
 class Holder:
-    """Who holds messages of one queue, under a name of its own and a lease that must be renewed.
+    """Holds messages of one queue, under its own name and with a lease that must be renewed.
 
-    `lease_seconds` is how long the store takes it for alive after `beat`. Everything raises
-    `StoreError` if the store fails, and may then be called again.
+    After `beat`, the store treats it as alive for `lease_seconds`. Every method raises `StoreError`
+    if the store fails, and may then be called again.
     """
 
     def __init__(self, queue: str, *, lease_seconds: float) -> None:
         host = socket.gethostname()
         self.queue = queue
-        # In containers every host name and pid may be the same.
+        # In containers, all host names and pids may be the same.
         self.name = f"{host}:{os.getpid()}:{secrets.token_hex(4)}"
         self._keys = Keys(queue)
         self._lease_seconds = lease_seconds
@@ -76,7 +76,7 @@ class Holder:
         )
 
     def beat(self) -> list[str]:
-        """Renew the lease. Gives the consumers whose lease ran out while the store was there."""
+        """Renew the lease. Returns consumers whose lease ran out while the store was reachable."""
         lapsed: list[bytes] = _heartbeat(
             (self._keys.leases, self._keys.consumers),
             (self.name, int(self._lease_seconds * 1000), self._says),
@@ -86,9 +86,10 @@ class Holder:
     def claim(self, count: int = 1, *, wait: bool = True) -> Claim:
         """Up to `count` of the oldest messages that this consumer holds or can take, oldest first.
 
-        What was claimed before and is not acknowledged is given again: so nothing is lost of a
-        claim whose answer was. A message that failed before is given alone. With `wait` an empty
-        queue is watched for a moment, half a second at most. Nothing is taken from a paused queue.
+        Messages that were claimed before and are not acknowledged are returned again. So no message
+        is lost if the answer to an earlier claim was lost. A message that failed before is returned
+        alone. With `wait`, the call waits up to half a second for a message if the queue is empty.
+        Nothing is taken from a paused queue.
         """
         claim = self._claim(count)
         if wait and not claim.messages and claim.pause is None:
@@ -108,10 +109,10 @@ class Holder:
         return claim
 
     def acknowledge(self, messages: Sequence[bytes]) -> int:
-        """Let go of messages that are dealt with, the oldest first. May be repeated.
+        """Let go of messages that are dealt with, the oldest first. This may be repeated.
 
-        Gives how many of them were still this consumer's. The others it had lost with its lease:
-        they are given to another consumer too.
+        Returns how many of them this consumer still held. It lost the others together with its
+        lease: another consumer gets them too.
         """
         done: int = _acknowledge(
             (self._keys.claimed(self.name), self._keys.attempts), tuple(messages)
@@ -119,19 +120,19 @@ class Holder:
         return done
 
     def give_back(self, *, reason: str | None = None) -> GivenBack:
-        """Put all that this consumer holds back on the queue, in its order, the next to be taken.
+        """Put all messages that this consumer holds back on the queue, in order, to be taken next.
 
-        With a `reason` that counts as a failed attempt at each; the last of `MAX_ATTEMPTS` makes a
-        message a dead letter instead, with this reason.
+        With a `reason`, this counts as a failed attempt at each message. After `MAX_ATTEMPTS`
+        failed attempts, a message becomes a dead letter with this reason instead.
         """
         return self._give_back(self.name, "stay", reason)
 
     def leave(self) -> None:
-        """End: what is held goes back uncounted, and the lease with it."""
+        """End the lease: its messages go back to the queue, and no attempt is counted."""
         self._give_back(self.name, "leave", None)
 
     def reap(self, name: str) -> GivenBack:
-        """Give back for another one whose lease ran out, as a failed attempt at each message."""
+        """Give back the messages of a consumer whose lease ran out: a failed attempt at each."""
         return self._give_back(name, "reap", f"The consumer {name} died with it.")
 
     def _claim(self, count: int) -> Claim:
@@ -144,7 +145,7 @@ class Holder:
                     return Claim(messages=tuple(Claimed(raw=m, attempts=a) for m, a in both))
                 case [b"paused", pause]:
                     return Claim(pause=read_pause(pause))
-                case _:  # suspended for longer than its lease, and taken for dead
+                case _:  # it was suspended for longer than its lease, so it was treated as dead
                     self.beat()
 
     def _give_back(self, name: str, mode: str, reason: str | None) -> GivenBack:
@@ -162,7 +163,7 @@ class Holder:
             (
                 _raw(name),
                 mode,
-                # A text may hold half of a surrogate pair, which has no bytes.
+                # A text may hold half a surrogate pair, which cannot be encoded.
                 (reason or "")[:_REASON_CHARACTERS].encode(errors="replace"),
                 MAX_ATTEMPTS,
                 _ATTEMPTS_TTL_SECONDS,
@@ -172,5 +173,5 @@ class Holder:
 
 
 def _raw(name: str) -> bytes:
-    """The bytes of a consumer's name, or of its key: another program's need not be UTF-8."""
+    """The bytes of a consumer's name or key; other programs may use names that are not UTF-8."""
     return name.encode(errors="surrogateescape")

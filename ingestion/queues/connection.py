@@ -1,4 +1,4 @@
-"""How the store is spoken to: one try, short time-outs; every fault a `StoreError`."""
+"""How the portal calls the store: one try, short time-outs, and every fault as a `StoreError`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _T = TypeVar("_T")
 
 _LUA = Path(__file__).parent / "lua"
 
-# After a time-out a store is left alone for this long: while it hangs, every further try would
-# only hold another thread for the whole time-out.
+# A circuit breaker: after a time-out, the store is not called for this long. While it hangs, every
+# further try would only block another thread for the whole time-out.
 _PAUSE_AFTER_TIMEOUT_SECONDS = 1.0
 _left_alone_until: WeakKeyDictionary[ConnectionPool, float] = WeakKeyDictionary()
-# A cluster's node answered that the key is elsewhere, or was away: its place must be asked anew.
+# A cluster's node answered that the key is elsewhere, or did not answer: find the key's node anew.
 _cluster_has_changed = False
 
-# A replica that flushes once a second needs that second. Where none confirms in time, no push is
-# made for a moment: each would hold a thread as long.
+# A replica that flushes once a second needs that second. If none confirms in time, no push is made
+# for a moment: each push would block a thread for the same time.
 _REPLICA_SECONDS = 2.0
 _unconfirmed_until: WeakKeyDictionary[ConnectionPool, float] = WeakKeyDictionary()
 
-# What the store itself answered, most special first; it then did nothing of what was asked.
+# The store's own refusals, the most specific first. After one of them, nothing was done.
 _REFUSALS: tuple[tuple[type[redis_exceptions.RedisError], Code], ...] = (
     (redis_exceptions.BusyLoadingError, Code.STORE_LOADING),
     (redis_exceptions.AskError, Code.STORE_UNREACHABLE),  # and MOVED: another node has the key
@@ -46,16 +46,16 @@ _REFUSALS: tuple[tuple[type[redis_exceptions.RedisError], Code], ...] = (
     (redis_exceptions.AuthenticationError, Code.STORE_ERROR),
     (redis_exceptions.ResponseError, Code.STORE_ERROR),
 )
-# The first word of what it answers, if the client library has no class for it. All of these pass.
+# The first word of a refusal without a class in the client library. All of these are temporary.
 _REFUSAL_WORDS = {
     "NOREPLICAS": Code.STORE_READ_ONLY,  # fewer than min-replicas-to-write asks for
     "MISCONF": Code.STORE_READ_ONLY,  # it could not write to its disk
-    "BUSY": Code.STORE_UNREACHABLE,  # a script that somebody else runs takes long
+    "BUSY": Code.STORE_UNREACHABLE,  # another script takes long
 }
 
 
 class Script:
-    """A Lua script of the folder `lua/`, run once per call and never twice."""
+    """A Lua script of the folder `lua/`. A call runs it once, never twice."""
 
     def __init__(self, name: str) -> None:
         self._text = (_LUA / f"{name}.lua").read_text()
@@ -68,24 +68,25 @@ class Script:
         *,
         replicated: Callable[[Any], bool] | None = None,
     ) -> Any:
-        """What the script gives.
+        """Run the script and return its result.
 
-        Where that must be `replicated`, it is given only once it is on the disk of a replica as
-        well. Raises `StoreError`; `outcome_unknown` says that it may have run.
+        If `replicated` says so of the result, it is returned only when it is on a replica's disk
+        too. Raises `StoreError`; `outcome_unknown` means that the script may have run.
         """
         rest = (len(keys), *keys, *arguments)
         by_name, by_text = ("EVALSHA", self._sha, *rest), ("EVAL", self._text, *rest)
         return _once(str(keys[0]), by_name, by_text, replicated=replicated)
 
     def ask(self, round_trip: RoundTrip, keys: Sequence[str], *, may_refuse: bool = False) -> None:
-        """Let it run with a round trip, without arguments; it must only read then."""
-        # By its text: there is no asking again if the store has forgotten its scripts.
+        """Run it with a round trip and without arguments; then it must only read."""
+        # With its text: in a round trip there is no second try if the store has forgotten its
+        # scripts.
         command = ("EVAL", self._text, len(keys), *keys)
         round_trip.add(_node(keys[0]), *command, may_refuse=may_refuse)
 
 
 class RoundTrip:
-    """Commands that do no harm when they run twice, sent together; in a cluster, to each node."""
+    """Commands that can safely run twice, sent together; in a cluster, to each node."""
 
     def __init__(self) -> None:
         self._asked: list[tuple[Redis, tuple[Any, ...]]] = []
@@ -96,13 +97,13 @@ class RoundTrip:
         self.add(_node(key), word, key, *rest)
 
     def add(self, store: Redis, *command: Any, may_refuse: bool = False) -> None:
-        """Add a command for this store; if it may refuse, its refusal is given as the reply."""
+        """Add a command for this store; with `may_refuse`, a refusal becomes the reply."""
         if may_refuse:
             self._may_refuse.add(len(self._asked))
         self._asked.append((store, command))
 
     def ask_stores(self, *commands: Sequence[Any]) -> None:
-        """Add commands for each store that holds queues; they may refuse the last one.
+        """Add commands for each store that holds queues; the last one may be refused.
 
         Raises `StoreError`.
         """
@@ -115,7 +116,7 @@ class RoundTrip:
     ) -> Iterator[Any]:
         """The replies in the order of the commands. Raises `StoreError`.
 
-        An error that is forgiven, or a refusal that may be, is given as the reply.
+        An error that `forgive` accepts, or a refusal of a command that may be refused, is a reply.
         """
         found: dict[int, Any] = {}
         for store in {store: None for store, _ in self._asked}:
@@ -138,27 +139,27 @@ class RoundTrip:
 
 
 def is_wrong_type(reply: object) -> bool:
-    """Whether something else than was expected lies at the key."""
+    """Whether the key holds a value of another type than expected."""
     return isinstance(reply, redis_exceptions.ResponseError) and str(reply).startswith("WRONGTYPE")
 
 
 def is_refusal(reply: object) -> bool:
-    """Whether the store answered with an error that does not pass by itself."""
+    """Whether the store answered with an error that is not temporary."""
     return isinstance(reply, Exception) and _refusal_code(reply) is Code.STORE_ERROR
 
 
 def write(*command: Any) -> Any:
-    """What one command that changes something gives, a word and a key first; run once, never twice.
+    """The result of one command that changes something: a word, then a key. It runs once at most.
 
-    Raises `StoreError`; `outcome_unknown` says that it may have run.
+    Raises `StoreError`; `outcome_unknown` means that the command may have run.
     """
     return _once(command[1], command)
 
 
 def read(key: str, call: Callable[[Redis], Any]) -> Any:
-    """What `call` gives, made with a client of the store that holds `key`.
+    """The result of `call` with a client of the store that holds `key`.
 
-    It must do no harm when it runs twice. Raises `StoreError`.
+    `call` must be safe to run twice. Raises `StoreError`.
     """
     store = _node(key)
     return _tried(store, lambda: call(store))
@@ -198,10 +199,10 @@ def _shared() -> Redis | RedisCluster:
     try:
         shared: Redis | RedisCluster = get_redis_connection("store")
         if isinstance(shared, RedisCluster) and _cluster_has_changed:
-            # Connections stay: another thread may be about to use one.
+            # Open connections stay open: another thread may be about to use one.
             shared.nodes_manager.initialize(disconnect_startup_nodes_pools=False)
             _cluster_has_changed = False
-    # A plain OSError: there are no descriptors left, or the certificates cannot be read.
+    # An OSError alone: there are no descriptors left, or the certificates cannot be read.
     except (
         redis_exceptions.RedisError,
         redis_exceptions.RedisClusterException,
@@ -212,7 +213,7 @@ def _shared() -> Redis | RedisCluster:
 
 
 def _raise_not_found(fault: Exception) -> NoReturn:
-    """No node of the cluster tells where the key is."""
+    """Raise an error, because no node of the cluster knows where the key is."""
     global _cluster_has_changed
     _cluster_has_changed = True
     logger.warning("store_fault", code=Code.STORE_UNREACHABLE.value, fault=type(fault).__name__)
@@ -224,10 +225,10 @@ def _once(
     *commands: Sequence[Any],
     replicated: Callable[[Any], bool] | None = None,
 ) -> Any:
-    """What the first of `commands` gives that is no script which the store has forgotten.
+    """The result of the first of `commands`, or of the next one if the store forgot a script.
 
-    By hand on a connection of the pool, since the client's own call can neither say whether a
-    failure came before or after the command was sent, nor be trusted not to send it again.
+    This code uses a connection of the pool itself. The client's own call does not tell whether it
+    failed before or after it sent the command, and it may send the command twice.
     """
     store = _node(key)
     pool = store.connection_pool
@@ -242,8 +243,8 @@ def _once(
                 connection.send_command(*command)  # type: ignore[no-untyped-call]
                 sent = True
                 try:
-                    # A Sentinel's connection would stay open by default, and the reply that comes
-                    # too late would answer the next command.
+                    # By default, a Sentinel's connection would stay open after a time-out. The late
+                    # reply would then answer the next command.
                     reply = connection.read_response(disconnect_on_error=True)
                 except redis_exceptions.NoScriptError:
                     sent = False  # the store has forgotten its scripts and did nothing
@@ -258,15 +259,15 @@ def _once(
 
 
 def _wait_for_replica(connection: Any, connection_pool: ConnectionPool) -> None:
-    """Return once all that the connection wrote is on the disks of the primary and a replica."""
+    """Return when everything that the connection wrote is on the disks of primary and replica."""
     try:
-        if not connection.is_connected:  # a new one would have nothing to wait for
+        if not connection.is_connected:  # a new one has written nothing
             raise redis_exceptions.ConnectionError("the connection of the push is gone")
         connection.send_command("WAITAOF", 1, 1, int(_REPLICA_SECONDS * 1000))
         disks, replicas = connection.read_response(
             timeout=_REPLICA_SECONDS + 1, disconnect_on_error=True
         )
-    # Whatever it is, the push has been made: no file, too old a store to wait, one that loads.
+    # In any case the push was made: no append-only file, an old store, one that is loading.
     except (redis_exceptions.RedisError, OSError) as fault:
         logger.warning("store_not_replicated", fault=str(fault))
         disks = replicas = 0
@@ -281,7 +282,7 @@ def _raise_if_left_alone(store: Redis) -> None:
 
 
 def _refusal_code(fault: BaseException | None) -> Code | None:
-    """What the store answered, if it is an answer of the store."""
+    """The code for the store's answer; None if the store did not answer."""
     word = str(fault).partition(" ")[0]
     if isinstance(fault, redis_exceptions.ResponseError) and word in _REFUSAL_WORDS:
         return _REFUSAL_WORDS[word]
@@ -292,8 +293,8 @@ def _raise_store_error(fault: Exception, store: Redis, *, sent: bool) -> NoRetur
     global _cluster_has_changed
     if isinstance(fault, redis_exceptions.TimeoutError):
         _left_alone_until[store.connection_pool] = time.monotonic() + _PAUSE_AFTER_TIMEOUT_SECONDS
-    # A primary that the Sentinels replaced refuses to write; the client library hides that, as a
-    # connection that broke, so that it asks them anew.
+    # A primary that the Sentinels replaced refuses writes. The client library turns this into a
+    # broken connection, so that it asks the Sentinels again.
     hidden = isinstance(fault.__context__, redis_exceptions.ReadOnlyError)
     code = _refusal_code(fault.__context__ if hidden else fault)
     unknown = code is None and sent
@@ -301,7 +302,7 @@ def _raise_store_error(fault: Exception, store: Redis, *, sent: bool) -> NoRetur
     _cluster_has_changed |= code in (None, Code.STORE_UNREACHABLE) and not all_in_use
     if code is None:
         code = Code.STORE_ANSWER_LOST if sent else Code.STORE_UNREACHABLE
-    # Only what is not plain from its code is worth a trace: an outage would fill the log.
+    # Only this code needs a trace. The other faults are clear, and an outage would fill the log.
     trace = fault if code is Code.STORE_ERROR else None
     logger.warning("store_fault", code=code.value, fault=type(fault).__name__, exc_info=trace)
     raise StoreError(code, retry_after_seconds=1, outcome_unknown=unknown) from fault

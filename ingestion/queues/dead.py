@@ -20,9 +20,9 @@ _SLICE = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """A message that failed too often: why the last attempt failed, how many did, and when.
+    """A message that failed too often: why the last attempt failed, how many failed, and when.
 
-    The three are None where another program put the message among the dead letters.
+    The three are None if another program put the message among the dead letters.
     """
 
     message: Message
@@ -40,9 +40,9 @@ class _Why(msgspec.Struct):
 def dead_letters(
     queue: str, *, first: int, count: int, newest_first: bool = False
 ) -> list[DeadLetter]:
-    """`count` dead letters from place `first` (from 0) on, the oldest first or the newest.
+    """`count` dead letters from place `first` (from 0) on, the oldest or the newest first.
 
-    Takes two round trips, however many there are. Raises `StoreError`.
+    Takes two round trips, however many dead letters there are. Raises `StoreError`.
     """
     keys = Keys(queue)
     messages = window(keys.dead, first=first, count=count, newest_first=newest_first)
@@ -54,22 +54,22 @@ def dead_letters(
 
 
 def put_back_dead(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> int:
-    """Put these dead letters back on the queue, in their order, the next to be taken.
+    """Put these dead letters back on the queue, in order, to be taken next.
 
-    They get all their attempts anew. `messages` come the oldest first, a thousand or so; they are
-    looked for from the oldest dead letter on, or from the newest. Gives how many were still there.
-    Raises `StoreError`.
+    They get all their attempts again. `messages` holds about a thousand at most, the oldest first;
+    the search begins at the oldest dead letter, or at the newest. Returns how many were still
+    there. Raises `StoreError`.
     """
     return _settle(queue, "put_back", messages, newest)
 
 
 def put_back_all_dead(queue: str) -> int:
-    """Put all dead letters of this moment back. Gives how many. Raises `StoreError`."""
+    """Put all present dead letters back. Returns how many. Raises `StoreError`."""
     keys = Keys(queue)
     left = read(keys.dead, lambda store: store.llen(keys.dead))
     count = 0
-    # The newest first, so that slice after slice the older ones lie before the newer ones. Their
-    # places count from the oldest: what dies meanwhile comes to lie beyond them.
+    # The newest first: then, slice after slice, the older ones are taken before the newer ones.
+    # Places count from the oldest, so new dead letters come after all of these.
     while left > 0:
         first = max(0, left - _SLICE)
         newest = window(keys.dead, first=first, count=left - first)
@@ -79,7 +79,7 @@ def put_back_all_dead(queue: str) -> int:
 
 
 def discard_dead(queue: str, messages: Sequence[bytes], *, newest: bool = False) -> int:
-    """Throw these dead letters away for good. Otherwise as `put_back_dead`."""
+    """Delete these dead letters for good. The rest is as in `put_back_dead`."""
     return _settle(queue, "discard", messages, newest)
 
 
@@ -95,7 +95,7 @@ def _letter(message: Message, why: bytes | None) -> DeadLetter:
     try:
         told = msgspec.json.decode(why or b"", type=_Why)
         died_at = datetime.fromtimestamp(told.died_at_ms / 1000, UTC)
-    # There is none, or another program wrote it.
+    # There is no reason, or another program wrote it.
     except (msgspec.DecodeError, ValueError, RecursionError, OverflowError, OSError):
         return DeadLetter(message=message)
     return DeadLetter(message=message, reason=told.reason, attempts=told.attempts, died_at=died_at)

@@ -1,4 +1,4 @@
-"""What the store says of itself: whether it takes records, and how safely it keeps them."""
+"""What the store reports about itself: whether it takes records, and how safely it keeps them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ingestion.queues.push import ask_refusal
 
 
 class Durability(StrEnum):
-    """What an acknowledgement is worth should the store's machine be lost; the weakest first."""
+    """How safe an acknowledged record is if the store's machine fails; the weakest first."""
 
-    MEMORY = "memory"  # nothing: the record may be in memory alone
-    UNKNOWN = "unknown"  # the store does not tell, as hosted ones do
+    MEMORY = "memory"  # not safe: the record may be in memory only
+    UNKNOWN = "unknown"  # the store does not say; some hosted stores do not
     EVERY_SECOND = "everysec"  # the last second may be lost
     FSYNC = "fsync"  # the record is on the disk
-    REPLICATED = "replicated"  # it is on the disk of a replica as well
+    REPLICATED = "replicated"  # it is on the disk of a replica too
 
 
 _FROM_WEAKEST = tuple(Durability)
@@ -34,9 +34,9 @@ _BY_APPENDFSYNC = {"always": Durability.FSYNC, "everysec": Durability.EVERY_SECO
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Breach:
-    """Why the promise `INGESTION_DURABILITY` does not hold: a closed list, see docs/durability.md.
+    """Why the promise `INGESTION_DURABILITY` is broken: a closed list, see docs/durability.md.
 
-    `sentence` says what is wrong and what to do about it.
+    `sentence` says what is wrong and how to correct it.
     """
 
     word: str
@@ -45,10 +45,11 @@ class Breach:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreHealth:
-    """What the store says of itself. `reasons` says why it cannot take records; empty is well.
+    """What the store reports about itself. `reasons` says why it takes no records; empty is good.
 
-    `breaches` says why what it takes is not as safe as promised. What the store does not tell is
-    None, as hosted ones do; `max_memory_bytes` also where there is no limit.
+    `breaches` says why the records that it takes are less safe than promised. A value is None if
+    the store does not report it, as some hosted stores do; `max_memory_bytes` is also None if there
+    is no limit.
     """
 
     reasons: tuple[Code, ...]
@@ -60,9 +61,9 @@ class StoreHealth:
 
 
 def health(queues: Iterable[str] = ()) -> StoreHealth:
-    """Whether the store can take records now, and what it says of itself. Never raises.
+    """Whether the store can take records now, and what it reports about itself. Never raises.
 
-    Also tells which of these `queues` it would take nothing for.
+    Also says which of these `queues` refuse records.
     """
     names = list(queues)
     round_trip = RoundTrip()
@@ -80,7 +81,7 @@ def health(queues: Iterable[str] = ()) -> StoreHealth:
 
 
 def _refusal(queue: str, reply: RedisError) -> Breach:
-    # What the store says may name its account and its keys; the command is told, and no more.
+    # The store's answer may name its account and its keys. Only the command is repeated.
     command = re.search(r"may not use (\w+)|the '([\w|]+)' command", str(reply))
     if command:
         name = (command[1] or command[2]).upper()
@@ -93,7 +94,7 @@ def _refusal(queue: str, reply: RedisError) -> Breach:
 
 
 def closed_to_us(fault: StoreError) -> str | None:
-    """What to do about a store that does not let this user in, or not do what is needed.
+    """What to do about a store that refuses this user, or a command that is needed.
 
     The sentence names the setting and the address, without the password. None for other faults.
     """
@@ -101,7 +102,7 @@ def closed_to_us(fault: StoreError) -> str | None:
     if isinstance(cause, AuthenticationError):
         return f"The store at {address()} refuses the user or the password of REDIS_URL."
     if isinstance(cause, NoPermissionError):
-        said = " ".join(str(cause).split())  # a command or a key of ours
+        said = " ".join(str(cause).split())  # it names one of our commands or keys
         return (
             f"The store at {address()} lets the user of REDIS_URL in, but not do what the portal "
             f"needs: {said}."
@@ -110,18 +111,18 @@ def closed_to_us(fault: StoreError) -> str | None:
 
 
 def address() -> str:
-    """REDIS_URL as it may be shown: without user, password and options."""
+    """REDIS_URL without user, password and options, so that it may be shown."""
     parts = urlsplit(settings.REDIS_URL)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def ask_store(round_trip: RoundTrip) -> None:
-    """Ask for what `read_store` gives, after everything else."""
+    """Ask for the values that `read_store` reads. Call it after every other question."""
     round_trip.ask_stores(("INFO",), ("CONFIG GET", "*append*"))
 
 
 def read_store(replies: Iterator[Any]) -> StoreHealth:
-    """What the store says of itself; the stores of a cluster are as well as the worst of them."""
+    """What the store reports about itself; a cluster is as good as its worst node."""
     each = [_one_store(info, next(replies)) for info in replies]
     memory = [one.used_memory_bytes for one in each if one.used_memory_bytes is not None]
     limits = [one.max_memory_bytes for one in each if one.max_memory_bytes is not None]
@@ -136,16 +137,16 @@ def read_store(replies: Iterator[Any]) -> StoreHealth:
 
 
 def _one_store(info: Mapping[str, Any], answer: Any) -> StoreHealth:
-    # Hosted stores refuse to tell their configuration.
+    # Hosted stores may refuse to report their configuration.
     config: Mapping[str, str] = {} if isinstance(answer, RedisError) else answer
     reasons = []
-    # Some hosted stores leave parts of INFO out; what is not said counts as well.
+    # Some hosted stores leave parts of INFO out. What is missing counts as good.
     if info.get("loading"):
         reasons.append(Code.STORE_LOADING)
     if info.get("role", "master") != "master":
         reasons.append(Code.STORE_READ_ONLY)
     if info.get("min_slaves_good_slaves") == 0 and Code.STORE_READ_ONLY not in reasons:
-        reasons.append(Code.STORE_READ_ONLY)  # min-replicas-to-write asks for one at least
+        reasons.append(Code.STORE_READ_ONLY)  # min-replicas-to-write asks for at least one
     version = info.get("valkey_version") or info.get("redis_version")
     durability = _durability(info, config)
     return StoreHealth(
@@ -159,11 +160,11 @@ def _one_store(info: Mapping[str, Any], answer: Any) -> StoreHealth:
 
 
 def _durability(info: Mapping[str, Any], config: Mapping[str, str]) -> Durability:
-    # INFO tells whether there is an append-only file, CONFIG alone when it is flushed.
+    # INFO says whether there is an append-only file. Only CONFIG says when it is flushed.
     appends = config.get("appendonly", {1: "yes", 0: "no"}.get(info.get("aof_enabled", -1)))
     if appends == "no":
         return Durability.MEMORY
-    # A push waits for the disks itself then, however often they are flushed.
+    # Then each push itself waits for the disks, however often they are flushed.
     if settings.INGESTION_DURABILITY == Durability.REPLICATED and _has_replica(info):
         return Durability.REPLICATED
     if appends is None or "appendfsync" not in config:
@@ -172,7 +173,7 @@ def _durability(info: Mapping[str, Any], config: Mapping[str, str]) -> Durabilit
 
 
 def _has_replica(info: Mapping[str, Any]) -> bool:
-    """Whether a replica is there and was heard of lately, which it should be every second."""
+    """Whether a replica has answered in the last seconds. It should answer every second."""
     replicas = (info.get(f"slave{number}") for number in range(info.get("connected_slaves", 0)))
     return any(
         isinstance(one, Mapping)

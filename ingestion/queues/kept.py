@@ -1,4 +1,4 @@
-"""The latest refused records of the API: bounded, expiring, and there to be fixed by staff."""
+"""The latest records of the API that were refused: limited in number and time, for staff to fix."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FIXED_TTL_SECONDS = 7 * 24 * 3600
 
 
 class KeptRejection(msgspec.Struct, frozen=True, kw_only=True):
-    """A refused record as it is kept: when, by which client, why, and what was sent.
+    """A refused record: when it came, from which client, why it was refused, and what was sent.
 
-    `errors` are (field, code, message); `record` is the object that was sent, None where it was no
-    object or cannot be kept. `queue` is where it did not come to lie, `fixed_by` the id of the
-    record that staff sent in its place.
+    `errors` are (field, code, message). `record` is the object that was sent, None if it was no
+    object or cannot be kept. `queue` is the queue of its type. `fixed_by` is the id of the record
+    that staff sent in its place.
     """
 
     id: Annotated[str, msgspec.Meta(pattern=r"^[-0-9A-Za-z_]{1,64}\Z")]
@@ -33,7 +33,7 @@ class KeptRejection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rejections(queues: Iterable[str]) -> list[KeptRejection]:
-    """All that are kept of these queues, the newest first, from one round trip.
+    """All kept rejections of these queues, the newest first, from one round trip.
 
     Raises `StoreError`.
     """
@@ -59,7 +59,7 @@ def rejections(queues: Iterable[str]) -> list[KeptRejection]:
 
 
 def _ours(raw: bytes) -> KeptRejection | None:
-    """What was kept; None if another program put something else there."""
+    """A kept rejection; None if another program put something else there."""
     try:
         one = msgspec.json.decode(raw, type=KeptRejection)
         return msgspec.structs.replace(one, at=one.at.astimezone(UTC))

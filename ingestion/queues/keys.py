@@ -1,7 +1,7 @@
 """The names of a queue's keys.
 
-Every key beside the list itself carries the queue's name as its hash tag, and so lives in the same
-slot of a cluster: one script can use them all.
+Every key except the list itself has the queue's name as its hash tag. So all of them are in the
+same slot of a cluster, and one script can use them all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-# Numbers of a minute are kept 48 hours; they lie in one hash per hour.
+# The numbers of a minute are kept for 48 hours; the minutes of an hour share one hash.
 NUMBERS_TTL_SECONDS = 49 * 3600
 
 
@@ -25,7 +25,7 @@ class Keys:
         return f"{{{self.queue}}}:totals"
 
     def counts(self, hour: int) -> str:
-        """Hash of one hour: the same and `depth`, each with `:<minute>` behind its name."""
+        """Hash of one hour: the same names and `depth`, each with `:<minute>` at the end."""
         return f"{{{self.queue}}}:counts:{hour}"
 
     def causes(self, hour: int) -> str:
@@ -39,20 +39,20 @@ class Keys:
 
     @property
     def fixed(self) -> str:
-        """Hash: which of the latest rejections were fixed, and by which message."""
+        """Hash: the rejections that were fixed, and the id of the record that fixed each."""
         return f"{{{self.queue}}}:fixed"
 
     @property
     def pause(self) -> str:
-        """String: the pause, while there is one. Consumers honour it too."""
+        """String: the pause, as long as it lasts. Consumers obey it too."""
         return f"{{{self.queue}}}:pause"
 
     def answer(self, request: str) -> str:
-        """Hash: what a request was answered; `request` names it by client, address and key."""
+        """Hash: the answer to a request; `request` is made of client, address and key."""
         return f"{{{self.queue}}}:answer:{request}"
 
     def copies(self, name: str) -> str:
-        """List: messages that staff took off, for putting them back."""
+        """List: copies of messages that staff took off, so that they can be put back."""
         return f"{{{self.queue}}}:copies:{name}"
 
     @property
@@ -66,7 +66,7 @@ class Keys:
         return f"{{{self.queue}}}:consumers"
 
     def claimed(self, consumer: str) -> str:
-        """List: the messages that a consumer holds, the one claimed last at the left."""
+        """List: the messages that a consumer holds; the last one that it claimed is leftmost."""
         return f"{{{self.queue}}}:claimed:{consumer}"
 
     @property
@@ -76,7 +76,7 @@ class Keys:
 
     @property
     def dead(self) -> str:
-        """List: the dead letters, the newest at the left."""
+        """List: the dead letters, the newest on the left."""
         return f"{{{self.queue}}}:dead"
 
     @property
@@ -86,10 +86,10 @@ class Keys:
 
 
 def quota_key(client: str) -> str:
-    """String: until when what a client sent uses up its quota, and since when. Of no queue."""
+    """String: when a client's quota is free again, and when that was written. No queue has it."""
     return f"{{tutormax:client:{client}}}:quota"
 
 
 def this_minute() -> tuple[int, int]:
-    """The hour since 1970 and the minute in it, as the hashes of numbers are named."""
+    """The hour since 1970 and the minute in it, as the names of hashes and fields use them."""
     return divmod(int(time.time()) // 60, 60)

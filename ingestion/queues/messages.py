@@ -1,4 +1,4 @@
-"""What lies on a queue: look at it, find in it, take off and put back. For staff, not consumers."""
+"""The messages on a queue: view, find, take off, put back. For staff, not for consumers."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _put_back = Script("put_back")
 _of_source = Script("of_source")
 
 COPIES_TTL_SECONDS = 7 * 24 * 3600
-# Staff look at, find in and take off so many messages from either end at most: what a page costs
-# never grows with the depth. What lies between comes within reach as consumers read on.
+# Staff can view, find and take off this many messages at either end, so that the cost of a page
+# does not grow with the depth. Messages in between come within reach as consumers read on.
 REACH = 10_000
 _LOOK_THROUGH = 5000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """One message as it lies on a queue.
+    """One message as it is on a queue.
 
-    `name` stands for exactly these bytes in addresses and forms. Where the bytes are not a message
-    of ours, `problem` says so in words for people, and only name and size are told.
+    `name` stands for exactly these bytes in addresses and forms. If the bytes are not a message of
+    ours, `problem` says so in words for people, and only the name and the size are known.
     """
 
     raw: bytes
@@ -67,7 +67,7 @@ class _Envelope(msgspec.Struct):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """`count` messages from place `first` on (from 0), the next to be taken first or the newest."""
+    """`count` messages from place `first` (from 0) on: the next to be taken first or the newest."""
 
     first: int
     count: int
@@ -76,7 +76,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """The messages whose record has this id, among the newest `REACH`, the newest first."""
+    """The messages whose record has this id, the newest first; searches the newest `REACH`."""
 
     id_field: str
     record_id: str
@@ -86,7 +86,7 @@ class Search:
 class Detail:
     """Everything that the page of one queue shows, from one round trip.
 
-    `copies` is how many messages that were taken off are still kept, by the name they have.
+    `copies` says how many copies are still kept of messages that were taken off, by their name.
     """
 
     summary: QueueSummary
@@ -100,7 +100,7 @@ class Detail:
 def detail(
     queue: str, *, hours: int, listing: Window | Search, copies: Sequence[str] = ()
 ) -> Detail:
-    """The numbers of the last `hours`, the messages of `listing`, and what is left of `copies`.
+    """The numbers of the last `hours`, the messages of `listing`, and how many `copies` are left.
 
     Raises `StoreError`.
     """
@@ -127,11 +127,11 @@ def detail(
 
 
 def window(queue: str, *, first: int, count: int, newest_first: bool = False) -> list[Message]:
-    """`count` messages from place `first` on, the next to be taken first (or the newest first).
+    """`count` messages from place `first` on: the next to be taken first, or the newest.
 
     Takes nothing off the queue; `first` counts from 0. Raises `StoreError`.
     """
-    if count < 1:  # Redis would take a range that ends at -1 for the whole list
+    if count < 1:  # for Redis, a range that ends at -1 would be the whole list
         return []
     listing = Window(first=first, count=count, newest_first=newest_first)
     return list(_listed(listing, _slice(queue, *_bounds(listing))))
@@ -140,9 +140,9 @@ def window(queue: str, *, first: int, count: int, newest_first: bool = False) ->
 def named(queue: str, names: Collection[str], *, newest_first: bool) -> dict[str, Message]:
     """The messages with these names, among `REACH` from one end. Raises `StoreError`.
 
-    A name that is not found stands for a message that a consumer has taken by now.
+    A name that is not found stands for a message that a consumer has taken meanwhile.
     """
-    # One range, not several: a consumer that takes in between would move some past the look.
+    # One range, not several: a message could move out of sight if a consumer takes in between.
     whole = Window(first=0, count=REACH, newest_first=newest_first)
     return {
         name: _message(raw)
@@ -161,9 +161,9 @@ def take_off(
 ) -> int:
     """Take exactly these messages off and keep copies under `name` for `COPIES_TTL_SECONDS`.
 
-    They are looked for from the oldest message on, or from the newest, through the whole queue or
-    `within` so many. Gives how many were still there: a consumer may have been faster. Raises
-    `StoreError`.
+    The search begins at the oldest message, or at the newest, and goes through the whole queue or
+    through `within` messages. Returns how many were still there: a consumer may have been faster.
+    Raises `StoreError`.
     """
     keys = Keys(queue)
     hour, minute = this_minute()
@@ -183,7 +183,7 @@ def take_off(
 
 
 def put_back(queue: str, name: str) -> int:
-    """Put the copies kept under `name` back, the next to be taken. Gives how many. `StoreError`."""
+    """Put the copies kept under `name` back, to be taken next. Returns how many. `StoreError`."""
     keys = Keys(queue)
     hour, minute = this_minute()
     count: int = _put_back(
@@ -194,7 +194,7 @@ def put_back(queue: str, name: str) -> int:
 
 
 def copies_left(queue: str, name: str) -> int:
-    """How many copies are kept under `name` at present. Raises `StoreError`."""
+    """How many copies are kept under `name` now. Raises `StoreError`."""
     count: int = read(queue, lambda store: store.llen(Keys(queue).copies(name)))
     return count
 
@@ -202,10 +202,10 @@ def copies_left(queue: str, name: str) -> int:
 def of_upload(queue: str, upload: int, *, most: int) -> Iterator[list[bytes]]:
     """The messages of an upload that nobody has taken, in slices, the newest first.
 
-    The caller takes each slice off before it asks for the next. Each message is told by its source,
-    whenever it was queued by whose clock. Looks from the newest message on until `most` are found,
-    or to the end of the queue: the store looks through some thousand at a time, and only what is
-    found leaves it. Raises `StoreError`.
+    The caller takes each slice off before it asks for the next. A message is recognised by its
+    source, so neither the time nor the clock of its queueing matters. The search begins at the
+    newest message and ends when `most` are found or the queue ends. The store searches some
+    thousand messages at a time, and sends only the ones that are found. Raises `StoreError`.
     """
     text = sources.before_line(upload)
     keys = (queue, Keys(queue).totals)
@@ -234,8 +234,8 @@ def _bounds(listing: Window | Search) -> tuple[int, int]:
 def _listed(listing: Window | Search, found: list[bytes]) -> tuple[Message, ...]:
     if isinstance(listing, Window):
         return tuple(_message(raw) for raw in (found if listing.newest_first else found[::-1]))
-    # The id is looked for in the raw bytes first, as either kind of JSON writes it: only what could
-    # match is decoded.
+    # The raw bytes are searched for the id first, in both ways in which JSON may write it. Only
+    # messages that may match are decoded.
     needles = {msgspec.json.encode(listing.record_id), json.dumps(listing.record_id).encode()}
     return tuple(
         message
@@ -256,7 +256,7 @@ def _message(raw: bytes) -> Message:
         msgspec.json.decode(raw)
         envelope = msgspec.json.decode(raw, type=_Envelope)
         queued_at = envelope.queued_at.astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):  # in UTC it is beyond the calendar
+    except (msgspec.ValidationError, OverflowError):  # in UTC it is outside the calendar
         return Message(raw=raw, name=name, problem="no message of ours")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Message(raw=raw, name=name, problem="not JSON")

@@ -1,4 +1,4 @@
-"""The numbers of the queues: how deep, how old, how much goes in and out, and what was refused."""
+"""The numbers of the queues: depth, age, how much goes in and out, and what was refused."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ingestion.queues.health import StoreHealth, ask_store, read_store
 from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 from ingestion.queues.push import Pause, read_pause
 
-_MOST_DIGITS = 20  # of a number that the store itself counts on
+_MOST_DIGITS = 20  # of a number that the store itself counts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueSummary:
     """One queue at one moment. Totals count since the store's data began.
 
-    `taken` is how many messages consumers have taken in all, `taken_off` how many staff took off
-    out of turn. `broken` is True where something
-    that is no list lies at the queue's key; depth and age then say nothing.
+    `taken` is how many messages consumers have taken in all. `taken_off` is how many staff took off
+    out of turn. `broken` is True if the queue's key holds something that is not a list; depth and
+    age then mean nothing.
     """
 
     queue: str
@@ -43,9 +43,9 @@ class QueueSummary:
 class Minute:
     """One minute of one queue.
 
-    `depth` is the depth when it was last looked at, for the minute that still runs this very
-    moment; `taken` is what consumers took since the last minute with a depth. Both are None where
-    nothing looked at the queue in that minute.
+    `depth` is the depth that was read last in this minute; for the current minute it is the present
+    depth. `taken` is what consumers took since the last minute with a depth. Both are None if
+    nobody read the depth in that minute.
     """
 
     begins_at: datetime
@@ -57,7 +57,7 @@ class Minute:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueHistory:
-    """The last minutes of one queue, the oldest first; the last of them still runs.
+    """The last minutes of one queue, the oldest first; the last of them is the current one.
 
     `causes` is how often each code was the cause of a rejection in the last 24 hours.
     """
@@ -78,7 +78,7 @@ class Overview:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """The last `hours` up to this moment, as the keys of numbers are named."""
+    """The last `hours` until now, as the keys of numbers are named."""
 
     now: datetime
     hour: int
@@ -87,18 +87,18 @@ class Span:
 
     @classmethod
     def until_now(cls, hours: int) -> Self:
-        """The span that ends with this moment."""
+        """The span that ends now."""
         hour, minute = this_minute()
         return cls(now=datetime.now(UTC), hour=hour, minute=minute, hours=hours)
 
     @property
     def shown(self) -> range:
-        """The hours to read; one more than asked for, since the first one is not whole."""
+        """The hours to read; one more than asked for, because the first one is incomplete."""
         return range(self.hour - self.hours, self.hour + 1)
 
     @property
     def caused(self) -> range:
-        """The hours whose causes of rejection are told."""
+        """The hours whose causes of rejection are shown."""
         return range(self.hour - 23, self.hour + 1)
 
 
@@ -140,7 +140,7 @@ def overview(queues: Iterable[str], *, hours: int) -> Overview:
 def sample_depths(queues: Iterable[str]) -> None:
     """Note the depth of each queue for this minute. Raises `StoreError`.
 
-    Pushes note it too; this is for the minutes in which consumers take and nothing comes in.
+    Pushes note it too. This is for minutes in which consumers take messages and none comes in.
     """
     hour, minute = this_minute()
     round_trip = RoundTrip()
@@ -153,11 +153,11 @@ def sample_depths(queues: Iterable[str]) -> None:
     round_trip.replies(forgive=is_wrong_type)
 
 
-# --- Questions that go out together, and their answers in the same order ------------------------
+# --- Questions that are sent together, and their answers in the same order ---------------------
 
 
 def ask_numbers(round_trip: RoundTrip, queue: str, span: Span) -> None:
-    """Ask for what `read_numbers` gives."""
+    """Ask for the values that `read_numbers` reads."""
     keys = Keys(queue)
     _ask_summary(round_trip, queue)
     for hour in span.shown:
@@ -169,7 +169,7 @@ def ask_numbers(round_trip: RoundTrip, queue: str, span: Span) -> None:
 def read_numbers(
     replies: Iterator[Any], queue: str, span: Span
 ) -> tuple[QueueSummary, QueueHistory]:
-    """A queue at this moment and what became of it in `span`."""
+    """A queue now, and what happened to it in `span`."""
     summary = _summary(queue, replies, span.now)
     by_hour = {hour: _numbers(next(replies)) for hour in span.shown}
     causes: Counter[str] = Counter()
@@ -208,7 +208,7 @@ def _summary(queue: str, replies: Iterator[Any], now: datetime) -> QueueSummary:
 
 
 def age_seconds(message: bytes | None, now: datetime) -> float | None:
-    """The age of a message; None where there is none, or one that is not ours."""
+    """The age of a message; None if there is no message, or if it is not ours."""
     if message is None:
         return None
     try:
@@ -219,13 +219,13 @@ def age_seconds(message: bytes | None, now: datetime) -> float | None:
 
 
 class _Envelope(msgspec.Struct):
-    """The one part of a message that the numbers need."""
+    """The only part of a message that the numbers need."""
 
     queued_at: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 def _numbers(reply: Any) -> dict[str, int]:
-    """A hash of counts; what somebody else put there is passed over."""
+    """A hash of counts; values that somebody else put there are ignored."""
     if is_wrong_type(reply):
         return {}
     return {

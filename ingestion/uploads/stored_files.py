@@ -1,7 +1,8 @@
-"""The stored files of uploads: none is left behind, whoever is killed when.
+"""The stored files of uploads. No file is left behind, even if a process is killed.
 
-A file that no upload names, not yet or not any more, stands in a table of its own. It comes into
-that table before it is written and leaves it after it is deleted, or with the row that names it.
+A file may have no upload that names it: not yet, or no longer. Such files are listed in a table. A
+file is listed before it is written, and stays listed until it is deleted or until the row of an
+upload names it.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from django.utils.timezone import now
 
 from ingestion.models import LooseFile, upload_storage
 
-# Far more than it takes to write one and to name it.
+# Much longer than it takes to write a file and to name it.
 _LEFT_BEHIND_AFTER = timedelta(hours=1)
 
 
 def keep(content: File[Any]) -> str:
-    """Store a file; gives its name, which is random. Nothing names it yet: see `exchange`."""
+    """Store a file; returns its random name. No upload names it yet: see `exchange`."""
     name = uuid.uuid4().hex
     LooseFile.objects.create(name=name)
     return upload_storage().save(name, content)
@@ -34,9 +35,9 @@ def keep(content: File[Any]) -> str:
 
 @contextmanager
 def exchange(*, new: str = "", old: tuple[str, ...] = ()) -> Iterator[None]:
-    """The block names `new` in the row of an upload, and no more names `old`: all or nothing.
+    """The block names `new` in the row of an upload and stops naming `old`: all or nothing.
 
-    Then `old` is deleted; or `new`, if the block raises. An empty name stands for no file.
+    After that `old` is deleted; if the block raises, `new` is deleted. An empty name means no file.
     """
     gone = [name for name in old if name]
     try:
@@ -53,7 +54,7 @@ def exchange(*, new: str = "", old: tuple[str, ...] = ()) -> Iterator[None]:
 
 @contextmanager
 def opened(file: File[Any]) -> Iterator[int]:
-    """A stored file, wherever it is, as an open descriptor of this machine."""
+    """A stored file, wherever it is, as an open descriptor on this machine."""
     with file.open("rb") as stored, ExitStack() as opened:
         try:
             descriptor = stored.fileno()
@@ -66,7 +67,7 @@ def opened(file: File[Any]) -> Iterator[int]:
 
 
 def delete_left_behind() -> None:
-    """Delete what was written or let go long ago by a process that was killed before its end."""
+    """Delete files that a killed process wrote or stopped naming long ago."""
     before = now() - _LEFT_BEHIND_AFTER
     _delete(LooseFile.objects.filter(since__lt=before).values_list("name", flat=True))
 

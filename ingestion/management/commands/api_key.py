@@ -19,9 +19,10 @@ _DAYS = 90
 
 
 class Command(PortalCommand):
-    """Makes, lists, rotates and revokes keys; the portal's Keys page does the same.
+    """Creates, lists, rotates and revokes keys; the portal's Keys page does the same.
 
-    A new key is all that goes to standard output, this once; words for people go beside it.
+    Standard output gets only a new key, which is shown only once; all other text goes to standard
+    error.
     """
 
     help = "Makes, lists, rotates and revokes the API keys of clients on other machines."
@@ -34,7 +35,7 @@ class Command(PortalCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """One word for what to do, and whose key."""
+        """What to do, and with whose key."""
         doing = parser.add_subparsers(dest="doing", required=True, metavar="create|list|…")
         create = doing.add_parser("create", help="a new client with its first key")
         create.add_argument("client", help="its name, like scheduler")
@@ -70,7 +71,7 @@ class Command(PortalCommand):
         revoke.add_argument("--key", help="this one alone, by its name, like tmx_4fGh7Kq2")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do it, and note it in the activity log in the same step."""
+        """Do it, and write it to the activity log in the same transaction."""
         try:
             with transaction.atomic():
                 getattr(self, f"_{options['doing']}")(options)

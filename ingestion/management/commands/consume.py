@@ -97,7 +97,7 @@ class Command(StoreCommand):
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[Event]:
-    """An event that the first SIGTERM or SIGINT sets; the second acts as if this were not here."""
+    """An event that the first SIGTERM or SIGINT sets; the second has its usual effect."""
     stopping = Event()
     before = {word: signal.getsignal(word) for word in (signal.SIGTERM, signal.SIGINT)}
 
@@ -118,7 +118,7 @@ def _stopped_by_signals() -> Iterator[Event]:
 
 
 def _delivery(options: dict[str, Any]) -> AbstractContextManager[Delivery]:
-    """What to do with claimed messages; inside its block."""
+    """The function for claimed messages, inside its block."""
     handler = options["handler"]
     if handler and options["batch_size"]:
         return nullcontext(lambda messages: handler([msgspec.json.decode(one) for one in messages]))

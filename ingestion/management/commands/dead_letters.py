@@ -1,4 +1,4 @@
-"""`manage.py dead_letters`: messages that consumers gave up on, and the way back for them."""
+"""`manage.py dead_letters`: messages that failed too often, and how to put them back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_PUT_BACK = 1000
 
 
 class Command(StoreCommand):
-    """Lists dead letters, never what is in them, and puts them back."""
+    """Lists dead letters without their content, and puts them back."""
 
     help = (
         f"Shows the messages that failed {MAX_ATTEMPTS} times, the oldest first, or puts them back "
@@ -39,7 +39,7 @@ class Command(StoreCommand):
     examples = ("sessions", "sessions --json", "sessions --put-back 10", "sessions --put-back all")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Whose, and what to do with them."""
+        """Whose dead letters, and what to do with them."""
         add_record_type(parser, "type", help="whose dead letters")
         form = parser.add_mutually_exclusive_group()
         form.add_argument(
@@ -53,7 +53,7 @@ class Command(StoreCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """List them, or put them back and tell how many are left."""
+        """List them, or put them back and say how many are left."""
         queue = RECORD_TYPES[options["type"]].queue
         if options["put_back"]:
             count = _put_back(queue, options["put_back"])

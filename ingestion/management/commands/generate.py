@@ -29,11 +29,11 @@ from ingestion.management.command import PortalCommand, add_record_type, aside, 
 from ingestion.records import RECORD_TYPES
 from ingestion.times import duration
 
-# How many records of each type; a type that is not named follows from the others.
+# How many records of each type; a type without a number here follows from the others.
 _SMALL = {"tutors": 15, "sessions": 30}
 _DEMO = _SMALL | {"feedback": 25}
 _DAY = {"tutors": 300, "sessions": 3000}
-# Of a record type that the generator does not know: so many copies of its example.
+# The number of copies of the example, for a record type that the generator does not know.
 _COPIES = 10
 
 _SENT_SINGLY_IN_DEMO = 5
@@ -42,7 +42,7 @@ _SENT_SINGLY_IN_DEMO = 5
 class Command(PortalCommand):
     """Makes records and writes or posts them.
 
-    Exit status: 0 all were taken, 2 some were refused, 1 it could not be done.
+    Exit status: 0 all were accepted, 2 some were refused, 1 the command failed.
     """
 
     help = (
@@ -59,7 +59,7 @@ class Command(PortalCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Where to, how many, and how."""
+        """The target, the number of records, and how they are sent."""
         here = http_url(settings.HOST, settings.PORT)
         target = parser.add_mutually_exclusive_group(required=True)
         for option, what in (
@@ -122,7 +122,7 @@ class Command(PortalCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Make the records and bring them where they shall go."""
+        """Make the records and write or post them."""
         records = _make(options)
         if options["output"] is not None:
             self._write(records, options["output"], options["format"])
@@ -161,7 +161,7 @@ class Command(PortalCommand):
             if output == "-":
                 if len(contents) > 1:
                     raise CommandError("Standard output takes one type: name it with --type.")
-                # As bytes: UTF-8 whatever the terminal's encoding, and no line ends are changed.
+                # As bytes: UTF-8 whatever the terminal's encoding, and line ends stay unchanged.
                 with open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
                     stdout.writelines(contents.values())
                 return
@@ -201,11 +201,12 @@ class Command(PortalCommand):
                         progress.advance(bar, delivery.sent)
                         sent += delivery.sent
                         if rate:
-                            # From now on if an outage cost time: it is not caught up in a burst.
+                            # After an outage, count from now: the lost time is not caught up in a
+                            # burst.
                             due = max(due + delivery.sent / rate, time.monotonic())
                             time.sleep(max(0.0, due - time.monotonic()))
         finally:
-            # What was sent is told as well where the rest could not be.
+            # The part that was sent is reported even if the rest could not be sent.
             if sent:
                 self._print_deliveries(deliveries, time.monotonic() - started)
                 self._print_rejections(deliveries)
@@ -269,7 +270,7 @@ class Command(PortalCommand):
 
 
 def _make(options: Mapping[str, Any]) -> dict[str, Sequence[Record]]:
-    """The records asked for, by the path of their type."""
+    """The requested records, by the path of their type."""
     preset: Mapping[str, int] = _DAY if options["day"] else _DEMO if options["demo"] else _SMALL
     counts: dict[str, Any] = {
         path: preset.get(path) if options[path] is None else options[path] for path in PATHS

@@ -1,4 +1,4 @@
-"""`manage.py ingest`: the records of a file onto their queue."""
+"""`manage.py ingest`: queues the records of a file."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.times import duration
 
 _CHUNK_RECORDS = 1000
-# How long a chunk is tried again. An end in the middle of a file leaves somebody to find out which
-# records are missing; where nothing is queued yet, the command can simply be given again.
+# How long a chunk is tried again. If the command ended in the middle of a file, somebody would have
+# to find out which records are missing. If nothing is queued yet, it can simply be run again.
 _PATIENCE_SECONDS = 300.0
 _FIRST_PATIENCE_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 5.0
-# The closing table is bounded, whatever the file: so many causes, so many examples of each.
+# The closing table is limited for any file: this many causes, and this many examples of each.
 _MOST_CAUSES = 30
 _MOST_EXAMPLES = 5
 
@@ -50,9 +50,9 @@ _MOST_EXAMPLES = 5
 class _Tally:
     """What became of the records so far. A place is a line, or a record's number in JSON.
 
-    `run` names this reading of the file in the store: with it and a number of records, the command
-    goes on where it ended. `unsure` counts records that may be queued as well: the store was sent
-    them and said nothing.
+    The store knows this reading of the file by `run`. With it and a number of records, the command
+    can continue where it ended. `unsure` counts records that may be queued as well: they were sent
+    to the store, and it did not answer.
     """
 
     run: str
@@ -78,10 +78,10 @@ class _Tally:
 
 
 class Command(StoreCommand):
-    """Queues the records of a file, chunk by chunk, and tells what was refused and why.
+    """Queues the records of a file, chunk by chunk, and reports what was refused and why.
 
-    Each chunk is queued whole or not at all, and once, however often it must be tried: what is said
-    to be queued is. Short outages are waited out.
+    Each chunk is queued completely or not at all, and only once, however often it is tried. So all
+    records that are reported as queued are queued. The command waits during short outages.
     """
 
     help = (
@@ -101,7 +101,7 @@ class Command(StoreCommand):
     may_begin_a_store = True
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Which file, and what is in it."""
+        """Which file, and which records it holds."""
         parser.add_argument("file", metavar="FILE", help="the file; - is standard input")
         add_record_type(
             parser, "--type", help="which records these are; without it, told by their fields"
@@ -151,7 +151,7 @@ class Command(StoreCommand):
     def _queue(
         self, file: BinaryIO, rows: Iterator[Row], record_type: RecordType, tally: _Tally
     ) -> None:
-        size_bytes = file.seek(0, os.SEEK_END)  # before the first row is read from its own place
+        size_bytes = file.seek(0, os.SEEK_END)  # this must come before the first row is read
         for _ in islice(rows, tally.read):
             pass
         terminal = aside()
@@ -200,10 +200,10 @@ class Command(StoreCommand):
 def _push(
     chunk: Sequence[Row], record_type: RecordType, tally: _Tally, tell: Callable[[str], object]
 ) -> Receipt:
-    """Queue a chunk, by as many tries as it takes. Raises `StoreError` when patience ends.
+    """Queue a chunk, with as many tries as it needs. Raises `StoreError` after too long a time.
 
-    The store knows it by the run and its place in the file, so it is queued once although the
-    answer to a try may be lost. A pause and a full queue are waited out like an outage.
+    The store knows the chunk by the run and its place in the file. So it is queued only once, even
+    if the answer to a try is lost. The command waits for a paused or full queue as in an outage.
     """
     received = intake.receive(record_type, chunk)
     once = Once(
@@ -247,7 +247,7 @@ def _push(
 
 @contextmanager
 def _opened(name: str) -> Iterator[BinaryIO]:
-    """The file of this name, or standard input for `-`; what cannot seek is copied to disk."""
+    """The file of this name, or standard input for `-`; one that cannot seek is copied to disk."""
     with ExitStack() as stack:
         try:
             file = sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))
@@ -289,7 +289,7 @@ def _done(tally: _Tally, again: str) -> str:
 
 
 def _begun(file: BinaryIO, resume: tuple[str, int] | None) -> _Tally:
-    """The tally of a new run, or of one that goes on."""
+    """The tally of a new run, or of a continued one."""
     size_bytes = file.seek(0, os.SEEK_END)
     if resume is None:
         return _Tally(run=f"{secrets.token_hex(6)}-{size_bytes}")

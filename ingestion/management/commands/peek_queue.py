@@ -1,4 +1,4 @@
-"""`manage.py peek_queue`: the next messages of a queue, left where they are."""
+"""`manage.py peek_queue`: shows the next messages of a queue without taking them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOST_MESSAGES = 1000
 
 
 class Command(StoreCommand):
-    """Prints messages without taking them; their payload only if it is asked for."""
+    """Prints messages without taking them; prints their payload only on request."""
 
     help = "Shows the next messages of a queue without taking them."
     examples = (
@@ -32,7 +32,7 @@ class Command(StoreCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Which queue, and what of it."""
+        """Which queue, and what to show of it."""
         add_record_type(parser, "type", help="whose queue to look at")
         parser.add_argument(
             "--count",
@@ -89,7 +89,7 @@ def _told(one: Message, *, payload: bool) -> dict[str, Any]:
         "size_bytes": one.size_bytes,
     }
     if payload:
-        # What is no JSON has no record, and is told as text.
+        # Bytes that are not JSON hold no record and are printed as text.
         raw = one.raw.decode(errors="backslashreplace")
         told |= {"raw": raw} if one.problem else {"data": one.data}
     return told

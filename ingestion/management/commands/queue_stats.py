@@ -1,4 +1,4 @@
-"""`manage.py queue_stats`: how the queues stand, once or again and again."""
+"""`manage.py queue_stats`: the numbers of the queues, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class Command(StoreCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Print the numbers of this moment, or of every moment to come."""
+        """Print the numbers once, or again and again."""
         if options["json"]:
             self.stdout.write(json.dumps(_document()))
             return
         if options["watch"] is None:
             print_table(self.stdout, _table())
             return
-        # An outage is told on the screen; its log lines in between would tear the table apart.
+        # The screen reports an outage; log lines in between would break the table.
         logging.getLogger("ingestion").setLevel(logging.CRITICAL)
         with suppress(KeyboardInterrupt):
             while True:

@@ -1,4 +1,4 @@
-"""`manage.py serve`: the whole portal, from an empty folder to a running server."""
+"""`manage.py serve`: the whole portal, even if the folder is still empty."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = structlog.get_logger(__name__)
 
 _STAFF_NAME = "admin"
 _LOOK_EVERY_SECONDS = 0.5
-# By name: the site stands on this app, and the app imports nothing of the site.
+# By name: the site uses this app, so the app imports nothing of the site.
 _CHILDREN: Mapping[str, tuple[str, *tuple[object, ...]]] = {
     "web server": ("tutormax.web:serve",),
     "worker": (
@@ -55,7 +55,7 @@ class Command(PortalCommand):
     logs_on_a_terminal = True
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Serve until told to stop. Refuses first what cannot work."""
+        """Serve until told to stop. First refuses a configuration that cannot work."""
         _check_port_is_free()
         self._store = _store_in_words()
         _migrate()
@@ -74,8 +74,8 @@ class Command(PortalCommand):
             self._stop_children()
 
     def _serve_while_the_store_lives(self) -> None:
-        """Return when told to stop, with the children ended before their store; or when the
-        embedded store is gone, with the children left running: they wait for it."""
+        """Return when told to stop, after the children have ended and before their store does. Or
+        return when the embedded store is gone; then the children keep running and wait for it."""
         with nullcontext() if settings.REDIS_URL else embedded.running(settings.DATA_DIR) as store:
             if not self._children:
                 password = _first_account()
@@ -91,7 +91,7 @@ class Command(PortalCommand):
             self._stop_children()
 
     def _start(self, name: str) -> None:
-        connections.close_all()  # two processes on one connection would disturb each other
+        connections.close_all()  # two processes must not share a connection
         self._children[name] = start_copy(name, *_CHILDREN[name])
 
     def _look_after_children(self) -> None:
@@ -112,7 +112,7 @@ class Command(PortalCommand):
         for child in self._children.values():
             child.terminate()
         for name, child in self._children.items():
-            # A little more than the server itself gives its running requests.
+            # A little longer than the server itself waits for its running requests.
             child.join(settings.SHUTDOWN_SECONDS + 5)
             if child.is_alive():
                 logger.warning("child_killed", child=name)
@@ -148,7 +148,7 @@ class Command(PortalCommand):
 
 
 def _store_in_words() -> str:
-    """Where records go. A store that refuses us is refused; one that is away may come later."""
+    """The store in words. Refuses a store that refuses us; an unreachable one may come later."""
     if not settings.REDIS_URL:
         return f"embedded, its data in {settings.DATA_DIR}"
     try:
@@ -166,7 +166,7 @@ def _store_in_words() -> str:
 
 
 def _check_somebody_may_send() -> None:
-    """An address that the network reaches is of use to clients with a key, or to everybody."""
+    """Refuse an address on the network if no client has a key and keys are required."""
     if is_loopback(settings.HOST) or settings.OPEN_WITHOUT_KEY:
         return
     if not ApiKey.objects.live().exists():
@@ -179,7 +179,7 @@ def _check_somebody_may_send() -> None:
 
 
 def _migrate() -> None:
-    """Make the database, or bring it up to date."""
+    """Create the database, or update it."""
     try:
         call_command("migrate", interactive=False, verbosity=0)
     except OperationalError as fault:
@@ -190,7 +190,7 @@ def _migrate() -> None:
 
 
 def _first_account() -> str | None:
-    """The staff account of a first start; gives its password where it is new."""
+    """The staff account of a first start; returns its password if it is new."""
     users = get_user_model().objects
     if users.filter(is_superuser=True).exists():
         return None
@@ -202,7 +202,7 @@ def _first_account() -> str | None:
 def _check_port_is_free() -> None:
     family = socket.AF_INET6 if ":" in settings.HOST else socket.AF_INET
     with socket.socket(family) as probe:
-        # As the server itself does: a port that a former run has just left counts as free.
+        # As the server itself does: a port that an earlier run has just left counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.HOST, settings.PORT))

@@ -27,7 +27,7 @@ _EXPIRE_EVERY_SECONDS = 600.0
 
 
 class Command(PortalCommand):
-    """Runs the tasks of the database's queue, one after the other, and keeps house beside."""
+    """Runs the tasks of the database's queue, one at a time, and the housekeeping beside them."""
 
     help = (
         "Reads and queues uploaded files in the background. SIGTERM ends it in good order: the "
@@ -57,17 +57,18 @@ class Command(PortalCommand):
         try:
             worker.run()
         finally:
-            # Waited for: a thread that is cut off with the process can hold what its end needs.
+            # Wait for it: if the process ended a thread, the thread could still hold a lock that we
+            # need.
             leaving.set()
             house.join()
             logger.info("worker_ended", worker=worker.worker_id)
 
 
 class _Worker(Worker):
-    """The package's worker, whose running task ends early when the worker is told to."""
+    """The package's worker, but its running task ends early when the worker is told to end."""
 
     def run(self) -> None:
-        """Go on when the database is back: a worker that ends would only be started anew."""
+        """Continue when the database is back: a worker that ended would only be started again."""
         while self.running:
             try:
                 super().run()
@@ -81,7 +82,7 @@ class _Worker(Worker):
 
     def configure_signals(self) -> None:
         super().configure_signals()
-        # Ctrl-C in a terminal is the business of who started the worker, where somebody did.
+        # Ctrl-C in a terminal is for the process that started the worker, if there is one.
         signal.signal(signal.SIGINT, self.shutdown)
 
 
@@ -97,7 +98,7 @@ def _keep_house(leaving: threading.Event) -> None:
                 stored_files.delete_left_behind()
                 tasks.forget_results()
                 expired_at = time.monotonic()
-        except Exception:  # whatever it is, the next time must come
+        except Exception:  # after any failure, the next round must still run
             logger.exception("housekeeping_failed")
         finally:
             connection.close()
