@@ -1,7 +1,7 @@
 """Synthetic tutoring data: tutors of five archetypes, their sessions, the feedback on these.
 
-Everything follows from the seed. The records are made for people who try the system and for
-load; names, addresses and comments are invented, e-mail domains are those reserved for examples.
+Everything follows from the seed. The records are for people who try the system, and for load tests.
+Names, addresses and comments are invented; the e-mail domains are reserved for examples.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PATHS = ("tutors", "sessions", "feedback")
 class Dataset:
     """Generated records by the path of their record type: tutors, sessions, feedback.
 
-    A record comes after those it refers to when the paths are sent in the order of the mapping.
+    If the paths are sent in the order of the mapping, a record comes after those that it refers to.
     """
 
     by_path: Mapping[str, tuple[Record, ...]]
@@ -38,10 +38,9 @@ class Dataset:
 def copies(
     example: Mapping[str, Any], id_field: str, *, number: int, seed: str
 ) -> tuple[Record, ...]:
-    """Return this many records like the example, with ids of their own that follow from the seed.
+    """Return this many copies of the example, with their own ids, which follow from the seed.
 
-    For a record type of which nothing else is known here. Raises ValueError if `number` is
-    negative.
+    For a record type that the generator does not know. Raises ValueError if `number` is negative.
     """
     if number < 0:
         raise ValueError("The number of records must not be negative.")
@@ -50,11 +49,12 @@ def copies(
 
 
 class _Draw:
-    """Chance from one seed, the same on every machine and every Python.
+    """Random choices from one seed, the same on every machine and every Python.
 
-    The seed is a text, as `Random` takes its SHA-512, which no process salts. All draws come from
-    `Random.random()`, the one method whose sequence Python promises to keep, and from arithmetic
-    that every platform rounds alike (no logarithms; no `sum` of floats, as Python 3.12 changed it).
+    The seed is a text: `Random` takes its SHA-512, which does not change from process to process.
+    All choices use `Random.random()`, the only method whose sequence Python promises to keep, and
+    arithmetic that every platform rounds alike (no logarithms, and no `sum` of floats, because
+    Python 3.12 changed it).
     """
 
     def __init__(self, seed: str) -> None:
@@ -65,15 +65,15 @@ class _Draw:
         return self._random() < probability
 
     def between(self, low: int, high: int) -> int:
-        """Return a whole number from low to high, both included, each as likely."""
+        """Return a whole number from low to high, both included, all equally likely."""
         return low + int(self._random() * (high - low + 1))
 
     def near(self, middle: float, reach: float) -> float:
-        """Return a number at most `reach` from the middle, mostly within a third of it."""
+        """Return a number at most `reach` from the middle, usually within a third of it."""
         return middle + reach * (self._random() + self._random() + self._random() - 1.5) / 1.5
 
     def pick(self, items: Sequence[T]) -> T:
-        """Return one of the items; one that stands there twice is twice as likely."""
+        """Return one of the items; an item that is listed twice is twice as likely."""
         return items[int(self._random() * len(items))]
 
     def shuffled(self, items: Sequence[T]) -> list[T]:
@@ -81,7 +81,7 @@ class _Draw:
         return sorted(items, key=lambda _: self._random())
 
     def uuid(self) -> str:
-        """Return a version 4 UUID; three draws, as one holds 53 bits."""
+        """Return a version 4 UUID; it takes three draws, because one has 53 bits."""
         high, middle, low = (int(self._random() * 2**bits) for bits in (48, 40, 40))
         return str(UUID(int=high << 80 | middle << 40 | low, version=4))
 
@@ -90,8 +90,8 @@ class _Draw:
 class _Window:
     """The time in which sessions begin.
 
-    `openings` are all half hours of teaching, in time order; `popular` are their indexes, each
-    as often as it is popular.
+    `openings` are all half hours of teaching, in time order. `popular` holds their indexes; a more
+    popular half hour is listed more often.
     """
 
     days: int
@@ -105,13 +105,13 @@ def generate(
     """Return this many tutors, sessions and feedback records, all valid under the contract.
 
     The same arguments give the same records, on every machine. Sessions are scheduled from
-    `start` on, within this many days; profiles are as of `start`. Sessions come in the order of
-    `scheduled_start`, feedback in the order of `submitted_at`. Times are naive wall clock times.
+    `start` on, within this many days; profiles show the state at `start`. Sessions are sorted by
+    `scheduled_start`, feedback by `submitted_at`. Times are naive wall clock times.
 
-    `feedback` None means feedback for four out of five sessions that took place. With a number,
-    no-shows give way where too few sessions would have taken place.
+    If `feedback` is None, four out of five sessions that took place get feedback. With a number,
+    some no-shows become sessions that took place if there are too few of those.
 
-    Raises ValueError if the counts cannot be had: a negative count, no day, sessions without a
+    Raises ValueError if the counts are impossible: a negative count, no day, sessions without a
     tutor, or more feedback than sessions.
     """
     if min(tutors, sessions, feedback or 0) < 0:
@@ -125,7 +125,7 @@ def generate(
             f"There is at most one feedback per session, so {sessions} sessions cannot have "
             f"{feedback}: ask for more sessions or for less feedback."
         )
-    # Every argument counts, so that another day of the same seed has session ids of its own.
+    # Every argument is part of the seed, so that another day has other session ids.
     draw = _Draw(f"{seed} {tutors} {sessions} {feedback} {start} {days}")
     shares = _apportion(tutors, [archetype.percent for archetype in tables.ARCHETYPES.values()])
     names = [
@@ -145,7 +145,7 @@ def generate(
     held = _held(draw, scheduled, archetypes, at_least=feedback or 0)
     wanted = round(tables.FEEDBACK_SHARE * len(held)) if feedback is None else feedback
     given: list[Record] = []
-    for position, session in enumerate(held):  # picks exactly as many as wanted, each as likely
+    for position, session in enumerate(held):  # picks exactly as many as wanted, all equally likely
         if draw.chance((wanted - len(given)) / (len(held) - position)):
             given.append(_feedback(draw, session, archetypes[session["tutor_id"]]))
     given.sort(key=lambda record: record["submitted_at"])
@@ -176,7 +176,7 @@ def _tutor(draw: _Draw, number: int, archetype_name: str, start: date) -> Record
         "tutor_id": f"tutor_{number:05d}",
         "name": f"{first} {last}",
         "email": f"{mailbox}@{draw.pick(tables.DOMAINS)}",
-        # nobody began to tutor before the age of 18
+        # nobody begins to tutor before the age of 18
         "age": draw.between(max(youngest, 19 + tenure_days // 365), oldest),
         "location": draw.pick(tables.LOCATIONS),
         "education_level": education,
@@ -207,10 +207,10 @@ def _window(start: date, days: int) -> _Window:
 def _sessions(
     draw: _Draw, profiles: Sequence[Record], number: int, window: _Window
 ) -> Iterator[Record]:
-    """Yield the sessions tutor by tutor, all as if they took place.
+    """Yield the sessions tutor by tutor, as if all took place.
 
-    Only active tutors teach, each in proportion to the baseline. There is always one: the
-    archetype with the largest share knows no other status.
+    Only active tutors teach, in proportion to their baseline. There is always an active tutor: all
+    tutors of the most frequent archetype are active.
     """
     student_ids = (f"student_{number:05d}" for number in count(1))
     baselines = [
@@ -226,8 +226,8 @@ def _sessions_of(
 ) -> Iterator[Record]:
     """Yield one tutor's sessions in time order.
 
-    The students take turns, once or twice a week. Most of them were here before the first day;
-    now and then one leaves and a newcomer takes the seat.
+    The students take turns, once or twice a week. Most of them came before the first day. Now and
+    then a student leaves and a new one takes the place.
     """
     archetype = tables.ARCHETYPES[profile["behavioral_archetype"]]
     chosen = _openings(draw, window, number, declines=archetype.decline > 0)
@@ -259,8 +259,8 @@ def _sessions_of(
 def _openings(draw: _Draw, window: _Window, number: int, *, declines: bool) -> list[int]:
     """Return the indexes of the openings at which one tutor teaches, in time order.
 
-    None is used twice before all are used once, so a tutor is double-booked only where more
-    sessions are asked for than the days have openings.
+    No opening is used twice before all are used once. So a tutor has two sessions at one time only
+    if there are more sessions than openings.
     """
     chosen = []
     taken: set[int] = set()
@@ -268,7 +268,7 @@ def _openings(draw: _Draw, window: _Window, number: int, *, declines: bool) -> l
         if len(taken) == len(window.openings):
             taken.clear()
         index = draw.pick(window.popular)
-        if declines:  # the earlier of two days, so that the later days thin out
+        if declines:  # take the earlier of two days, so that later days have fewer sessions
             index = min(
                 index, draw.pick(window.popular), key=lambda i: i // tables.OPENINGS_PER_DAY
             )
@@ -291,7 +291,7 @@ def _session(
 ) -> Record:
     """Return a session that took place.
 
-    `room` is the time until the tutor's next one, `progress` the share of the days gone by.
+    `room` is the time until the tutor's next one; `progress` is the share of the days that is over.
     """
     archetype = tables.ARCHETYPES[profile["behavioral_archetype"]]
     fitting = [
@@ -334,7 +334,7 @@ def _held(
     *,
     at_least: int,
 ) -> list[Record]:
-    """Turn some sessions into no-shows, in place, and return the others, `at_least` so many."""
+    """Turn some sessions into no-shows, in place, and return at least `at_least` others."""
     held = []
     may_be_missed = len(sessions) - at_least
     for session in sessions:
@@ -356,7 +356,7 @@ def _held(
 
 
 def _feedback(draw: _Draw, session: Record, archetype: tables.Archetype) -> Record:
-    """Return what the student says of a session that took place, within two days of its end."""
+    """Return the student's feedback on a session, given within two days after its end."""
     mood = archetype.rating + 2 * (session["engagement_score"] - archetype.engagement)
     overall = _rating(draw.near(mood, 2.2))
     first = session["is_first_session"]

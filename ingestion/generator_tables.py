@@ -1,6 +1,6 @@
-"""What the generator draws from: how tutors of each archetype behave, names, subjects, comments.
+"""Tables for the generator: how tutors of each archetype behave, names, subjects, comments.
 
-The names and comments are invented; the e-mail domains are those reserved for examples.
+The names and comments are invented; the e-mail domains are reserved for examples.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Archetype:
-    """How tutors of one kind behave. Pairs are the lowest and the highest value.
+    """How tutors of one archetype behave. A pair is the lowest and the highest value.
 
-    `newcomers` is the chance that a seat is given to a student who never met the tutor;
-    `decline` is what the engagement loses from the first day to the last (0: holds its level,
-    above 0: the sessions thin out as well).
+    `newcomers` is the chance that a place is given to a student who is new to the tutor. `decline`
+    is how much engagement is lost from the first day to the last (0: it stays as it is; above 0:
+    there are also fewer and fewer sessions).
     """
 
     percent: int
@@ -79,7 +79,7 @@ LOCATIONS = (
     "Los Angeles", "Manchester", "Miami", "Montréal", "New York", "Philadelphia", "San Francisco",
     "São Paulo", "Seattle", "Toronto", "Zürich",
 )
-EDUCATION = (  # level, youngest and oldest age; a level stands as often as it is found
+EDUCATION = (  # level, youngest and oldest age; a frequent level is listed several times
     ("Undergraduate Student", 18, 25), ("Bachelor's Degree", 22, 60), ("Bachelor's Degree", 22, 45),
     ("Master's Degree", 24, 62), ("Master's Degree", 24, 48), ("Teaching Certificate", 23, 66),
     ("Doctorate", 28, 72),
@@ -96,7 +96,7 @@ SUBJECT_TYPES = ("STEM", "STEM", "STEM", "Language", "Language", "TestPrep")
 SESSION_TYPES = ("1-on-1",) * 17 + ("group", "group", "workshop")
 DURATIONS_MINUTES = (30, 45, 60, 60, 60, 90)
 
-FIRST_HOUR = 8  # the popularity of each hour from here on; tutoring follows the school day
+FIRST_HOUR = 8  # the popularity of each hour from here on; tutoring happens around the school day
 WEEKDAY_HOURS = (1, 1, 1, 1, 2, 2, 4, 10, 14, 14, 13, 11, 7, 2)
 WEEKEND_HOURS = (2, 6, 10, 10, 7, 8, 9, 8, 6, 4, 3, 2, 1, 1)
 OPENINGS_PER_DAY = 2 * len(WEEKDAY_HOURS)  # a session may begin every half hour

@@ -1,4 +1,4 @@
-"""What staff need remembered: who did what, and what became of every file."""
+"""What the database keeps for staff: who did what, and the state of every uploaded file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ingestion.records import RECORD_TYPES, RecordType
 
 
 class Right(models.Model):  # noqa: DJ008 (it has no rows)
-    """No table: the rights that pages and actions of the portal ask for, one each."""
+    """No table, only permissions: one for each page and action of the portal that asks for it."""
 
     class Meta:
         managed = False
@@ -34,7 +34,7 @@ class Right(models.Model):  # noqa: DJ008 (it has no rows)
 
 
 class AppendOnlyQuerySet(models.QuerySet["Activity"]):
-    """Entries are made and read; nothing else."""
+    """Entries can only be created and read."""
 
     def update(self, **_: Any) -> int:
         """Refused."""
@@ -52,10 +52,10 @@ else:
 
 
 class RecordTypeField(_TypeNameField):
-    """A record type, stored by its path; None, and in the database "", while none is known.
+    """A record type, stored by its path; None, and "" in the database, if it is not known.
 
-    A type that is not registered any more reads as None. The choices are for filters; migrations
-    do not know them, so a further record type needs none.
+    A type that is no longer registered reads as None. The choices are for filters. Migrations do
+    not know them, so a new record type needs no migration.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -63,7 +63,7 @@ class RecordTypeField(_TypeNameField):
         super().__init__(*args, **{"max_length": 50, "choices": choices, **kwargs})
 
     def deconstruct(self) -> Any:
-        """As the plain field that it is to the database."""
+        """For migrations: the plain field that the database has."""
         name, _, args, kwargs = super().deconstruct()
         del kwargs["choices"]
         return name, "django.db.models.CharField", args, kwargs
@@ -73,14 +73,14 @@ class RecordTypeField(_TypeNameField):
         return RECORD_TYPES.get(value)
 
     def to_python(self, value: Any) -> Any:
-        """The path of a type; what is a path already stays."""
+        """The path of a type; a path stays as it is."""
         return value.path if isinstance(value, RecordType) else value or ""
 
 
 class Activity(models.Model):
-    """One thing that somebody did in the portal: who, what, to which queue or upload, why, when.
+    """One action of a person in the portal: who, what, to which queue or upload, why, when.
 
-    `facts` holds counts and names of things, never the content of a record.
+    `facts` holds counts and names, never the content of a record.
     """
 
     class Action(models.TextChoices):
@@ -102,7 +102,7 @@ class Activity(models.Model):
         KEY_REVOKED = "key_revoked", "Revoked an API key"
 
     at = models.DateTimeField(auto_now_add=True, db_index=True)
-    # The name stays when the account goes.
+    # The name stays when the account is deleted.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -125,7 +125,7 @@ class Activity(models.Model):
         return f"{self.get_action_display()} by {self.user_name}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Make the entry; one that exists is never changed."""
+        """Create the entry; an existing one is never changed."""
         if self.pk is not None:
             raise TypeError("The activity log is append-only.")
         super().save(*args, **kwargs)
@@ -136,23 +136,23 @@ class Activity(models.Model):
 
 
 def upload_storage() -> Storage:
-    """Where uploaded files lie; shared by all servers where STORAGES says so."""
+    """Where uploaded files are kept; several servers share it if STORAGES says so."""
     return storages["uploads"]
 
 
 class FoundText(models.JSONField):
-    """JSON with text that was found in files: whatever stands there, any database can keep it.
+    """JSON with text that was found in files; any database can store it.
 
-    PostgreSQL takes no NUL and no half of a surrogate pair, SQLite does: of both this keeps the
-    sign that stands for what is no character. It is for texts that are shown; what must come back
-    as it was is packed before (`ingestion.uploads.fixes`).
+    PostgreSQL stores no NUL and no half of a surrogate pair; SQLite does. So on both, this field
+    replaces them by the sign for a character that is not valid. The field is for texts that are
+    shown; text that must come back unchanged is packed first (`ingestion.uploads.fixes`).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "encoder": _StorableEncoder})
 
     def deconstruct(self) -> Any:
-        """As the plain field that it is to the database."""
+        """For migrations: the plain field that the database has."""
         name, _, args, kwargs = super().deconstruct()
         del kwargs["encoder"]
         return name, "django.db.models.JSONField", args, kwargs
@@ -160,22 +160,22 @@ class FoundText(models.JSONField):
 
 class _StorableEncoder(json.JSONEncoder):
     def encode(self, value: Any) -> str:
-        """The JSON of the value, all but ASCII escaped: so the escapes are all to be looked at."""
+        """The JSON of the value in ASCII: every special character is an escape and is checked."""
         return _ESCAPE.sub(lambda found: found[1] or r"\ufffd", super().encode(value))
 
 
-# A pair, or an escape that is no part of one: kept. Half a pair, and NUL: not. An escaped backslash
-# begins no other escape.
+# Kept: a pair, or an escape that is not part of one. Replaced: half a pair, and NUL. An escaped
+# backslash does not begin another escape.
 _ESCAPE = re.compile(
     r"(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|\\[^u])|\\ud[89a-f][0-9a-f]{2}|\\u0000"
 )
 
 
 class Upload(models.Model):
-    """One file from staff, from its arrival to what became of every row."""
+    """One file from staff, from its arrival to the outcome of every row."""
 
     class State(models.TextChoices):
-        """Where the upload stands; the first three wait, in turn, for the machine or for staff."""
+        """Where the upload stands: some states wait for the worker, others for staff."""
 
         INSPECTING = "inspecting", "Being looked at"
         CHECK = "check", "Waiting for answers"
@@ -187,7 +187,7 @@ class Upload(models.Model):
         CANCELLED = "cancelled", "Cancelled"
         FAILED = "failed", "Could not be read"
 
-    # In these states a background task works on it.
+    # In these states, a background task works on the upload.
     RUNNING = (State.INSPECTING, State.READING, State.QUEUEING, State.CANCELLING)
 
     state = models.CharField(max_length=10, choices=State, default=State.INSPECTING, db_index=True)
@@ -200,16 +200,16 @@ class Upload(models.Model):
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="uploads"
     )
     uploaded_at = models.DateTimeField(auto_now_add=True, db_index=True)
-    # The upload whose error file this one is, corrected.
+    # If this file is a corrected error file: the upload that it corrects.
     parent = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="children"
     )
 
-    # How the file is read, as `ingestion.uploads.layouts` writes it, and what the last look at it
-    # found, as `ingestion.uploads.inspection` does: nothing before the first look.
+    # How the file is read (written by `ingestion.uploads.layouts`), and what the last look at it
+    # found (written by `ingestion.uploads.inspection`). Both are empty before the first look.
     layout = FoundText(default=dict)
     inspection = FoundText(default=dict)
-    # Corrections made in place, as `ingestion.uploads.fixes` writes them.
+    # Corrections made in place, as written by `ingestion.uploads.fixes`.
     fixes = models.JSONField(default=dict)
 
     # Rows read = ready + invalid + duplicate + blank.
@@ -220,14 +220,15 @@ class Upload(models.Model):
     rows_blank = models.PositiveIntegerField(default=0)
     rows_queued = models.PositiveIntegerField(default=0)
     rows_recalled = models.PositiveIntegerField(default=0)
-    # What the review shows: causes with counts, and the first good and bad rows.
+    # The review shows these: causes with counts, and the first good and bad rows.
     findings = FoundText(default=dict)
-    # One letter for each row that is not blank, packed: what reading found of it.
+    # One letter for each row that is not blank, compressed: the verdict on it.
     verdicts = models.BinaryField(default=b"")
     error_file = models.FileField(storage=upload_storage, max_length=255, blank=True)
 
-    # The running step: who works on it, since when, how far it is. `beat_at` shows that somebody
-    # does; `tries` counts those who fell silent over it; `waiting` says in a sentence what for.
+    # The current step: who works on it, since when, and how far it is. `beat_at` shows that the
+    # worker is alive; `tries` counts the workers that stopped; `waiting` is a sentence that says
+    # for what.
     claim = models.CharField(max_length=32, blank=True)
     tries = models.PositiveSmallIntegerField(default=0)
     beat_at = models.DateTimeField(null=True)
@@ -236,11 +237,11 @@ class Upload(models.Model):
     progress_rows = models.PositiveIntegerField(default=0)
     progress_line = models.PositiveBigIntegerField(default=0)
     waiting = models.CharField(max_length=500, blank=True)
-    # What the chunks of rows are called in the store, so that none is pushed twice, and how many
-    # rows each has. The name is random: numbers of uploads come again in a restored database.
+    # The name of the chunks in the store, so that none is pushed twice, and the rows in each chunk.
+    # The name is random, because a restored database may use the same upload numbers again.
     push_key = models.CharField(max_length=32, blank=True)
     chunk_rows = models.PositiveIntegerField(default=0)
-    # Where the pushed chunks lie in the order of all that ever went on the queue: [first, count].
+    # The places of the pushed chunks, counted over all messages ever pushed: [first, count].
     places = models.JSONField(default=list)
 
     read_at = models.DateTimeField(null=True)
@@ -256,17 +257,17 @@ class Upload(models.Model):
         return f"Upload {self.pk}: {self.file_name}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Make the row. It is changed by conditional updates: others may act on it meanwhile."""
+        """Create the row. Later changes are conditional updates: others may change it meanwhile."""
         if not self._state.adding:
             raise TypeError("An upload is changed by updates that say what it must be before.")
         super().save(*args, **kwargs)
 
 
 class LooseFile(models.Model):
-    """A stored file that no upload names: not yet, or not any more.
+    """A stored file that no upload names: not yet, or no longer.
 
-    It stands here before it is written and until it is deleted, so that none is left behind by a
-    process that was killed in between.
+    It is listed here before it is written and until it is deleted. So no file is left behind if a
+    process is killed meanwhile.
     """
 
     name = models.CharField(max_length=255, unique=True)
@@ -277,7 +278,7 @@ class LooseFile(models.Model):
 
 
 class ColumnChoice(models.Model):
-    """Which column is which field, remembered for files with the same header."""
+    """Which field each column is; remembered for files with the same header."""
 
     record_type = RecordTypeField()
     header_sha256 = models.CharField(max_length=64)
@@ -298,8 +299,8 @@ class ColumnChoice(models.Model):
 class ApiClient(models.Model):
     """A program that sends records or reads numbers with an API key.
 
-    `scopes` are paths of record types that it may write, and `numbers` for statistics and metrics.
-    A client stays when its keys have ended: its name stands in messages.
+    `scopes` are the paths of record types that it may write, and `numbers` for statistics and
+    metrics. A client stays when its keys have ended, because messages hold its name.
     """
 
     name = models.CharField(max_length=63, unique=True)
@@ -314,15 +315,15 @@ class ApiClient(models.Model):
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    """Keys of any state."""
+    """Keys in any state."""
 
     def live(self) -> ApiKeyQuerySet:
-        """Those that open something at this moment."""
+        """The keys that are valid now."""
         return self.filter(revoked_at=None, expires_at__gt=timezone.now())
 
 
 class ApiKey(models.Model):
-    """A key of a client: never its text, only its public name and a digest of all of it."""
+    """A key of a client: only its public name and a digest of the whole text, never the text."""
 
     client = models.ForeignKey(ApiClient, on_delete=models.PROTECT, related_name="keys")
     name = models.CharField(max_length=12, unique=True)
@@ -330,7 +331,7 @@ class ApiKey(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True)
-    # True to about a minute.
+    # Correct to about a minute.
     last_used_at = models.DateTimeField(null=True)
 
     objects = ApiKeyQuerySet.as_manager()
@@ -343,5 +344,5 @@ class ApiKey(models.Model):
 
     @property
     def is_live(self) -> bool:
-        """Whether it opens something at this moment."""
+        """Whether the key is valid now."""
         return self.revoked_at is None and self.expires_at > timezone.now()

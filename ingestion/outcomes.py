@@ -1,8 +1,8 @@
-"""What can become of a request: the closed list of codes, receipts, rejections, exceptions.
+"""The possible results of a request: the closed list of codes, receipts, rejections, exceptions.
 
-A `Rejection` is a value: one record was not valid and its sender is told why.
-A fault is an exception (`IntakeError`): the request as a whole could not be judged or queued.
-Both carry a `Code`, and the same word appears in the answer, in the log and in the counters.
+A `Rejection` is a value: one record was not valid, and its sender is told why. A fault is an
+exception (`IntakeError`): the whole request could not be validated or queued. Both carry a code,
+and the same word appears in the answer, in the log and in the counters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class FieldCode(StrEnum):
     advice: str
 
     def __new__(cls, word: str, advice: str = "") -> Self:
-        """One line a code: its word and the advice; by its word alone it is looked up."""
+        """One line for a code: its word and the advice. Its word alone finds the code again."""
         code = str.__new__(cls, word)
         code._value_ = word
         code.advice = advice
@@ -76,10 +76,10 @@ class FieldCode(StrEnum):
 
 
 class Code(StrEnum):
-    """What a request as a whole came to when it was not accepted. Closed, see docs/errors.md.
+    """Why a whole request was not accepted. Closed, see docs/errors.md.
 
-    `sentence` tells the sender, so that no answer carries text of an exception or of the sender.
-    `for_staff` tells the portal's people why they wait, where a code has them wait.
+    `sentence` is for the sender, so that no answer holds text of an exception or of the sender.
+    `for_staff` tells staff in the portal why they must wait, if a code makes them wait.
     """
 
     _value_: str
@@ -88,9 +88,9 @@ class Code(StrEnum):
     for_staff: str
 
     def __new__(cls, word: str, status: int = 500, sentence: str = "", for_staff: str = "") -> Self:
-        """One line a code: its word, its HTTP status and what it says to whom.
+        """One line for a code: its word, its HTTP status, and its two sentences.
 
-        By its word alone a code is looked up.
+        A code can be looked up by its word alone.
         """
         code = str.__new__(cls, word)
         code._value_ = word
@@ -295,11 +295,11 @@ class FieldError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejection:
-    """A record refused at the door, told to its sender and never queued.
+    """A record that was refused on arrival: its sender gets the reasons, and it is not queued.
 
-    `index` counts records from 0; `line` counts lines of the payload from 1, where it has lines;
-    `id` is the record's id where it was given and is itself valid. `record` is what was sent,
-    where that was an object and is kept: for staff who may fix it, never for answers or logs.
+    `index` counts records from 0; `line` counts lines of the payload from 1, if it has lines. `id`
+    is the record's id if it was sent and is itself valid. `record` is what was sent, if it was an
+    object and is kept: for staff who may fix it, never for answers or logs.
     """
 
     index: int
@@ -313,11 +313,11 @@ class Rejection:
 class Receipt:
     """The answer of the intake: every record of the request is either accepted or rejected.
 
-    `ids` are the record ids of what lies on the queue, in the order given; `place` is how many
-    messages had ever been pushed on that queue before them, None where the store was not needed.
-    `ignored_fields` are the names of fields that were dropped, with the number of records each.
-    `answer` is set where the request may be repeated: what it is answered every time; `replayed`
-    says that it came before, and that nothing was queued now.
+    `ids` are the ids of the queued records, in the order given. `place` is how many messages had
+    been pushed on that queue before them in all; None if the store was not needed.
+    `ignored_fields` are the names of dropped fields, with the number of records that had each.
+    `answer` is set if the request may be repeated: every repetition gets this answer. `replayed`
+    means that this is a repetition, and nothing was queued now.
     """
 
     ids: tuple[str, ...]
@@ -339,11 +339,11 @@ class Receipt:
 
 
 class IntakeError(Exception):
-    """The request as a whole could not be taken; nothing of it was queued, unless said.
+    """The whole request could not be taken. Nothing of it was queued, unless `outcome_unknown`.
 
-    `code` says why. `detail` is a further sentence for the person who reads the answer, in words
-    of ours. `retry_after_seconds` is set where trying again makes sense.
-    `outcome_unknown` is True where a push was sent and its answer, or its replica's, never came.
+    `code` says why. `detail` is an additional sentence of ours for the person who reads the answer.
+    `retry_after_seconds` is set if another try makes sense. `outcome_unknown` is True if a push was
+    sent and its answer, or the answer of its replica, never came.
     """
 
     def __init__(
@@ -362,7 +362,7 @@ class IntakeError(Exception):
 
 
 class PayloadError(IntakeError):
-    """The payload cannot be read, is of the wrong shape, or is larger than allowed."""
+    """The payload cannot be read, has the wrong shape, or is larger than allowed."""
 
 
 class StoreError(IntakeError):
@@ -370,7 +370,7 @@ class StoreError(IntakeError):
 
     @property
     def for_staff(self) -> str:
-        """Why the store cannot be used at present."""
+        """Why the store cannot be used now."""
         return self.code.for_staff
 
 
@@ -385,9 +385,9 @@ class QueuePausedError(StoreError):
 
     @property
     def for_staff(self) -> str:
-        """That the queue is paused, and why."""
+        """Says that the queue is paused, and why."""
         return f"The queue is paused: {self.reason}"
 
 
 class AccessError(IntakeError):
-    """The sender is not known, or may not do this."""
+    """The sender is unknown, or may not do this."""

@@ -1,4 +1,4 @@
-"""Child processes that end when the process that started them ends, however that happens."""
+"""Child processes that end when the process that started them ends, for whatever reason."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from setproctitle import setproctitle
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG, linux/prctl.h
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
-# A fork costs no second start of Python and shares its memory with us. Elsewhere the system's own
-# libraries do not survive one.
+# A fork does not start Python again, and shares its memory with us. On other systems, the system's
+# own libraries do not survive a fork.
 _copies: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 
-# Linux sends the signal when the thread that started the child dies. Only a process can ask this
-# for itself, so a small Python asks and then becomes the child: a preexec_fn would run Python in a
-# fork of a threaded process. If the parent is gone already, nothing is started.
+# Linux sends the signal when the thread that started the child ends. A process can ask for this
+# only for itself. So a small Python program asks, and then becomes the child; a preexec_fn would
+# run Python in a fork of a threaded process. If the parent has already ended, nothing is started.
 _BOUND_TO_PARENT = """
 import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
@@ -36,10 +36,10 @@ if os.getppid() == int(sys.argv[1]):
 
 
 def start_bound(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start `command`, its first word a path; `options` go to `Popen`.
+    """Start `command`; its first word is a path, and `options` go to `Popen`.
 
-    On Linux it gets SIGTERM when the starting thread ends, so call this on one that lasts. It is
-    in a session of its own: Ctrl-C is for the parent, which ends its children in good order.
+    On Linux it gets SIGTERM when the starting thread ends, so call this in a thread that lives long
+    enough. It runs in its own session: Ctrl-C is for the parent, which ends its children in order.
     """
     command = list(command)
     if sys.platform == "linux":
@@ -52,8 +52,8 @@ def start_bound(command: Sequence[str], **options: Any) -> subprocess.Popen[byte
 def start_copy(name: str, run: str, *arguments: object) -> BaseProcess:
     """Call `run`, written as "module:function", in a copy of this process with the title `name`.
 
-    Like a child of `start_bound`, the copy gets SIGTERM when the starting thread ends, and is in a
-    session of its own. This process must have no other thread, and no open database connection.
+    Like a child of `start_bound`, the copy gets SIGTERM when the starting thread ends, and runs in
+    its own session. This process must have no other thread, and no open database connection.
     """
     child: BaseProcess = _copies.Process(target=_run_copy, args=(name, run, arguments, os.getpid()))
     with _held(_ENDING):  # a signal that comes now is for the child's own handlers
@@ -74,12 +74,12 @@ def _run_copy(name: str, run: str, arguments: Sequence[object], parent: int) -> 
 
 
 def end_with(parent: int) -> None:
-    """Ask Linux for a SIGTERM to this process when `parent`, which forked it, ends."""
+    """Ask Linux to send SIGTERM to this process when `parent`, which forked it, ends."""
     if sys.platform != "linux":
         return
     if ctypes.CDLL(None, use_errno=True).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM):
         raise OSError(ctypes.get_errno(), "prctl")
-    if os.getppid() != parent:  # it ended before the request was made
+    if os.getppid() != parent:  # it ended before the request
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -94,12 +94,12 @@ def _held(signals: Sequence[signal.Signals]) -> Iterator[None]:
 
 
 def stop(process: subprocess.Popen[bytes], *, within_seconds: float) -> None:
-    """Ask the process to end, wait, and end it if it does not."""
+    """Ask the process to end, wait, and kill it if it does not end."""
     try:
         process.terminate()
         process.wait(within_seconds)
     except subprocess.TimeoutExpired:
         pass
-    finally:  # also when a second Ctrl-C cuts the wait short
+    finally:  # even if a second Ctrl-C ends the wait early
         process.kill()
         process.wait()

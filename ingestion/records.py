@@ -1,7 +1,7 @@
 """The record types: the only place where a type is registered.
 
-Routes, OpenAPI, portal, commands, metrics and the generator's client loop over `RECORD_TYPES`;
-a further type is one serializer and one entry here.
+Routes, OpenAPI, portal, commands, metrics and the generator's client loop over `RECORD_TYPES`.
+A new type is one serializer and one entry here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ingestion.serializers import (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordType:
-    """One record type: where it comes in, what a valid one is, and which queue takes it.
+    """One record type: its addresses, its rules, and its queue.
 
-    `path` is its name in addresses and commands, `title` its name for people (singular),
-    `id_field` the field that names a record.
+    `path` is its name in addresses and commands, `title` is its name for people (singular), and
+    `id_field` is the field with the record's id.
     """
 
     path: str

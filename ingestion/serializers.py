@@ -1,4 +1,4 @@
-"""The three records: what is valid. These serializers are the contract (its section 1).
+"""The three record types and their rules. These serializers are the contract (its section 1).
 
 Everything else is derived from them: the OpenAPI schema, forms, templates, the field guide.
 """
@@ -36,8 +36,8 @@ def _optional_datetime(help_text: str, *, other_names: tuple[str, ...]) -> IsoDa
 class Rule:
     """A rule between fields of a record.
 
-    `holds` gets the values of `fields`, None for one that is absent. If it is broken, the field
-    `at` is refused with `code` and `message`.
+    `holds` gets the values of `fields`; an absent field has the value None. If the rule is broken,
+    the field `at` is refused with `code` and `message`.
     """
 
     fields: tuple[str, ...]
@@ -50,14 +50,14 @@ class Rule:
 class RecordSerializer(serializers.Serializer[Any]):
     """A record type: its fields, and the rules between them.
 
-    `example` is one whole valid record. Fields that are not declared are dropped.
+    `example` is a complete valid record. Fields that are not declared are dropped.
     """
 
     example: ClassVar[Mapping[str, Any]]
     rules: ClassVar[tuple[Rule, ...]] = ()
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Check the rules between fields; all that are broken are told at once."""
+        """Check the rules between fields; all broken rules are reported together."""
         broken = {
             rule.at: ErrorDetail(rule.message, rule.code)
             for rule in self.rules

@@ -1,4 +1,4 @@
-"""The numbers of all queues at one moment, as every face tells them."""
+"""The numbers of all queues at one moment, in the same form for all callers."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class QueueStats(Struct, frozen=True, kw_only=True):
 def queue_summaries() -> dict[RecordType, QueueSummary]:
     """Depth, oldest age and totals of each record type's queue, from one round trip.
 
-    Raises `StoreError`, also where something that is no list lies at a queue's key: the zeros of
-    such a queue must not pass for an empty one.
+    Raises `StoreError`, also if a queue's key holds something that is not a list: the zeros of such
+    a queue must not look like an empty queue.
     """
     types = RECORD_TYPES.values()
     found = dict(zip(types, queues.summaries(one.queue for one in types), strict=True))
@@ -59,7 +59,7 @@ def queue_summaries() -> dict[RecordType, QueueSummary]:
 
 
 def queue_stats() -> QueueStats:
-    """What `GET /api/queue/stats` answers (contract, section 2). Raises `StoreError`."""
+    """The answer to `GET /api/queue/stats` (contract, section 2). Raises `StoreError`."""
     found = queue_summaries()
     return QueueStats(
         timestamp=utc_timestamp(),

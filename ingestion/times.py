@@ -1,4 +1,4 @@
-"""How moments and lengths of time are written."""
+"""How times and durations are written."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def utc_timestamp() -> str:
-    """This moment in UTC as every answer and message says it: `2024-05-14T10:00:00.123456Z`."""
+    """The current time in UTC, as answers and messages write it: `2024-05-14T10:00:00.123456Z`."""
     return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them, the two largest units: `4 min 10 s`, `3 h 5 min`, `2 d 1 h`.
+    """Seconds in words, in the two largest units: `4 min 10 s`, `3 h 5 min`, `2 d 1 h`.
 
-    Nothing for None, and 0 s for a time to come, as clocks differ.
+    Empty for None. A negative number gives 0 s, because clocks differ.
     """
     if seconds is None:
         return ""

@@ -1,9 +1,9 @@
 """What is valid: rows in, one verdict per record out.
 
-The serializers decide. What is plain is left to their compiled form (`ingestion.compiled`): it
-gives the same bytes, and takes some 2 microseconds for a record where a serializer takes 80. One
-instance of each serializer is shared by all threads: to build one takes five times as long as to
-validate a record, and `run_validation` keeps nothing on it.
+The serializers decide. Simple records are left to the compiled form of the serializers
+(`ingestion.compiled`). It gives the same bytes, and takes about 2 microseconds for a record; a
+serializer takes 80. All threads share one instance of each serializer: creating one takes five
+times as long as validating a record, and `run_validation` stores nothing in it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ encode = msgspec.json.Encoder().encode
 
 
 class Valid(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A record that passed: its id, and its line if it has one.
+    """A valid record: its id, and its line if it has one.
 
-    `content` is the record in JSON, as it goes on the queue: with its defaults. `ignored` are the
-    names of fields that its type does not know: they were dropped. A name that is empty, long or
-    cannot be printed is `ODD_NAME`.
+    `content` is the record in JSON, as it goes on the queue, with its defaults. `ignored` are the
+    names of dropped fields, which its type does not know. A name that is empty, long or cannot be
+    printed is replaced by `ODD_NAME`.
     """
 
     id: str
@@ -45,7 +45,7 @@ class Valid(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 Verdict = Valid | Rejection
 
 RECORDS_KEPT = 20
-"""Of one request so many refused records are kept at most, for staff to look at and fix."""
+"""How many refused records of one request are kept at most, for staff to look at and fix."""
 
 ODD_NAME = "(a name that cannot be shown)"
 _LONGEST_NAME = 64
@@ -57,10 +57,11 @@ _NOT_AN_OBJECT = FieldError(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Records:
-    """The records of a payload: counted, and not all validated yet.
+    """The records of a payload: counted, but not all validated yet.
 
-    `charged` is for how many records the payload counts in its sender's quota. `certain` are those
-    that are valid beyond doubt, None for each that the serializer must decide on: it is in `rows`.
+    `charged` is how many records the payload counts as in its sender's quota. `certain` holds the
+    records that are valid for certain, and None for each one that the serializer must decide on:
+    that one is in `rows`.
     """
 
     charged: int
@@ -71,7 +72,7 @@ class Records:
 def read(record_type: RecordType, payload: Payload) -> Records:
     """The records of a payload.
 
-    Raises `PayloadError` if the payload as a whole cannot be read, or holds no record or more than
+    Raises `PayloadError` if the whole payload cannot be read, or if it holds no record or more than
     `settings.MAX_BATCH_RECORDS`.
     """
     decoding.check_size(payload)
@@ -86,7 +87,7 @@ def read(record_type: RecordType, payload: Payload) -> Records:
         rows = decoding.rows(payload, most=settings.MAX_BATCH_RECORDS)
         if decoder and rows.lines:
             certain = decoder.each(text for _, text in rows.lines)
-        if len(certain) != rows.count:  # both say so of the same payload, or one is not believed
+        if len(certain) != rows.count:  # both count the same payload, so one of them is wrong
             certain = [None] * rows.count
     _check_count(len(certain))
     charged = max(len(certain), decoding.size_in_records(payload))
@@ -94,17 +95,17 @@ def read(record_type: RecordType, payload: Payload) -> Records:
 
 
 def validate(record_type: RecordType, given: Records | Iterable[Row]) -> list[Verdict]:
-    """One verdict per record, in the order given; the first rejections hold what was sent.
+    """One verdict per record, in the order given; the first rejections also hold what was sent.
 
     Raises `PayloadError` if there is no record, if there are more than
-    `settings.MAX_BATCH_RECORDS`, or if it turns out only now that the payload cannot be read.
+    `settings.MAX_BATCH_RECORDS`, or if the payload proves unreadable only now.
     """
     validator = _validator(record_type)
     rows: Iterable[Row | Valid]
     if isinstance(given, Records):
         rows = validator.rows(given)
     else:
-        # No row beyond the limit is even made.
+        # No further row is created above the limit.
         rows = found = list(islice(given, settings.MAX_BATCH_RECORDS + 1))
         _check_count(len(found))
     verdicts: list[Verdict] = []
@@ -133,7 +134,7 @@ def _validator(record_type: RecordType) -> _Validator:
 
 
 class _Validator:
-    """What validates the records of one type. Shared by all threads: nothing is kept on it."""
+    """Validates the records of one type. All threads share it, and it stores nothing."""
 
     def __init__(self, serializer: RecordSerializer, id_field: str) -> None:
         self.compiled = compiled.compiled(serializer)
@@ -150,7 +151,7 @@ class _Validator:
         }
 
     def rows(self, records: Records) -> Iterator[Row | Valid]:
-        """The records in their order; the valid ones are done with."""
+        """The records in their order; the valid ones are finished."""
         id_of, rows = self._id_of, records.rows
         lines = rows.lines if rows else ()
         for index, record in enumerate(records.certain):
@@ -161,7 +162,7 @@ class _Validator:
                 yield rows.row(index)
 
     def __call__(self, row: Row, index: int, *, keep: bool) -> Verdict:
-        """The verdict on a row, the one with this index; `keep` what was sent if it is refused."""
+        """The verdict on the row with this index; `keep` what was sent if it is refused."""
         value = row.value
         if row.problem is not None:
             return Rejection(index=index, line=row.line, errors=(row.problem,))
@@ -188,10 +189,10 @@ class _Validator:
         )
 
     def _errors_of_fields(self, value: Mapping[str, Any]) -> Iterator[FieldError]:
-        """As the serializer tells them of a record that lacks a field, at a tenth of the cost.
+        """The errors that the serializer gives for a record without a required field, but faster.
 
-        A record of nothing at all is two bytes to send. The rules between fields are not asked
-        then, so that each field can be asked by itself.
+        It takes a tenth of the time: a record without any field is only two bytes to send. The
+        rules between fields are not checked in this case, so each field can be checked alone.
         """
         for name, field in self._fields.items():
             if name in value:
@@ -203,7 +204,7 @@ class _Validator:
                 yield self._missing[name]
 
     def _valid_id(self, value: Mapping[str, Any]) -> str | None:
-        # Only an id that is one by our rules may be repeated to the sender.
+        # Only an id that is valid by our rules may be repeated to the sender.
         given = value.get(self._id_field)
         if not isinstance(given, str):
             return None
@@ -219,7 +220,7 @@ def _shown(name: str) -> str:
 
 
 def _field_errors(detail: Any, field: str = "") -> Iterator[FieldError]:
-    """DRF's nested error detail as a flat list; an entry of a list is named `subjects[2]`."""
+    """DRF's nested errors as a flat list; an error in a list has a name like `subjects[2]`."""
     if isinstance(detail, dict):
         for key, inner in detail.items():
             yield from _field_errors(inner, f"{field}[{key}]" if isinstance(key, int) else key)
@@ -230,7 +231,7 @@ def _field_errors(detail: Any, field: str = "") -> Iterator[FieldError]:
         yield _field_error(field, detail.code, str(detail))
 
 
-@lru_cache(maxsize=2000)  # fields, entries of short lists, and words: a closed set
+@lru_cache(maxsize=2000)  # a closed set of fields, entries of short lists, and messages
 def _field_error(field: str, code: str, message: str) -> FieldError:
     """One object for all records that were refused for the same reason."""
     return FieldError(field=field, code=FieldCode(code), message=message)

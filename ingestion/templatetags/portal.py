@@ -14,7 +14,7 @@ register = template.Library()
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    """An icon of `templates/portal/icons.html`. It says nothing to a screen reader: words do."""
+    """An icon of `templates/portal/icons.html`. Screen readers read only the words beside it."""
     return format_html('<svg class="icon" aria-hidden="true"><use href="#i-{}"/></svg>', name)
 
 

@@ -2,8 +2,8 @@
 --
 -- KEYS  1 what the consumer holds (a list)   2 the attempts (a hash)
 -- ARGV  1… the messages, the oldest first
--- Gives how many it still held: one that it held no more is given to another consumer too, and the
---       attempts at it go on being counted.
+-- Gives how many it still held. One that it no longer held is given to another consumer too, and
+--       its attempts are still counted.
 --
 -- Nothing is done if a command is refused: see push.lua.
 

@@ -1,13 +1,13 @@
 -- Charges a client for records, if its quota allows them.
 --
--- KEYS  1 until when the client's records so far use up its quota, and when that was written: two
+-- KEYS  1 until when the client's records use up its quota, and when that was written: two
 --         milliseconds (a string)
 -- ARGV  1 how many records   2 how many a minute it may send
 -- Gives {milliseconds to wait, how many it may send now, milliseconds until all of the quota is
---       free}. Where the first is not 0, nothing was charged.
+--       free}. If the first is not 0, nothing was charged.
 --
--- The quota refills all the time. A charge of more than a minute's quota needs all of it, and what
--- it takes beyond that refills first: the mean holds, and no size waits for ever.
+-- The quota refills all the time. A charge of more than a minute's quota needs all of the quota,
+-- and the rest refills before the next charge. So the mean holds, and no size waits for ever.
 
 local records = tonumber(ARGV[1])
 local per_minute = tonumber(ARGV[2])
@@ -17,7 +17,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local written = redis.call('GET', KEYS[1]) or ''
 local used_until = tonumber(written:match('^%S+') or 0)
 local written_at = tonumber(written:match('%S+$') or 0)
--- If the clock was set back since, what is used up is so for as long as before.
+-- If the clock was set back meanwhile, the used part takes as long to refill as before.
 used_until = math.max(now, used_until - math.max(0, written_at - now))
 
 local wait = used_until + math.min(records, per_minute) * each - now - 60000

@@ -1,17 +1,17 @@
 #!lua flags=allow-oom
--- Fills up what a consumer holds from the queue, oldest first, and gives it.
+-- Moves messages from the queue to a consumer, the oldest first, and gives what it holds.
 --
 -- KEYS  1 the queue (a list)   2 what the consumer holds (a list)   3 the queue's pause (a string)
 --       4 the attempts (a hash)   5 the consumers (a hash)
 -- ARGV  1 the consumer's name   2 how many messages at most
--- Gives {'claimed', messages, attempts}: the oldest that it holds, and how often each failed before;
---       {'paused', the pause} or {'unknown'}, a consumer that must say first who it is: nothing was
---       moved then.
+-- Gives {'claimed', messages, attempts}: the oldest that it holds, and how often each has failed;
+--       {'paused', the pause}; or {'unknown'} if the consumer must first say who it is. Nothing was
+--       moved in the last two cases.
 --
--- What an earlier claim moved and whose answer was lost is given again. A message that failed
--- before is given alone, so that it can take no other one with it.
+-- Messages that an earlier claim moved are given again if its answer was lost. A message that
+-- failed before is given alone, so that no other message can fail because of it.
 --
--- allow-oom: a store at its memory limit refuses LMOVE, and the consumers are who empties it.
+-- allow-oom: a store at its memory limit refuses LMOVE, but only consumers can empty it.
 
 if redis.call('HEXISTS', KEYS[5], ARGV[1]) == 0 then
   return {'unknown'}
@@ -50,7 +50,7 @@ for at = #waiting, 1, -1 do
   give(waiting[at], failed)
 end
 
--- All that is read is read by now, and these are the only writes: if the account may not make them,
+-- Everything has been read now, and these are the only writes. If the account may not make them,
 -- the first one is refused, and nothing was done.
 for _ = #held + 1, #messages do
   redis.call('LMOVE', KEYS[1], KEYS[2], 'RIGHT', 'LEFT')

@@ -1,9 +1,9 @@
 -- Who takes from a queue, what they hold, and how many dead letters there are. Only reads.
 --
 -- KEYS  1 the leases (a sorted set)   2 the consumers (a hash)   3 the dead letters (a list)
---       4 what begins the names of the lists that consumers hold; no key itself. It is among the
---         keys since those lists lie in its slot of a cluster.
--- Gives {this moment in milliseconds, how many dead letters, consumers}, a consumer as
+--       4 the beginning of the names of the lists that consumers hold. It is not a key, but it is
+--         passed as one, because those lists are in the same slot of a cluster.
+-- Gives {the time in milliseconds, how many dead letters, consumers}. A consumer is
 --       {name, what it says of itself, millisecond at which its lease ends, how many it holds}.
 
 local time = redis.call('TIME')

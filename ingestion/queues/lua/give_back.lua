@@ -1,17 +1,17 @@
 #!lua flags=allow-oom
--- Puts everything that a consumer holds back on its queue: in its order, the next to be taken.
+-- Puts all messages that a consumer holds back on its queue, in their order, to be taken next.
 --
 -- KEYS  1 the queue (a list)   2 what the consumer holds (a list)   3 the leases (a sorted set)
 --       4 the consumers (a hash)   5 the attempts (a hash)   6 the dead letters (a list)
 --       7 their reasons (a hash)
 -- ARGV  1 the consumer's name
---       2 'stay'; 'leave': the consumer ends; 'reap': it is taken for dead, if its lease ran out
---       3 why the attempt failed, or '' if it was none and is not counted
+--       2 'stay'; 'leave': the consumer ends; 'reap': it is treated as dead if its lease ran out
+--       3 why the attempt failed, or '' if there was no attempt to count
 --       4 how many failed attempts make a dead letter
 --       5 seconds after the last failed attempt at any message after which they may be forgotten
 -- Gives {how many are on the queue again, how many became dead letters}.
 --
--- Nothing is done if a command is refused: see push.lua. And no step leaves a message in no list.
+-- Nothing is done if a command is refused: see push.lua. After each step, each message is in a list.
 
 local function must(...)
   if not redis.acl_check_cmd(...) then
@@ -47,7 +47,7 @@ end
 local held = redis.call('LLEN', KEYS[2])
 local dead = 0
 if ARGV[3] ~= '' and held > 0 then
-  -- Once around, the oldest first: each goes to the dead letters, or to its old place.
+  -- One round, the oldest first: each message goes to the dead letters, or to its old place.
   for _ = 1, held do
     local message = redis.call('LINDEX', KEYS[2], -1)
     local id = redis.sha1hex(message)
@@ -70,8 +70,8 @@ for _ = 1, held - dead do
 end
 
 if ARGV[2] ~= 'stay' then
-  -- A claim of a consumer that is gone may still be under way, in the line or in a process that was
-  -- only suspended: it is looked at once more, an hour from now, before it is forgotten.
+  -- A claim of an ended consumer may still arrive: it is on its way, or its process was only
+  -- suspended. So the consumer is checked once more in an hour, and then forgotten.
   if redis.call('HDEL', KEYS[4], ARGV[1]) == 1 then
     redis.call('ZADD', KEYS[3], now + 3600000, ARGV[1])
   else

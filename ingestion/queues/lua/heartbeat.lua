@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- Renews a consumer's lease, by the store's own clock, and tells which others are to be reaped.
+-- Renews a consumer's lease, by the store's own clock, and says which others must be reaped.
 --
 -- KEYS  1 the leases (a sorted set)   2 the consumers (a hash)
 -- ARGV  1 the consumer's name   2 milliseconds for which the lease holds
 --       3 what the consumer says of itself, as JSON
--- Gives the names of consumers whose lease has run out; none if this one's own was not running:
---       it is new, or there was an outage in which the others had no chance either.
+-- Gives the names of consumers whose lease has run out. Gives none if this consumer had no lease:
+--       it is new, or the others could not renew theirs either because of an outage.
 --
 -- Nothing is done if a command is refused: see push.lua.
 
@@ -17,16 +17,16 @@ end
 must('ZADD', KEYS[1], 0, '')
 must('HSET', KEYS[2], '', '')
 
-local HOUR = 3600000 -- for so long a consumer that is gone is remembered, by give_back.lua
+local HOUR = 3600000 -- give_back.lua remembers an ended consumer for this long
 
 redis.call('HLEN', KEYS[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local before = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[1]) or 0)
 local lapsed = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 100)
--- A lease that ends later than it could if it were renewed now was made before the clock was set
--- back. It ends at the latest as if it were renewed now, or the dead would be taken for living for
--- as long as the clock was set back.
+-- A lease that ends later than one that is renewed now was made before the clock was set back.
+-- Shorten it to the end of a lease that is renewed now. Otherwise a dead consumer would be treated
+-- as alive for as long as the clock was set back.
 local latest = '(' .. now + ARGV[2]
 local late = redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', latest, 'LIMIT', 0, 100)
 local ends = {}

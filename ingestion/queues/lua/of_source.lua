@@ -1,15 +1,15 @@
--- Looks through a slice of a queue for messages whose source begins with a text. Only reads.
+-- Searches a slice of a queue for messages that hold a given text, their source. Only reads.
 --
 -- KEYS  1 the queue (a list)   2 its totals (a hash)
--- ARGV  1 the place to go on from: 0, or what the slice before gave
---       2 how many messages had been taken off then, or -1
---       3 how many messages to look through   4 what each one looked for holds
--- Gives {the place after the slice, how many were taken off so far, how many were looked through,
+-- ARGV  1 the place to continue from: 0, or the place that the last slice gave
+--       2 how many messages had been taken off at that time, or -1
+--       3 how many messages to search   4 the text that a message must hold
+-- Gives {the place after the slice, how many were taken off so far, how many were searched,
 --        the messages that hold the text…}, the newest first.
 --
--- Places count from the newest message, so what is pushed meanwhile moves the rest away: it is seen
--- again. What is taken off moves the rest nearer, be it by who asks here or by somebody else, so
--- the place goes back by as many: none is overlooked.
+-- Places count from the newest message. A message that is pushed meanwhile moves the others away:
+-- some are seen again. A message that is taken off, by this caller or another, moves them nearer.
+-- So the place goes back by the number of those, and no message is missed.
 
 local taken_off = tonumber(redis.call('HGET', KEYS[2], 'taken_off') or 0)
 local first = tonumber(ARGV[1])

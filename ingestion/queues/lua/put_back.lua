@@ -1,4 +1,4 @@
--- Puts messages that were taken off back on their queue, where the next consumer takes them first.
+-- Puts messages that were taken off back on their queue. The next consumer takes them first.
 --
 -- KEYS  1 the queue (a list)   2 the copies (a list)   3 the queue's totals (a hash)
 --       4 its counts by minute (a hash)

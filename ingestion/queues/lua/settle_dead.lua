@@ -1,8 +1,8 @@
--- Takes given messages off the dead letters: back on their queue, or away for good.
+-- Removes given messages from the dead letters: back to their queue, or for good.
 --
 -- KEYS  1 the dead letters (a list)   2 their reasons (a hash)   3 the queue (a list)
--- ARGV  1 'put_back': the next to be taken, with all attempts before them; or 'discard'
---       2 -1 to look from the oldest dead letter on, 1 from the newest
+-- ARGV  1 'put_back': they are taken next and get all attempts again; or 'discard'
+--       2 -1 to search from the oldest dead letter on, 1 from the newest
 --       3… the messages, the oldest first
 -- Gives how many were still there.
 --

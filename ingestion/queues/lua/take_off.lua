@@ -1,15 +1,15 @@
--- Takes given messages off a queue and keeps a copy where they can be put back from.
+-- Takes given messages off a queue and keeps copies from which they can be put back.
 --
 -- KEYS  1 the queue (a list)   2 where the copies go (a list)   3 the queue's totals (a hash)
 --       4 its counts by minute (a hash)
 -- ARGV  1 the minute of the hour   2 seconds after which KEYS[4] may be forgotten
---       3 seconds to keep the copies   4 the end to look from: 'oldest' or 'newest'
---       5 through how many messages to look, at most   6 a text that is no message
---       7… the messages, each as often as it is to be taken off
--- Gives how many were found, and are off the queue now.
+--       3 seconds to keep the copies   4 the end where the search begins: 'oldest' or 'newest'
+--       5 how many messages to search at most   6 a text that is not a message
+--       7… the messages, each as often as it must be taken off
+-- Gives how many were found and taken off.
 --
--- A list cannot lose what stands at a place, only what has a value, and that takes a walk through
--- it. So what is found is first overwritten with ARGV[6], and all of that goes in one walk.
+-- A list can remove a value but not a place, and removing a value walks through the list. So the
+-- messages that are found are first overwritten with ARGV[6], and one walk removes all of those.
 --
 -- Nothing is done if a command is refused: see push.lua.
 
@@ -69,8 +69,8 @@ if #found == 0 then
 end
 
 for _, one in ipairs(found) do
-  -- The newest copy stands left, also if several calls take off under the same name, each further
-  -- from the end that they look from.
+  -- The newest copy is leftmost, even if several calls take off under the same name: each call
+  -- finds messages that are further from its end than those of the calls before.
   redis.call(from_newest and 'RPUSH' or 'LPUSH', KEYS[2], one[2])
   redis.call('LSET', KEYS[1], one[1], ARGV[6])
 end
