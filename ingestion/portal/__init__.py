@@ -1,1 +1,1 @@
-"""The staff face: pages that show the queues, and forms that hand records to the intake."""
+"""The pages for staff: they show the queues, and their forms give records to the intake."""

@@ -21,9 +21,9 @@ def record(
     reason: str = "",
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Note that the signed-in person did `what`, once it is done.
+    """Note that the signed-in person did `what`. Call this after it is done.
 
-    `facts` are counts and ids; never what a record holds.
+    `facts` are counts and ids, never the content of a record.
     """
     person = request.user
     if not isinstance(person, User):
@@ -40,5 +40,5 @@ def record(
 
 
 def _storable(value: Any) -> Any:
-    # PostgreSQL stores no NUL. An id that a stranger put on a queue may hold one.
+    # PostgreSQL stores no NUL. A stranger may put a message whose id holds one on a queue.
     return value.replace("\x00", "\ufffd") if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""What people see when a page of the portal cannot be shown."""
+"""The pages that people see when a page of the portal cannot be shown."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ingestion.times import duration
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400, in the shell for those who are known to be staff by then."""
+    """400, with the portal's navigation if the person is known to be staff."""
     title = "This request cannot be read"
     sentence = (
         "The address or the form has a value that this site does not use. Nothing was changed."
     )
-    # Some requests are refused before it is known who sends them.
+    # Some requests are refused before the portal knows who sent them.
     if not hasattr(request, "user") or not site.has_permission(request):
         return _alone(HTTPStatus.BAD_REQUEST, title, sentence)
     return page(
@@ -36,7 +36,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """403, with the right that is needed, if it is known."""
+    """403, with the missing permission if it is known."""
     right = exception.name if isinstance(exception, RightMissing) else None
     return page(
         request,
@@ -65,7 +65,7 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """403 for a form that this site did not send, or sent before the last sign-in."""
+    """403 for a form of another site, or one that was loaded before the last sign-in."""
     return _alone(
         HTTPStatus.FORBIDDEN,
         "This form has expired",
@@ -77,7 +77,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 def too_many_tries(
     request: HttpRequest, response: HttpResponse, credentials: Mapping[str, str] | None
 ) -> HttpResponse:
-    """429 for a try to sign in after too many that failed, whether the account exists or not."""
+    """429 after too many failed attempts to sign in, whether the account exists or not."""
     seconds = settings.SIGN_IN_COOL_OFF_SECONDS
     answer = _alone(
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -91,7 +91,7 @@ def too_many_tries(
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500. Nothing is asked of the database or the session: they may be what failed."""
+    """500. This page does not use the database or the session: they may have caused the error."""
     return _alone(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "Something went wrong",

@@ -1,4 +1,4 @@
-"""What is asked before something is changed."""
+"""What staff must say before they change something."""
 
 from __future__ import annotations
 

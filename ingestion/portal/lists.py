@@ -1,8 +1,8 @@
-"""What every list of the stock admin lets a person ask: what the list itself offers, no more.
+"""Limits what a person can ask of a list of the stock admin to what the page itself offers.
 
-The stock admin takes any lookup of any field from the address. That tells what a field holds,
-letter by letter, to people who may not see it, and it hands patterns of theirs to a regular
-expression engine. Here an address may hold only the parameters that the page makes by itself.
+The stock admin accepts any lookup of any field in the address. So people could find out the value
+of a field that they may not see, letter by letter. They could also send their own patterns to a
+regular expression engine. Here an address may hold only the parameters that the page itself makes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 
-# The stock admin passes these over; here no page makes them.
+# The stock admin ignores these. No page here makes them.
 _NOT_OURS = {IS_FACETS_VAR, IS_POPUP_VAR, TO_FIELD_VAR, ERROR_FLAG}
 _LONGEST_SEARCH = 200
-_MOST_DIGITS = 18  # of a number that every database can compare with its own
+_MOST_DIGITS = 18  # every database can compare numbers of this length
 
 
 class _SearchForm(forms.Form):
@@ -40,7 +40,7 @@ class _SearchForm(forms.Form):
 
 
 class PortalChangeList(ChangeList):
-    """A list that refuses (400) what it does not offer, before the database is asked."""
+    """A list that refuses (400) everything that it does not offer, before it asks the database."""
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         if not _NOT_OURS.isdisjoint(request.GET) or not _SearchForm(request.GET).is_valid():
@@ -48,10 +48,10 @@ class PortalChangeList(ChangeList):
         super().__init__(request, *args, **kwargs)
 
     def get_filters(self, request: HttpRequest) -> Any:
-        """What the filters and the date hierarchy of this page take; nothing else may be left."""
+        """The filters of the page and its date hierarchy; any other parameter is refused."""
         try:
             found = super().get_filters(request)
-        # What the stock admin refuses by itself, and a day beyond the calendar.
+        # Errors with which the stock admin refuses a parameter, and a day outside the calendar.
         except (DisallowedModelAdminLookup, OverflowError, ValueError) as fault:
             raise IncorrectLookupParameters(fault) from fault
         if self.query and not self.search_fields:
@@ -64,21 +64,20 @@ class PortalChangeList(ChangeList):
 
 
 class PortalAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alone
-    """What all lists of the portal have in common; the site registers no other.
+    """The base of all lists of the portal; the site registers no other.
 
-    A list searches, filters and sorts by what it shows, and by nothing else. `list_title` is its
-    heading.
+    A person can search, filter and sort a list only by what it shows. `list_title` is its heading.
     """
 
     list_title = ""
     show_facets = ShowFacets.NEVER
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """The closed one."""
+        """The list with limited parameters."""
         return PortalChangeList
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
-        """The list; 400 for a value that no filter can take, or a page beyond the last."""
+        """The list; 400 for a value that no filter accepts, or for a page after the last."""
         try:
             return super().get_changelist_instance(request)
         except IncorrectLookupParameters as fault:
@@ -87,44 +86,44 @@ class PortalAdmin(ModelAdmin):  # type: ignore[type-arg]  # generic for mypy alo
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The list under its own title."""
+        """The list with its own title."""
         return super().changelist_view(request, {"title": self.list_title, **(extra_context or {})})
 
     def response_action(  # type: ignore[override]  # the stubs know an argument of Django 6
         self, request: HttpRequest, queryset: QuerySet[Any]
     ) -> HttpResponse | None:
-        """The action, on entries that are named by numbers."""
+        """The action; the chosen entries must be numbers."""
         for chosen in request.POST.getlist(ACTION_CHECKBOX_NAME):
             if not (chosen.isascii() and chosen.isdigit() and len(chosen) <= _MOST_DIGITS):
                 raise BadRequest("No entry has this name.")
         return super().response_action(request, queryset)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Nothing: a form begins with what it has by itself, not with what a link says."""
+        """Always empty: a link cannot fill in a form."""
         return {}
 
     def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
-        """Never: no form of the portal opens another one to choose from."""
+        """Always False: no form of the portal opens another form to choose an object."""
         return False
 
 
 class ListOnly(PortalAdmin):
-    """A list to look at, for whoever may see the portal; what it shows has pages of its own."""
+    """A list that can only be viewed, by all who may view the portal. Entries have own pages."""
 
     list_display_links = None
     list_per_page = 50
     show_full_result_count = False
 
     def get_urls(self) -> list[URLPattern]:
-        """The list alone."""
+        """Only the address of the list."""
         return [url for url in super().get_urls() if str(url.name).endswith("_changelist")]
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """Whoever may see the portal."""
+        """Everybody who may view the portal."""
         return request.user.has_perm("ingestion.view_portal")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever may see the portal."""
+        """Everybody who may view the portal."""
         return request.user.has_perm("ingestion.view_portal")
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -1,4 +1,4 @@
-"""What stands in the portal's navigation for one person on one page."""
+"""The portal's navigation, for one person on one page."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ingestion.records import RECORD_TYPES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Link:
-    """One entry. `right` is the permission that its page asks for; `home` is all addresses below
-    which it counts as the present one, if that is more than its own."""
+    """One entry. `right` is the permission that its page needs. If `home` is set, the entry also
+    counts as current for all addresses below `home`."""
 
     title: str
     url: str
@@ -29,19 +29,19 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """Entries under a title, each with whether it is the present one."""
+    """Entries under a title, each with a mark if it is the current one."""
 
     title: str
     links: tuple[tuple[Link, bool], ...]
 
 
 def sections(request: HttpRequest) -> list[Section]:
-    """The entries whose pages the signed-in person may open; sections without one are left out."""
+    """The entries that the signed-in person may open, without sections that would be empty."""
     allowed = [
         (title, [link for link in links if request.user.has_perm(link.right)])
         for title, links in _all()
     ]
-    # Of two entries that hold the page (/admin/ holds them all) the nearer one is present.
+    # If two entries hold the page (/admin/ holds every page), the more specific one is current.
     holding = [link for _, links in allowed for link in links if link.holds(request.path)]
     present = max(holding, key=lambda link: len(link.home or link.url), default=None)
     return [

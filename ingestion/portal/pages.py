@@ -1,4 +1,4 @@
-"""How a page of the portal is made: who may open it, and the shell around it."""
+"""How a page of the portal is made: who may open it, and what surrounds it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ View = Callable[Concatenate[HttpRequest, Rest], HttpResponseBase]
 
 
 class RightMissing(PermissionDenied):
-    """The signed-in person lacks a right; `right` is its codename."""
+    """The signed-in person lacks a permission; `right` is its codename."""
 
     def __init__(self, right: str) -> None:
         super().__init__(right)
@@ -28,7 +28,7 @@ class RightMissing(PermissionDenied):
 
     @property
     def name(self) -> str | None:
-        """The right as people read it, as `Right` declares it."""
+        """The name of the permission for people, as `Right` declares it."""
         permission = Permission.objects.filter(
             content_type__app_label="ingestion", codename=self.right
         ).first()
@@ -38,26 +38,26 @@ class RightMissing(PermissionDenied):
 def portal_view(
     right: str, *, methods: Sequence[str] = ("GET", "HEAD")
 ) -> Callable[[View[Rest]], View[Rest]]:
-    """Make a view a page of the portal, or an action of one.
+    """Make a view a page of the portal, or an action of a page.
 
-    `right` is a codename of `ingestion.models.Right`. Who is not signed in as staff is sent to
-    sign in and comes back; who lacks the right gets a page with 403; another method than
-    `methods` gets 405. A POST needs the CSRF token, and no answer is cached.
+    `right` is a codename of `ingestion.models.Right`. People who are not signed in as staff must
+    sign in first and then come back. People without the right get a page with 403. A method that
+    is not in `methods` gets 405. A POST needs the CSRF token, and no answer is cached.
 
-    A page reads only, so it keeps the default methods. A change is a view of its own, at an
-    address of its own, with the right of that very change and `methods=["POST"]`; it ends in a
-    redirect. A form that comes back with its errors is one view with `["GET", "HEAD", "POST"]`.
+    A page only reads, so it keeps the default methods. Each change is a separate view with its own
+    address, the right for this change, and `methods=["POST"]`; it ends in a redirect. A form that
+    can come back with errors is one view with `["GET", "HEAD", "POST"]`.
 
         @portal_view("view_portal")
-        def queue(request: HttpRequest, kind: RecordType) -> HttpResponse:
+        def queue(request: HttpRequest, record_type: RecordType) -> HttpResponse:
             return page(request, "portal/queues/queue.html", title="Sessions", context={"queue": …})
 
         @portal_view("pause_queue", methods=["POST"])
-        def pause(request: HttpRequest, kind: RecordType) -> HttpResponse:
+        def pause(request: HttpRequest, record_type: RecordType) -> HttpResponse:
             …
-            activity.record(request, Activity.Action.PAUSED, record_type=kind, reason=…)
+            activity.record(request, Activity.Action.PAUSED, record_type=record_type, reason=…)
             messages.success(request, "The queue is paused.")
-            return redirect("admin:queue", kind)
+            return redirect("admin:queue", record_type)
 
     In templates, `{% if perms.ingestion.pause_queue %}` hides what would be refused.
     """
@@ -103,31 +103,31 @@ def page(
     context: Mapping[str, Any] | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    """Render `template`, which extends `portal/base.html`, in the shell.
+    """Render `template`, which extends `portal/base.html`, with the portal's frame.
 
-    `title` is heading, tab and last crumb; `crumbs` are the (title, address) between Overview
-    and it.
+    `title` is the heading, the title of the tab, and the last breadcrumb. `crumbs` are the
+    breadcrumbs (title, address) between Overview and this page.
     """
     document = render_to_string(
         template,
         {**site.each_context(request), "title": title, "crumbs": crumbs, **(context or {})},
         request,
     )
-    # What a file holds may be no text; it is shown to somebody who says what it is.
+    # A file may hold what is not text. It is shown to staff, who then say how to read the file.
     return HttpResponse(document.encode(errors="replace"), status=status)
 
 
 class RecordTypeConverter:
-    """`<record_type:NAME>` in an address: the `RecordType` by its path; others are not found."""
+    """`<record_type:NAME>` in an address: the `RecordType` by its path; 404 for other names."""
 
     regex = "[a-z0-9_-]+"
 
     def to_python(self, value: str) -> RecordType:
-        """The record type; ValueError, and so 404, if there is none."""
+        """The record type; ValueError, which becomes a 404, if there is none."""
         if value not in RECORD_TYPES:
             raise ValueError
         return RECORD_TYPES[value]
 
     def to_url(self, value: RecordType | str) -> str:
-        """Takes a record type as well as its path."""
+        """The path; accepts a record type or its path."""
         return value.path if isinstance(value, RecordType) else value

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 
-# Everything comes from this site, and nothing is inline: a value that slips into a page unescaped
-# stays text all the same.
+# Everything comes from this site, and nothing is inline. So even a value that is not escaped by
+# mistake cannot run as a script.
 POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "object-src 'none'"

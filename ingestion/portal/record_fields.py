@@ -1,6 +1,7 @@
-"""What the serializers say of their fields, in words and limits for people.
+"""What the serializers know about their fields, in words and limits for people.
 
-Field guide, entry form and sample files are all made from it, and it from the serializers alone.
+Field guide, entry form and sample files are made from this module, and it uses only the
+serializers.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from ingestion.records import RecordType
 
 Field = serializers.Field[Any, Any, Any, Any]
 
-# Texts that may be longer get room for several lines.
+# Texts that may be longer get an input with several lines.
 _ONE_LINE = 255
 
 
 class Kind(StrEnum):
-    """What kind of value a field takes, in the words of the field guide."""
+    """The type of value that a field takes, in the words of the field guide."""
 
     ID = "ID"
     EMAIL = "e-mail address"
@@ -53,7 +54,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mistake:
-    """A value, as JSON, that the field refuses, and what it says to it."""
+    """A value, as JSON, that the field refuses, and the field's message about it."""
 
     value: str
     message: str
@@ -63,8 +64,8 @@ class Mistake:
 class RecordField:
     """One field of a record type.
 
-    `least` and `most` bound the value of numbers, the length of texts and of lists; None is no
-    bound. `default` is None if there is none. `example` is its value in the type's example.
+    `least` and `most` limit the value of a number, or the length of a text or list; None means no
+    limit. `default` is None if there is none. `example` is its value in the type's example.
     """
 
     name: str
@@ -80,13 +81,13 @@ class RecordField:
 
     @property
     def label(self) -> str:
-        """The name as people write it: `tutor_id` is "Tutor ID"."""
+        """The name for people: `tutor_id` becomes "Tutor ID"."""
         words = ["ID" if word == "id" else word for word in self.name.split("_")]
         return " ".join([words[0].capitalize(), *words[1:]])
 
     @property
     def rule(self) -> str:
-        """What is allowed, in words; empty if the kind alone says it all."""
+        """The allowed values in words; empty if the kind alone says enough."""
         match self.kind:
             case Kind.ID:
                 return f"up to {self.most} characters, without spaces"
@@ -124,18 +125,18 @@ def record_fields(record_type: RecordType) -> tuple[RecordField, ...]:
 
 
 def sample_records(record_type: RecordType) -> list[Mapping[str, Any]]:
-    """Two valid records: the type's example, and one that has only what every record must have."""
+    """Two valid records: the type's example, and a record with only the required fields."""
     example = record_type.serializer_class.example
     required = {
         field.name: example[field.name] for field in record_fields(record_type) if field.required
     }
     first_id = example[record_type.id_field]
-    # Another id of the same make.
+    # Another id of the same form.
     required[record_type.id_field] = first_id[:-1] + ("2" if first_id[-1] != "2" else "3")
     return [example, required]
 
 
-# Special kinds before what they derive from.
+# Subclasses come before their base classes.
 _KINDS: tuple[tuple[type[Field], Kind], ...] = (
     (Identifier, Kind.ID),
     (Email, Kind.EMAIL),
@@ -186,7 +187,7 @@ def _bounds(field: Field) -> tuple[float | None, float | None]:
 def _mistakes(
     field: Field, kind: Kind, example: Any, least: float | None, most: float | None
 ) -> Iterator[Mistake]:
-    """What people write by mistake, as far as this very field refuses it, in its own words."""
+    """Typical mistakes that this field refuses, with the field's own messages."""
     for value in _candidates(field, kind, example, least, most):
         try:
             field.run_validation(value)

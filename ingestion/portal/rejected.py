@@ -1,4 +1,4 @@
-"""The refused records that are kept: to be looked up, and marked once they are fixed."""
+"""The kept rejections: find one, and mark it when it is fixed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ingestion.records import RecordType
 
 
 def to_fix(record_type: RecordType, rejection_id: str) -> KeptRejection | None:
-    """The refused record to begin the entry form with; None where it cannot be had any more."""
+    """The refused record for the entry form; None if it is no longer available."""
     try:
         return find(record_type, rejection_id)
-    except StoreError:  # the form says so by itself, once it is sent
+    except StoreError:  # the form reports this itself when it is sent
         return None
 
 
 def mark_fixed(record_type: RecordType, rejection_id: str, record_id: str) -> bool:
-    """Note that the record is queued now, as `record_id`; False where that cannot be noted.
+    """Note that the record was queued as `record_id`; False if that cannot be noted.
 
-    It raises nothing: the record is queued, whatever becomes of the mark.
+    It raises nothing, because the record is queued even if the mark fails.
     """
     try:
         known = find(record_type, rejection_id) is not None
@@ -31,6 +31,6 @@ def mark_fixed(record_type: RecordType, rejection_id: str, record_id: str) -> bo
 
 
 def find(record_type: RecordType, rejection_id: str) -> KeptRejection | None:
-    """The refused record; None if it is not kept any more. Raises `StoreError`."""
+    """The refused record; None if it is no longer kept. Raises `StoreError`."""
     kept = queues.rejections([record_type.queue])
     return next((one for one in kept if one.id == rejection_id), None)

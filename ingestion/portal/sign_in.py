@@ -1,4 +1,4 @@
-"""Tries to sign in: whose are counted together, and how they are counted."""
+"""Attempts to sign in: which attempts are counted together, and how they are counted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ingestion.addresses import client_address
 
 
 def counted_address(request: HttpRequest) -> str | None:
-    """The address that a try to sign in counts for; None if there is none, as on a socket file."""
+    """The address for which an attempt counts; None if there is none, as on a socket file."""
     return client_address(
         request.META.get("REMOTE_ADDR", ""),
         request.headers.get("X-Forwarded-For", ""),
@@ -28,10 +28,10 @@ def counted_address(request: HttpRequest) -> str | None:
 
 
 class CountedTries(AxesStandaloneBackend):  # type: ignore[misc]
-    """Counts a try before the password is looked at, so that tries at the same time all count.
+    """Counts an attempt before the password is checked, so that simultaneous attempts all count.
 
-    The count stands in the database, for all processes and servers. Until it is known that the try
-    was a good one, it counts as a failure; who then finds more than the limit is turned away.
+    The database holds the count for all processes and servers. An attempt counts as a failure until
+    it is known to be a success. If the count is then above the limit, the attempt is refused.
     """
 
     def authenticate(
@@ -41,7 +41,7 @@ class CountedTries(AxesStandaloneBackend):  # type: ignore[misc]
         password: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Raise `PermissionDenied` if this account, or who is at this address, may not try now."""
+        """Raise `PermissionDenied` if this account or this address may not try now."""
         super().authenticate(request, username, password, **kwargs)
         credentials = {"username": username}
         request.counted_try = _count_try(request, username)  # type: ignore[attr-defined]
@@ -54,7 +54,7 @@ class CountedTries(AxesStandaloneBackend):  # type: ignore[misc]
 
 
 class Tries(AxesDatabaseHandler):  # type: ignore[misc]
-    """Records how a try ended that was counted when it began."""
+    """Records how a counted attempt ended."""
 
     def user_login_failed(
         self,
@@ -63,7 +63,7 @@ class Tries(AxesDatabaseHandler):  # type: ignore[misc]
         request: HttpRequest | None = None,
         **kwargs: Any,
     ) -> None:
-        """Record the failure in the place of the try: for others the count does not change."""
+        """Record the failure in the row of the attempt: the count for others does not change."""
         with transaction.atomic():
             _take_back(request)
             super().user_login_failed(sender, credentials, request, **kwargs)
@@ -71,15 +71,15 @@ class Tries(AxesDatabaseHandler):  # type: ignore[misc]
     def user_logged_in(
         self, sender: object, request: HttpRequest, user: Any, **kwargs: Any
     ) -> None:
-        """The try was a good one and counts no longer."""
+        """The attempt was a success and no longer counts."""
         _take_back(request)
         super().user_logged_in(sender, request, user, **kwargs)
 
 
 def _count_try(request: Any, username: str | None) -> int:
-    """Count a failure; gives the row that holds it."""
+    """Count a failure; returns the row that holds it."""
     with transaction.atomic():
-        # In a row that has expired it would not count.
+        # An expired row would not count.
         AxesProxyHandler.get_implementation().clean_expired_user_attempts(request)
         row, _ = AccessAttempt.objects.get_or_create(
             username=username,

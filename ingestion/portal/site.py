@@ -1,4 +1,4 @@
-"""The staff portal's site: the stock admin as shell, with our navigation and our look."""
+"""The staff portal's site: the stock admin with our navigation and our design."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ingestion.portal.lists import PortalAdmin
 
 _View = TypeVar("_View", bound=Callable[..., HttpResponseBase])
 
-# No page of ours makes an address that holds one of these characters, or a value that long.
+# No page of ours makes an address with one of these characters, or with a value of this length.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_VALUE = 2000
-# Views of the stock admin that look up whatever model and field the address names.
+# Views of the stock admin that look up any model and field that the address names.
 _CLOSED = {"autocomplete", "view_on_site"}
 
 
 class PortalSite(AdminSite):
-    """The admin under our own templates. Pages that are no models' are in `ingestion.portal.urls`.
+    """The admin with our templates. Pages without a model are in `ingestion.portal.urls`.
 
-    Who may come in at all is staff (`is_staff`); what somebody may do there are their rights.
+    Only staff (`is_staff`) may enter. The permissions of a person say what they may do.
     """
 
     site_title = site_header = "TutorMax ingestion"
@@ -44,19 +44,19 @@ class PortalSite(AdminSite):
     def register(  # type: ignore[override]
         self, model_or_iterable: Any, admin_class: type[PortalAdmin], **options: Any
     ) -> None:
-        """Take a list in; only one that lets nobody ask for more than it shows."""
+        """Accept a list only if nobody can ask it for more than it shows."""
         if not issubclass(admin_class, PortalAdmin):
             raise TypeError(f"{admin_class.__name__} must be a PortalAdmin.")
         super().register(model_or_iterable, admin_class, **options)
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Without the views that would look up anything for anybody."""
+        """The addresses without the views that look up anything for anybody."""
         return [url for url in super().get_urls() if getattr(url, "name", None) not in _CLOSED]
 
     def admin_view(self, view: _View, cacheable: bool = False) -> _View:
-        """The view for staff alone; 400 for an address that no page of this site makes.
+        """The view, for staff only; 400 for an address that no page of this site makes.
 
-        All pages pass here, so what the databases and the store cannot take never reaches them.
+        All pages use this, so values that the database or the store cannot take never reach them.
         """
 
         @wraps(view)
@@ -69,19 +69,19 @@ class PortalSite(AdminSite):
         return super().admin_view(cast(_View, guarded), cacheable)
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """What every page gets, the stock ones included."""
+        """The context of every page, also of the stock pages."""
         return super().each_context(request) | {
             "navigation": navigation.sections(request),
             "environment_name": settings.ENVIRONMENT_NAME,
             "version": settings.VERSION,
-            # Called where a template shows it; pages that read the store by themselves do not.
+            # Only a template that shows it calls it. Pages that read the store themselves do not.
             "store_trouble": _store_trouble,
         }
 
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The page to sign in, in our words."""
+        """The sign-in page, in our words."""
         return super().login(request, {"title": "Sign in", **(extra_context or {})})
 
     def logout(  # type: ignore[override]  # the stubs say TemplateResponse, Django redirects as well
@@ -93,15 +93,15 @@ class PortalSite(AdminSite):
     def app_index(  # type: ignore[override]
         self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The navigation knows no apps: their pages of the stock admin are the overview."""
+        """The navigation has no apps, so the stock pages of an app show the overview instead."""
         return redirect("admin:index")
 
 
 def _store_trouble() -> str:
-    """Why the store can take nothing at present; nothing if it is well. One round trip."""
+    """Why the store cannot take anything now; empty if all is well. One round trip."""
     reasons = queues.health().reasons
     return reasons[0].for_staff if reasons else ""
 
 
-# By this name Django's own templates find the site's addresses.
+# Django's own templates find the site's addresses by this name.
 site = PortalSite(name="admin")

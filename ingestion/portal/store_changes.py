@@ -1,4 +1,4 @@
-"""A change that staff make at the store: done, noted in the activity log, and told truthfully."""
+"""A change that staff make in the store: made, noted in the activity log, and reported."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ administration = [
 
 pages: list[URLPattern] = [*queues, *uploads, *records, *refused, *administration]
 
-# The stock admin's addresses come last: they end with one that catches everything.
+# The stock admin's addresses come last, because the last of them catches every address.
 site.register(Activity, ActivityAdmin)
 site.register(User, UserAdmin)
 site.register(Group, GroupAdmin)

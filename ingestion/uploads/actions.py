@@ -1,4 +1,4 @@
-"""What staff do with an upload. Each changes it only in the state in which that makes sense."""
+"""What staff can do with an upload. Each action is possible only in certain states."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _UNCONFIRMED = Q(confirmed_at=None)
 
 
 class NotNowError(Exception):
-    """The upload is not in a state for this; it may have changed since the page was made."""
+    """The upload's state does not allow this; it may have changed since the page was made."""
 
 
 def create(
@@ -46,7 +46,7 @@ def create(
     record_type: RecordType | None = None,
     parent: Upload | None = None,
 ) -> Upload:
-    """Keep the file, to be looked at by a worker; if nothing has to be asked, it is then read."""
+    """Store the file for a worker to look at. If there are no questions, it is then read."""
     sha256 = hashlib.sha256()
     file.seek(0)
     for chunk in file.chunks():
@@ -61,7 +61,7 @@ def create(
         uploaded_by_id=user_id,
         parent=parent,
     )
-    # The sender's name never becomes a name on the disk.
+    # The sender's name never becomes the name of a file on the disk.
     upload.file.name = stored_files.keep(file)
     with stored_files.exchange(new=upload.file.name):
         upload.save()
@@ -70,7 +70,7 @@ def create(
 
 
 def found(upload: Upload) -> Inspection | None:
-    """What the last look at the upload's file found; None before the first."""
+    """What the last look at the upload's file found; None before the first look."""
     layout = layouts.from_json(upload.layout)
     if layout is None or not upload.inspection:
         return None
@@ -78,7 +78,7 @@ def found(upload: Upload) -> Inspection | None:
 
 
 def look_again(upload: Upload, record_type: RecordType, layout: Layout) -> None:
-    """Look at the file as staff say it is laid out, and ask anew. Raises `NotNowError`."""
+    """Look at the file again with the layout that staff chose. Raises `NotNowError`."""
     with transaction.atomic():
         _begin(
             upload,
@@ -91,7 +91,7 @@ def look_again(upload: Upload, record_type: RecordType, layout: Layout) -> None:
 
 
 def answer(upload: Upload, answered: Inspection) -> None:
-    """Read the file as staff say. Raises `NotNowError` once rows are being queued."""
+    """Read the file as staff chose. Raises `NotNowError` once rows are being queued."""
     with transaction.atomic():
         _begin(upload, State.READING, only=_UNCONFIRMED, fixes={}, **inspecting.kept(answered))
         inspection.remember(answered)
@@ -111,21 +111,21 @@ def confirm(upload: Upload) -> None:
 
 
 def cancel(upload: Upload) -> None:
-    """Queue nothing more of it. What is queued already stays; `recall` takes it back.
+    """Queue no more of it. Rows that are already queued stay; `recall` takes them back.
 
-    Once rows are being queued this is a request: the worker ends at the edge of a chunk, and then
-    the upload says how many rows are queued. Raises `NotNowError`.
+    While rows are being queued this is only a request: the worker ends after the current chunk, and
+    then the upload says how many rows are queued. Raises `NotNowError`.
     """
     with transaction.atomic():
         if move(upload, State.CANCELLED, only=_UNCONFIRMED):
             return
         if not move(upload, State.CANCELLING):
             raise NotNowError
-        advance.enqueue(upload.pk)  # if nobody works on it at present
+        advance.enqueue(upload.pk)  # in case nobody works on it now
 
 
 def retry(upload: Upload) -> None:
-    """Go on with an upload whose step failed. Raises `NotNowError`."""
+    """Continue an upload whose step failed. Raises `NotNowError`."""
     with transaction.atomic():
         if upload.confirmed_at is None:
             to = State.READING if _is_known(upload) else State.INSPECTING
@@ -139,8 +139,8 @@ def fix(
 ) -> dict[int, tuple[FieldError, ...]]:
     """Take corrections (line → field → value, None to empty it) and read the file again with them.
 
-    Gives, for each line that would still not be valid, why; then nothing is taken. Raises
-    `NotNowError`, also if the lines are no longer those that need fixing.
+    Returns the errors of each line that would still not be valid; then no correction is taken.
+    Raises `NotNowError`, also if the lines are no longer those that need fixing.
     """
     record_type = upload.record_type
     if record_type is None:
@@ -156,7 +156,7 @@ def fix(
         )
         if isinstance(verdict, Rejection):
             refused[line] = verdict.errors
-    # What is corrected is what this reading found: another one may have come in between.
+    # The corrections are for this reading; there may be a newer one.
     seen = Q(state=State.REVIEW, read_at=upload.read_at)
     if corrections and not refused:
         with transaction.atomic():
@@ -167,7 +167,7 @@ def fix(
 
 
 def recall(upload: Upload) -> int:
-    """Take the rows off the queue that nobody has read yet; gives how many.
+    """Take the rows that nobody has read off the queue; returns how many.
 
     Copies are kept for some days. Raises `NotNowError` while rows are still being queued, and
     `StoreError`.
@@ -179,18 +179,19 @@ def recall(upload: Upload) -> int:
     name = _copies(upload)
     for raws in queues.of_upload(record_type.queue, upload.pk, most=upload.rows_queued):
         count += queues.take_off(record_type.queue, raws[::-1], name=name, newest=True)
-    # Not counted on: somebody else may have noted these, or was killed before they noted theirs.
+    # Not the sum: others may have noted these rows already, or were killed before they noted
+    # theirs.
     known = Greatest("rows_recalled", queues.copies_left(record_type.queue, name))
     this = Upload.objects.filter(pk=upload.pk)
     this.update(rows_recalled=known)
-    # Nothing of it is left on the queue, unless somebody goes on with it by now.
+    # None of its rows is on the queue now, unless somebody has continued the upload meanwhile.
     this.filter(push_key=upload.push_key).exclude(state__in=Upload.RUNNING).update(places=[])
     return count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Whereabouts:
-    """Where the queued rows of an upload are; `is_exact` is False if that is an estimate."""
+    """How many queued rows wait, were read or recalled; `is_exact` is False for an estimate."""
 
     waiting: int
     read: int
@@ -199,18 +200,18 @@ class Whereabouts:
 
 
 def whereabouts(upload: Upload) -> Whereabouts:
-    """Where its queued rows are at this moment. Raises `StoreError`.
+    """Where the queued rows of the upload are now. Raises `StoreError`.
 
-    Counted by places: the queue is first in, first out, so once as many messages were taken as
-    stood before a row, the row is next. Messages that were taken off out of turn shift the places.
+    It compares places. The queue is first in, first out: a row is next when as many messages were
+    taken as stood before it. Messages that were taken off out of turn make this an estimate.
     """
     waiting, recalled, is_exact = 0, upload.rows_recalled, True
     if upload.record_type and upload.places:
         (summary,) = queues.summaries([upload.record_type.queue])
-        # Staff who recall may be killed before they can note it.
+        # Staff who recall rows may be killed before they can note it.
         recalled = max(recalled, queues.copies_left(upload.record_type.queue, _copies(upload)))
         taken = sum(min(max(summary.taken - first, 0), count) for first, count in upload.places)
-        # More than lies there it never is.
+        # There are never more rows than messages on the queue.
         waiting = max(0, min(upload.rows_queued - recalled - taken, summary.depth))
         is_exact = not summary.taken_off
     read = max(0, upload.rows_queued - recalled - waiting)
@@ -218,15 +219,15 @@ def whereabouts(upload: Upload) -> Whereabouts:
 
 
 def _copies(upload: Upload) -> str:
-    """Under what name recalled rows are kept: one, so that the store can tell how many they are.
+    """The name for the copies of recalled rows: one name, so that the store can count them.
 
-    The time is in it since numbers of uploads come again in a restored database.
+    It holds the time, because a restored database may use the same upload numbers again.
     """
     return f"upload-{upload.pk}-{upload.confirmed_at:%Y%m%d%H%M%S%f}"
 
 
 def expire() -> int:
-    """Delete the files, and the rows that pages show, of uploads beyond their time."""
+    """Delete the files, and the rows that pages show, of uploads past their storage time."""
     before = now() - timedelta(days=settings.UPLOAD_KEEP_DAYS)
     count = 0
     for upload in Upload.objects.filter(uploaded_at__lt=before, expired_at=None):
@@ -255,7 +256,7 @@ def expire() -> int:
 
 
 def _is_known(upload: Upload) -> bool:
-    """Whether it was said how the file is read, or seen for certain."""
+    """Whether it is known how to read the file, from staff or from the file itself."""
     layout = layouts.from_json(upload.layout)
     is_asked = layout is not None and layout.format.is_table and layout.columns is None
     return layout is not None and upload.record_type is not None and not is_asked
@@ -268,7 +269,7 @@ def _begin(upload: Upload, to: Upload.State, *, only: Q, **fields: Any) -> None:
 
 
 def _begin_queueing(upload: Upload, *, only: Q, **fields: Any) -> None:
-    # What was pushed so far is known: from here on the chunks have new names.
+    # The chunks that were pushed so far are known, so later chunks may have new names.
     if not move(upload, State.QUEUEING, only=only, push_key=uuid.uuid4().hex, **fields):
         raise NotNowError
     advance.enqueue(upload.pk)

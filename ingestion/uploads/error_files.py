@@ -1,9 +1,9 @@
-"""The rows that need fixing, as a file to fix them in and upload again.
+"""The rows that need fixing, as a file to correct and upload again.
 
-It has the format, the columns and the order of the original, and two columns more: `_line`, where
-the row stands in the original, and `_problem`, why it was refused and whose row it is. What it
-carries comes back as it was: read again, each cell that nobody edited has the text, and each value
-of JSON is the value, that the original has.
+It has the format, the columns and the order of the original, and two more columns: `_line` is the
+line of the row in the original, and `_problem` says why the row was refused and to which upload it
+belongs. Its content does not change on the way: when it is read again, each cell that nobody
+edited has the same text as in the original, and each JSON value is the same value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ingestion.outcomes import FieldError
 
 
 class ErrorFile:
-    """An error file that is being written; nothing is, before its first row."""
+    """An error file that is being written; it stays empty until its first row."""
 
     def __init__(self, file: BinaryIO, layout: Layout, header: Sequence[str]) -> None:
         self._file = file
@@ -56,29 +56,29 @@ class ErrorFile:
 
 @contextmanager
 def writing(layout: Layout, header: Sequence[str]) -> Iterator[ErrorFile]:
-    """An error file to be written; it is gone after the block."""
+    """An error file to be written; it is deleted after the block."""
     with TemporaryFile() as file:
         writer = ErrorFile(file, layout, header)
         try:
             yield writer
         finally:
-            writer.finish()  # a workbook that is left half-written leaves files behind
+            writer.finish()  # an incomplete workbook would leave temporary files behind
 
 
 def problem_text(errors: Sequence[FieldError], upload: int) -> str:
-    """Why a row was refused, as its problem is written into the error file."""
+    """Why a row was refused, as the text for the error file."""
     reasons = (f"{one.field}: {one.message}" if one.field else one.message for one in errors)
     return error_columns.problem_text(reasons, upload)
 
 
 def _record(row: FileRow, problem: str) -> dict[str, Any]:
-    # What is no object, or could not be read, leaves only its place and its problem.
+    # A row that is no object or could not be read leaves only its line and its problem.
     record = row.raw if isinstance(row.raw, dict) else {}
     return {**record, LINE_COLUMN: row.line, PROBLEM_COLUMN: problem}
 
 
 class _Table:
-    """The cells of a row as the error file has them: without the two columns of an earlier one."""
+    """The cells of a row for the error file, without the two columns of an earlier error file."""
 
     def __init__(self, header: Sequence[str], layout: Layout) -> None:
         every = list(range(len(header)))
@@ -88,8 +88,8 @@ class _Table:
         self.columns = [Column(name=name) for name in names]
 
     def cells(self, row: FileRow, problem: str) -> list[str]:
-        # A row that cannot be told apart leaves its cells empty: `_line` says where it stands.
+        # If a row's cells cannot be told apart, they stay empty: `_line` says where the row is.
         cells = list(map(guarded, row.raw or []))
         kept = [cells[at] if at < len(cells) else "" for at in self._kept]
-        # What no column has a name for stays beyond all columns.
+        # Cells without a column name stay after all columns.
         return [*kept, str(row.line), problem, *cells[self._width :]]

@@ -1,4 +1,4 @@
-"""What reading a file found, bounded whatever the file is: causes with examples, and rows."""
+"""The result of reading a file, limited for any file: causes with examples, and rows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ingestion.outcomes import FieldCode, FieldError
 ROWS_SHOWN = 50
 _MOST_CAUSES = 100
 _EXAMPLES = 5
-# Longer cells are cut: these rows are for looking at.
+# Longer cells are cut: these rows are only shown.
 _LONGEST_CELL = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BadRow:
-    """A row that needs fixing: what is `found` in its fields, and its fields as they are packed
+    """A row that needs fixing: what was `found` in its fields, and its packed fields
     (`ingestion.uploads.fixes`)."""
 
     line: int
@@ -32,7 +32,7 @@ class BadRow:
 
 @dataclass(kw_only=True, slots=True)
 class Findings:
-    """What is found, added row by row."""
+    """The findings, added row by row."""
 
     good: list[dict[str, Any]] = field(default_factory=list)
     bad: list[dict[str, Any]] = field(default_factory=list)
@@ -44,17 +44,17 @@ class Findings:
     _left_out: int = 0
 
     def add_good(self, row: FileRow) -> None:
-        """A row that is ready."""
+        """Add a row that is ready."""
         if len(self.good) < ROWS_SHOWN:
             self.good.append({"line": row.line, "cells": shown(row.raw)})
 
     def add_duplicate(self, row: FileRow) -> None:
-        """A row whose record came earlier in the file."""
+        """Add a row whose record came earlier in the file."""
         if len(self.duplicates) < ROWS_SHOWN:
             self.duplicates.append({"line": row.line, "cells": shown(row.raw)})
 
     def add_bad(self, row: BadRow) -> None:
-        """A row that needs fixing."""
+        """Add a row that needs fixing."""
         for error in row.errors:
             # Entries of a list are one field: subjects[0] and subjects[7] are the same cause.
             name = field_root(error.field or "")
@@ -80,7 +80,7 @@ class Findings:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """As it is kept with the upload: the most frequent causes first."""
+        """The form that is stored with the upload: the most frequent causes first."""
         causes = sorted(self._counts.items(), key=lambda one: -one[1])
         return {
             "causes": [
@@ -102,12 +102,12 @@ class Findings:
 
 
 def field_root(field: str) -> str:
-    """The field of an error at an entry of a list: `subjects[2]` is subjects."""
+    """The field to which an error of a list entry belongs: `subjects[2]` gives subjects."""
     return re.sub(r"\[.*", "", field)
 
 
 def shown(raw: Any) -> Any:
-    """Cells of a table, or a JSON record's values by name, as short texts."""
+    """The cells of a table, or the values of a JSON record by name, as short texts."""
     if isinstance(raw, list):
         return [_cut(cell) for cell in raw]
     if isinstance(raw, dict):

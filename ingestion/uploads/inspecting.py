@@ -1,4 +1,4 @@
-"""The first step: look at the file, and ask what it does not say for certain."""
+"""The first step: look at the file, and ask staff about what it does not say for certain."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ State = Upload.State
 
 
 def inspect(work: Work) -> None:
-    """Look at the file as nothing or as staff say it is laid out.
+    """Look at the file, with the layout that staff chose if there is one.
 
-    After the first look, if nothing has to be asked, the file is to be read; else the upload waits
-    for answers. Raises `PayloadError` if it is no file of records.
+    If there are no questions after the first look, the file is read next. Otherwise the upload
+    waits for answers. Raises `PayloadError` if it is not a file of records.
     """
     upload = work.upload
     asked = layouts.from_json(upload.layout)
@@ -49,7 +49,7 @@ def kept(found: Inspection) -> dict[str, Any]:
 
 
 def _may_complete(upload: Upload, parent: Upload) -> bool:
-    """Whether who sent a file may have it taken for the corrected rows of `parent`."""
+    """Whether the sender of a file may use it as the corrected rows of `parent`."""
     user = upload.uploaded_by
     if parent.uploaded_by_id == upload.uploaded_by_id:
         return True

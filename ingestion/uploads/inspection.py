@@ -1,4 +1,4 @@
-"""What a first look found in a file, what is asked about it, and what its columns are taken for."""
+"""What a first look at a file found, the questions about it, and the meaning of its columns."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Question(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """A column of the file: its name, its first filled cells, the field that it is taken for.
+    """A column of the file: its name, its first filled cells, and the field that it seems to be.
 
-    `orders` are the orders that its dates like 03/04/2026 can have, which none tells if it is
-    empty; None if it has no such dates. `comma` is set if its numbers have a decimal comma.
+    `orders` are the possible orders of its dates like 03/04/2026: empty if the dates fit no common
+    order, None if it has no such dates. `comma` is set if its numbers have a decimal comma.
     """
 
     name: str
@@ -53,8 +53,8 @@ class Column:
 class Inspection:
     """What a first look at the file found. `parent` is the upload whose error file this is.
 
-    `questions` are what is asked: each a `Question`, or the name of an option of the file's format
-    (`Format.options`).
+    `questions` holds what staff are asked: each is a `Question`, or the name of an option of the
+    file's format (`Format.options`).
     """
 
     layout: Layout
@@ -67,7 +67,7 @@ class Inspection:
 
     @property
     def missing(self) -> list[str]:
-        """Required fields that no column is."""
+        """Required fields without a column."""
         if self.record_type is None or not self.columns:
             return []
         have = {column.field for column in self.columns}
@@ -75,7 +75,7 @@ class Inspection:
         return [name for name, field in fields.items() if field.required and name not in have]
 
     def to_json(self) -> dict[str, Any]:
-        """As it is kept with the upload, beside the layout and the record type."""
+        """The form that is stored with the upload, beside the layout and the record type."""
         return {
             "sheets": self.sheets,
             "columns": [asdict(column) for column in self.columns],
@@ -87,7 +87,7 @@ class Inspection:
 def from_json(
     kept: Mapping[str, Any], layout: Layout, record_type: RecordType | None
 ) -> Inspection:
-    """The inspection that `to_json` kept."""
+    """The inspection that `to_json` stored."""
     return Inspection(
         layout=layout,
         record_type=record_type,
@@ -112,7 +112,7 @@ def from_json(
 def inspect(
     look: Look, *, record_type: RecordType | None = None, layout: Layout | None = None
 ) -> Inspection:
-    """What the look tells; `layout` says what staff know of it already, but for its columns."""
+    """The result of the look; `layout` is what staff already chose, except its columns."""
     found = layout_of(look)
     layout = found if layout is None else replace(layout, armed=found.armed)
     if layout.format.is_table:
@@ -121,7 +121,7 @@ def inspect(
 
 
 def answered(found: Inspection, record_type: RecordType, layout: Layout) -> Inspection:
-    """The inspection with what staff chose. The dates may have to be asked for anew."""
+    """The inspection with the choices of staff. It may have to ask for the date order again."""
     if layout.columns is None:
         return replace(found, record_type=record_type, layout=layout, questions=frozenset())
     chosen = tuple(
@@ -139,8 +139,8 @@ def answered(found: Inspection, record_type: RecordType, layout: Layout) -> Insp
 
 
 def as_corrected(found: Inspection, before: Layout) -> Inspection:
-    """The inspection of an error file: its dates and numbers mean what they mean in the original,
-    read as `before` says. Dates that say otherwise are asked for."""
+    """The inspection of an error file. Its dates and numbers are read like those of the original,
+    as `before` says. If its dates contradict that, staff are asked."""
     order = before.notation.date_order
     if not found.layout.armed or order is None:
         return found
@@ -159,7 +159,7 @@ def as_corrected(found: Inspection, before: Layout) -> Inspection:
 
 
 def remember(found: Inspection) -> None:
-    """Take the next file with this header, and its error files, as this one is taken."""
+    """Read the next file with this header, and its error files, in the same way."""
     original = error_columns.original([column.name for column in found.columns])
     if found.record_type is not None and found.header_sha256:
         ColumnChoice.objects.update_or_create(
@@ -258,7 +258,7 @@ def _column(name: str, cells: Sequence[str], guess: columns.Guess) -> Column:
 
 
 def _best_type(header: Sequence[str]) -> RecordType | None:
-    """The only record type all of whose required fields the columns name, or seem to name."""
+    """The only record type whose required fields all have a column, or seem to have one."""
     for exact in (True, False):
         fitting = []
         for record_type in RECORD_TYPES.values():
@@ -268,7 +268,7 @@ def _best_type(header: Sequence[str]) -> RecordType | None:
                 fitting.append(record_type)
         if len(fitting) == 1:
             return fitting[0]
-    # Not all are there: the type whose id has a column, where that is only one.
+    # Some are missing: take the type whose id has a column, if there is only one such type.
     names = set(map(field_name, header))
     scores = sorted(
         (

@@ -1,4 +1,4 @@
-"""How an uploaded file is read, as it is kept with the upload."""
+"""How an uploaded file is read, in the form that is stored with the upload."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingestion.files.shape import Shape
 
 
 def to_json(layout: Layout) -> dict[str, Any]:
-    """The layout as it is kept with the upload."""
+    """The form of the layout that is stored with the upload."""
     shape = layout.shape
     return {
         **shape.options,
@@ -27,7 +27,7 @@ def to_json(layout: Layout) -> dict[str, Any]:
 
 
 def from_json(kept: Mapping[str, Any]) -> Layout | None:
-    """The layout that `to_json` kept; None before the file was looked at."""
+    """The layout that `to_json` stored; None before the first look at the file."""
     if not kept:
         return None
     names = [option.name for option in FORMATS[kept["format"]].options]

@@ -1,9 +1,9 @@
-"""The second step: push the rows that reading found ready, in chunks, each of them once.
+"""The second step: push the ready rows in chunks, each of them once.
 
-Reading kept one verdict per row and no records: up to a million of them would be a second store of
-student data. So the file is read again here, and its rows are validated again. That gives the
-records as they are queued (defaults added, unknown fields dropped), and holds if the rules have
-changed since, or the file on the disk.
+Reading stored one verdict per row and no records: up to a million records would be a second store
+of student data. So this step reads the file again and validates its rows again. That gives the
+records as they are queued (with defaults, without unknown fields). It also stays correct if the
+rules, or the file on the disk, have changed since.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from ingestion.uploads.work import LostError, WaitError, Work
 
 logger = structlog.get_logger(__name__)
 
-# For so long a push is tried again at once; after that the worker turns to other uploads.
+# A push is repeated for this long; then the worker goes on with other uploads.
 _PATIENCE_SECONDS = 10.0
 _TRY_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Chunk:
-    """What a chunk of rows came to, as the store remembers it with the push."""
+    """The result of a chunk of rows, which the store remembers with the push."""
 
     accepted: int
     rows: int
@@ -61,9 +61,9 @@ _NEVER_PUSHED = b"never"
 def queue(work: Work) -> None:
     """Push the ready rows that are not pushed yet; then the upload is done.
 
-    Killed and begun again, it goes on after the last chunk that is known to be pushed; the one in
-    flight is pushed again under the same name, and the store knows whether it has it. Raises
-    `WaitError` if the queue takes nothing at present.
+    If it was killed and starts again, it continues after the last chunk that is known to be pushed.
+    The chunk in flight is pushed again with the same name, and the store knows whether it has it.
+    Raises `WaitError` if the queue takes nothing at present.
     """
     upload = work.upload
     record_type, layout = upload.record_type, layouts.from_json(upload.layout)
@@ -93,8 +93,8 @@ def end(work: Work, to: Upload.State, *, failure: str = "") -> None:
     """End the queueing before all rows are queued; the upload then says how many are.
 
     Only the store knows whether the chunk in flight was pushed, by this worker or by one that was
-    killed. Asking for it makes sure that it never will be, should its push still be under way.
-    Raises `WaitError` if the store cannot be asked.
+    killed. This call asks the store, and also makes sure that a push that is still under way has no
+    effect later. Raises `WaitError` if the store cannot be asked.
     """
     upload = work.upload
     if upload.record_type is None:
@@ -114,7 +114,7 @@ def end(work: Work, to: Upload.State, *, failure: str = "") -> None:
 
 
 def _noted(upload: Upload, chunk: _Chunk, place: int | None) -> dict[str, Any]:
-    """What the upload says once the chunk after its last line is known to be pushed."""
+    """The new values of the upload after its next chunk is known to be pushed."""
     return {
         "progress_line": chunk.last_line,
         "progress_rows": upload.progress_rows + chunk.rows,
@@ -124,14 +124,14 @@ def _noted(upload: Upload, chunk: _Chunk, place: int | None) -> dict[str, Any]:
 
 
 def _came_to(receipt: Receipt, chunk: list[Row]) -> _Chunk:
-    """What was pushed, now or by a worker that could not note it."""
-    if receipt.answer is None:  # nothing to push, and no store to remember it
+    """The chunk that was pushed, now or by a worker that could not note it."""
+    if receipt.answer is None:  # nothing was pushed, so the store remembers nothing
         return _Chunk(accepted=0, rows=len(chunk), last_line=chunk[-1].line or 0)
     return _Chunk.from_bytes(receipt.answer)
 
 
 def _ready_rows(upload: Upload, rows: Iterator[FileRow]) -> Iterator[FileRow]:
-    """The rows found ready that lie behind what is pushed, in order."""
+    """The ready rows after the last pushed one, in order."""
     verdicts = iter(zlib.decompress(upload.verdicts))
     for one in rows:
         if one.row is not None and next(verdicts) == READY and one.line > upload.progress_line:
@@ -156,7 +156,7 @@ def _push(work: Work, record_type: RecordType, chunk: list[Row]) -> Receipt:
 
 
 def _name(upload: Upload) -> dict[str, Any]:
-    """What the next chunk is called in the store, known before it is read."""
+    """The name of the next chunk in the store; it is known before the chunk is read."""
     return {
         "request": f"upload:{upload.push_key}:{upload.progress_line}",
         "fingerprint": upload.push_key,
@@ -165,7 +165,7 @@ def _name(upload: Upload) -> dict[str, Any]:
 
 
 def _wait_for_queue(record_type: RecordType) -> None:
-    """Raise `WaitError` while a push would be refused: the file need not be read for that."""
+    """Raise `WaitError` while a push would be refused. Then the file need not be read."""
     try:
         (summary,) = queues.summaries([record_type.queue])
     except StoreError as fault:
@@ -177,7 +177,7 @@ def _wait_for_queue(record_type: RecordType) -> None:
 
 
 def _joined(places: list[list[int]], place: int | None, accepted: int) -> list[list[int]]:
-    """The places with those of one more chunk; chunks that lie side by side become one."""
+    """The places with those of one more chunk; adjacent chunks are joined."""
     if place is None or not accepted:
         return places
     if places and sum(places[-1]) == place:

@@ -1,4 +1,4 @@
-"""The first step: read the file and judge every row, without queueing any."""
+"""The first step: read the file and validate every row, without queueing any."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class TooManyRowsError(Exception):
 
 @dataclass(kw_only=True, slots=True)
 class ReadSoFar:
-    """How far a step is; it is written about once a second."""
+    """The progress of a step; it is written about once a second."""
 
     bytes: int = 0
     rows: int = 0
 
 
 def read(work: Work) -> None:
-    """Judge every row and write down what was found; then the upload waits for a decision.
+    """Validate every row and store the findings; then the upload waits for a decision.
 
     If it is killed and started again, it starts from the first row. Raises `PayloadError` if the
     file cannot be read to its end.
@@ -84,7 +84,7 @@ def read(work: Work) -> None:
 
 
 class _Reading:
-    """Judges chunks of rows and adds up what is found."""
+    """Validates chunks of rows and collects the findings."""
 
     def __init__(
         self, upload: Upload, record_type: RecordType, writer: error_files.ErrorFile
@@ -108,7 +108,7 @@ class _Reading:
             if one.row is None:
                 self._blank_since += 1
                 continue
-            # Empty rows below the last filled one are none that anybody put there.
+            # Empty rows after the last filled one do not count: nobody typed them.
             self.blank += self._blank_since
             self._blank_since = 0
             filled.append((one, one.row))

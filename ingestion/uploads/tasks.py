@@ -30,7 +30,7 @@ logger = structlog.get_logger(__name__)
 
 _TRY_AGAIN_SECONDS = 5
 _KEEP_RESULTS_DAYS = 1
-# After so many tries that broke off without getting on, by whatever killed the worker.
+# How many times a step may be interrupted without progress, for any reason.
 _TRIES = 3
 _BROKE_OFF = (
     "The work broke off three times, so it is not tried again by itself. "
@@ -51,7 +51,7 @@ _SENTENCES = {
 
 @task()
 def advance(upload: int) -> None:
-    """Do the step that the upload is in, unless somebody else is at it."""
+    """Do the current step of the upload, unless another worker does it."""
     work = claim(upload)
     if work is None:
         return
@@ -103,14 +103,14 @@ def _do(work: Work) -> None:
 
 
 def requeue_abandoned(watch: Watch) -> None:
-    """Give uploads to a worker whose own was killed, or whose task was lost.
+    """Enqueue uploads again whose worker was killed or whose task was lost.
 
-    The task of a killed worker stays marked as running for ever: only its silence tells of it.
+    The task of a killed worker is marked as running for ever. Only its missing beat shows it.
     """
     watch.look()
     unclaimed = Upload.objects.filter(claim="", state__in=Upload.RUNNING)
     for number in unclaimed.values_list("pk", flat=True):
-        # A task that waits for longer than any was told to was made before the clock was set back.
+        # A task that must wait longer than any task may was created before the clock was set back.
         latest = now() + timedelta(seconds=_TRY_AGAIN_SECONDS)
         waiting = DBTaskResult.objects.filter(
             Q(run_after__lte=latest) | Q(run_after=get_date_max()),
@@ -123,7 +123,7 @@ def requeue_abandoned(watch: Watch) -> None:
 
 
 def forget_results() -> None:
-    """Delete what the task queue keeps of tasks that ran, or were killed, days ago."""
+    """Delete old results of the task queue, also of tasks that were killed days ago."""
     before = now() - timedelta(days=_KEEP_RESULTS_DAYS)
     old = Q(finished_at__lt=before) | Q(status=TaskResultStatus.RUNNING, started_at__lt=before)
     DBTaskResult.objects.filter(old).delete()

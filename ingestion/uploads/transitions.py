@@ -1,4 +1,4 @@
-"""The life of an upload: which state may follow which, and the only place that writes a state.
+"""The life of an upload: which state may follow which. Only this module writes a state.
 
 ```
 INSPECTING <── look again ── CHECK, REVIEW, FAILED
@@ -12,11 +12,11 @@ CHECK ─ answer ─> READING ──────> REVIEW ── confirm ──> 
                    └──> FAILED ── retry                CANCELLING ──> CANCELLED
 ```
 
-What is not confirmed can be cancelled at once; an inspection can fail as a reading can. A retry
-begins again with the step that failed.
+An upload that is not confirmed can be cancelled at once. An inspection can fail, as reading can. A
+retry starts again with the step that failed.
 
-A state is written by one conditional update and by nothing else: of two who act at once on one
-upload, one does it and the other is told that the upload has moved on.
+A state is written by one conditional update only. If two people act on one upload at the same time,
+one succeeds and the other is told that the upload has changed.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _FINAL = (State.DONE, State.CANCELLED, State.FAILED)
 
 
 def move(upload: Upload, to: State, *, only: Q | None = None, **fields: Any) -> bool:
-    """Bring the upload into state `to` and write `fields` with it; `upload` then tells all of it.
+    """Bring the upload into state `to` and write `fields` with it; `upload` then has all values.
 
-    False, and nothing is done, if the state that it is in does not lead there, if its file has
-    expired, or if `only` does not hold of it. Who works on it has lost it, but for a request to
-    cancel: that is heard by who queues its rows.
+    Returns False and does nothing if its present state does not allow this, if its file has
+    expired, or if `only` does not match it. Otherwise the worker of the upload loses its claim. A
+    request to cancel is an exception: the worker that queues the rows notices it.
     """
     written: dict[str, Any] = {
         "state": to,

@@ -1,4 +1,4 @@
-"""Who works on an upload: one worker at a time, seen to live, able to be stopped or replaced."""
+"""Work on an upload: by one worker at a time, with signs of life, and it can be stopped."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ logger = structlog.get_logger(__name__)
 
 _BEAT_SECONDS = 2.0
 _TELL_EVERY_SECONDS = 1.0
-# So many looks at a beat that stands still, and the work is taken over.
+# If a beat is unchanged for this many looks, another worker takes the work over.
 _SILENT_LOOKS = 2
-# A first look reads the head of a file, and may take so small a share of the time.
+# A first look reads only the head of a file, so it gets only this share of the time.
 _LOOK_SHARE = 5
 _stopping = threading.Event()
 
 
 DATABASE_AWAY = (OperationalError, InterfaceError)
-"""What the database driver raises if the database is gone, locked, full or frozen."""
+"""The errors of the database driver if the database is gone, locked, full or frozen."""
 
 
 class StoppedError(Exception):
-    """This process is to end; the work goes on elsewhere, or later."""
+    """This process must end; the work continues elsewhere, or later."""
 
 
 class LostError(Exception):
@@ -50,24 +50,24 @@ class LostError(Exception):
 
 
 class WaitError(Exception):
-    """Nothing can be done at present. The text is a sentence for people: what is waited for."""
+    """Nothing can be done at present. The text tells people what the upload waits for."""
 
 
 def rest(seconds: float) -> bool:
-    """Wait so long, or until all work is to end; gives whether it is."""
+    """Wait this long, or until all work must end; returns whether it must."""
     return _stopping.wait(seconds)
 
 
 def stop() -> None:
-    """Let all work of this process end at the next chance."""
+    """End all work of this process at the next opportunity."""
     _stopping.set()
 
 
 class Work:
-    """The right to work on an upload in its present step, kept by beats.
+    """The right to work on the present step of an upload; regular beats keep it.
 
-    Every write says on whose behalf it is made, so a worker that was taken for dead cannot
-    disturb its successor.
+    Every write names its claim, so a worker that was treated as dead by mistake cannot disturb its
+    successor.
     """
 
     def __init__(self, upload: Upload) -> None:
@@ -78,7 +78,7 @@ class Work:
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """While the block runs others see that the upload is worked on, whatever takes how long."""
+        """While the block runs, show others that somebody works on the upload."""
         ended = threading.Event()
         heart = threading.Thread(target=self._beat_until, args=(ended,), daemon=True)
         heart.start()
@@ -102,19 +102,19 @@ class Work:
     def save(self, **fields: Any) -> None:
         """Write `fields`. Raises `LostError`."""
         self._told_at = time.monotonic()
-        # An update of no field would say that there is no row.
+        # An update without fields would report that no row exists.
         if not (self._mine.update(**fields) if fields else self._mine.exists()):
             raise LostError
         for name, value in fields.items():
             setattr(self.upload, name, value)
 
     def finish(self, to: Upload.State, **fields: Any) -> None:
-        """End the step: the upload moves on to `to`. Raises `LostError`."""
+        """End the step: the upload goes on to `to`. Raises `LostError`."""
         if not move(self.upload, to, only=Q(claim=self._claim), **fields):
             raise LostError
 
     def is_cancelled(self) -> bool:
-        """Whether somebody asked meanwhile that no more rows be queued. Raises `LostError`."""
+        """Whether somebody has asked to queue no more rows. Raises `LostError`."""
         state = self._mine.values_list("state", flat=True).first()
         if state is None:
             raise LostError
@@ -122,9 +122,9 @@ class Work:
         return state == Upload.State.CANCELLING
 
     def tell(self, **fields: Any) -> None:
-        """`save` how far the step is, once a second.
+        """`save` the progress of the step, once a second.
 
-        Raises `LostError`, and `StoppedError` if this process is to end.
+        Raises `LostError`, and `StoppedError` if this process must end.
         """
         if _stopping.is_set():
             raise StoppedError
@@ -159,14 +159,14 @@ class Work:
             yield rows
 
     def release(self, *, waiting: str = "") -> None:
-        """Let somebody else go on, at once or when what is waited for has come."""
+        """Let another worker continue, at once or when the reason for waiting is gone."""
         self._mine.update(claim="", waiting=waiting)
 
     def release_when_possible(self) -> None:
-        """Let somebody else go on as soon as the database takes it.
+        """Let another worker continue as soon as the database accepts this.
 
-        If it does so at once, it was not away: then something of the upload is what it refuses,
-        and that was a try.
+        If the database accepts it at once, it was not away: then it refused something of this
+        upload, and this counts as a try.
         """
         tries = 1
         while True:
@@ -182,28 +182,28 @@ class Work:
 
 
 def claim(upload_id: int) -> Work | None:
-    """The work on an upload whose step is to be done; None if somebody else is at it."""
+    """The right to work on an upload with a waiting step; None if another worker has it."""
     token = uuid.uuid4().hex
     waiting = Upload.objects.filter(pk=upload_id, claim="", state__in=Upload.RUNNING)
     waiting.update(claim=token, beat_at=now())
-    # It may have been cancelled since.
+    # It may have been cancelled meanwhile.
     upload = Upload.objects.filter(pk=upload_id, claim=token).first()
     return Work(upload) if upload else None
 
 
 class Watch:
-    """Notices workers that have fallen silent: their beat stands still from look to look.
+    """Notices silent workers: their beat has not changed since the last looks.
 
-    It reads no clock. Those of two machines differ, and each may be set back.
+    It does not compare clocks: two machines have different clocks, and each may be set back.
     """
 
     def __init__(self) -> None:
         self._seen: dict[int, tuple[str, datetime | None, int]] = {}
 
     def look(self) -> None:
-        """Free the uploads of silent workers for others, and count that they were given up.
+        """Free the uploads of silent workers for others, and count this as a try.
 
-        To be called at an even pace, slower than the beat.
+        Call it regularly, and less often than the beat.
         """
         claimed = Upload.objects.exclude(claim="").filter(state__in=Upload.RUNNING)
         seen = {}

@@ -1,4 +1,4 @@
-"""Accounts of staff: nobody hands out more than they hold themselves."""
+"""Accounts of staff. Nobody can give another account more rights than their own."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _SIGN_IN = ("Signing in", {"fields": ("password", "is_active", "is_staff")})
 
 
 class UserAdmin(PortalAdmin, StockUserAdmin):  # type: ignore[type-arg]  # generic for mypy alone
-    """The stock pages of accounts, with rights by group alone.
+    """The stock pages of accounts; an account gets its rights only from groups.
 
-    An account can be changed, given a password or deleted only by who holds all that it holds:
-    signing in as somebody else must not lead up. Superusers are the business of superusers.
+    To change, delete or give a password to an account, a person must have all its rights. Otherwise
+    signing in to that account could give them more rights. Only superusers manage superusers.
     """
 
     list_title = "Accounts"
@@ -39,15 +39,15 @@ class UserAdmin(PortalAdmin, StockUserAdmin):  # type: ignore[type-arg]  # gener
     filter_horizontal = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        """With the groups, which the list shows."""
+        """Also loads the groups, because the list shows them."""
         return super().get_queryset(request).prefetch_related("groups")
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """A new account is staff: what else would it be made for here."""
+        """A new account is staff: only staff need one here."""
         return {"is_staff": True}
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Only superusers see, and so can set, who is one."""
+        """Only superusers see who is a superuser, and can change it."""
         if obj is None:
             return self.add_fieldsets
         rights = ("groups", "is_superuser") if _is_superuser(request) else ("groups",)
@@ -56,7 +56,7 @@ class UserAdmin(PortalAdmin, StockUserAdmin):  # type: ignore[type-arg]  # gener
     def formfield_for_manytomany(
         self, db_field: ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> ModelMultipleChoiceField[Any] | None:
-        """Offers the groups that the signed-in person can hand out."""
+        """Offers the groups that the signed-in person may give."""
         if db_field.name == "groups":
             kwargs["widget"] = CheckboxSelectMultiple
             kwargs["help_text"] = format_html(
@@ -68,17 +68,17 @@ class UserAdmin(PortalAdmin, StockUserAdmin):  # type: ignore[type-arg]  # gener
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """The right, and for one account: all that it holds."""
+        """The permission is needed, and for one account also all rights of that account."""
         return super().has_change_permission(request, obj) and _holds_all_of(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """The right, and for one account: all that it holds."""
+        """The permission is needed, and for one account also all rights of that account."""
         return super().has_delete_permission(request, obj) and _holds_all_of(request, obj)
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[Any, Any], set[Any], list[Any]]:
-        """The accounts alone: that they belong to groups is a part of them."""
+        """Only the accounts: their membership in groups is deleted with them."""
         accounts, counts, lacking, protected = super().get_deleted_objects(objs, request)
         for through in (User.groups.through, User.user_permissions.through):
             counts.pop(str(through._meta.verbose_name_plural), None)
@@ -87,7 +87,7 @@ class UserAdmin(PortalAdmin, StockUserAdmin):  # type: ignore[type-arg]  # gener
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """The form of one account, under its name and with one button to save."""
+        """The form of one account, with its name as title and a single button to save."""
         account = kwargs.get("obj")
         context |= {
             "title": account.get_username() if account else "New account",
@@ -116,14 +116,14 @@ class UserAdmin(PortalAdmin, StockUserAdmin):  # type: ignore[type-arg]  # gener
 
 
 class GroupAdmin(PortalAdmin):
-    """The groups and what each may do, to look at: a migration makes them."""
+    """The groups and their rights, read-only: a migration creates them."""
 
     list_title = "Groups"
     fields = ("name", "rights")
     readonly_fields = ("rights",)
 
     def rights(self, group: Group) -> SafeString:
-        """What members may do, in words."""
+        """The rights of members, in words."""
         names = group.permissions.order_by("content_type", "pk").values_list("name")
         return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", names))
 

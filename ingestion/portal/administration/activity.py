@@ -1,4 +1,4 @@
-"""The page that shows who did what, and the export of it."""
+"""The page that shows who did what, and its export."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ingestion.models import Activity
 from ingestion.portal.lists import ListOnly
 
 _COLUMNS = ("at", "who", "what", "record type", "upload", "reason", "facts")
-# Of longer ids so much is shown; all of it stands in the export.
+# Longer ids are cut to this length; the export holds them in full.
 _LONGEST_WORD = 20
 _SHOWN_CHARACTERS = 8
 
 
 class ActivityAdmin(ListOnly):
-    """The log to read, to search and to take along; nothing in it can be changed."""
+    """The log to read, search and export; nothing in it can be changed."""
 
     list_title = "Activity"
     change_list_template = "portal/administration/activity.html"
@@ -47,7 +47,7 @@ class ActivityAdmin(ListOnly):
 
     @display(description="about")
     def about(self, entry: Activity) -> str:
-        """The upload, linked to its page, or else the record type."""
+        """The upload with a link to its page, or else the record type."""
         if entry.upload is None:
             return entry.record_type.title if entry.record_type else ""
         address = reverse("admin:upload", args=[entry.upload.pk])
@@ -55,7 +55,7 @@ class ActivityAdmin(ListOnly):
 
     @display(description="details")
     def details(self, entry: Activity) -> str:
-        """The facts by their names, whose order no database keeps; of a long id its beginning."""
+        """The facts, sorted by name because databases keep no order; long ids are cut."""
         return format_html_join(
             ", ",
             "{} {}",
@@ -84,7 +84,7 @@ def _shown(value: str) -> str:
 
 
 class _Line:
-    """A file for `csv.writer` that hands each line back to who writes it."""
+    """A file for `csv.writer` that returns each line to the caller that writes it."""
 
     def write(self, text: str) -> str:
         return text

@@ -1,1 +1,1 @@
-"""Overview, queues and dead letters: what waits, who takes it, and what staff change."""
+"""Overview, queues and dead letters: the messages, their consumers, and changes by staff."""

@@ -1,4 +1,4 @@
-"""What the changes of queues and of dead letters share: the question before, the bad news after."""
+"""What the changes of queues and of dead letters share: the question, and the failure report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ask(
     back: str = "admin:queue",
     **context: object,
 ) -> HttpResponse:
-    """The page that asks before a queue is changed; `back` is where calling it off leads."""
+    """The page that asks before a queue is changed; `back` is the address for "Cancel"."""
     return page(
         request,
         template,
@@ -37,6 +37,6 @@ def ask(
 def failed(
     request: HttpRequest, record_type: RecordType, fault: StoreError, to: str = "admin:queue"
 ) -> HttpResponse:
-    """Back to a page of the queue, which says why the store did not do it."""
+    """Go back to a page of the queue, which says why the store did not make the change."""
     tell_failure(request, fault, where="queue")
     return redirect(to, record_type)

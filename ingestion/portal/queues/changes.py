@@ -1,4 +1,4 @@
-"""What staff do to a queue: pause and resume it, discard messages and put them back."""
+"""Changes of a queue by staff: pause and resume it, discard messages and put them back."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ingestion.records import RecordType
 
 logger = structlog.get_logger(__name__)
 
-# What is chosen on a page may have moved on by the time that it is discarded.
+# The chosen messages may have moved on before they are discarded.
 _REACH_OF_A_DISCARD = 2 * REACH
 
 
 @portal_view("pause_queue", methods=["GET", "HEAD", "POST"])
 def pause(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """Ask why and how long, then let nothing more onto the queue."""
+    """Ask for a reason and a duration, then refuse new messages on the queue."""
     form = PauseForm(request.POST if request.method == "POST" else None)
     if not form.is_valid():
         return ask(
@@ -56,7 +56,7 @@ def pause(request: HttpRequest, record_type: RecordType) -> HttpResponse:
 
 @portal_view("pause_queue", methods=["GET", "HEAD", "POST"])
 def resume(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """Ask why, then let messages onto the queue again."""
+    """Ask for a reason, then accept new messages on the queue."""
     form = ReasonForm(request.POST if request.method == "POST" else None)
     if not form.is_valid():
         return ask(
@@ -79,9 +79,9 @@ def resume(request: HttpRequest, record_type: RecordType) -> HttpResponse:
 
 @portal_view("discard_messages", methods=["POST"])
 def discard(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """Ask why and how many, then take the chosen messages off and keep copies of them.
+    """Ask for a reason and the count, then take the chosen messages off and keep copies of them.
 
-    The first POST, from the list, names them; the second, with `count`, confirms.
+    The first POST comes from the list and names them; the second has `count` and confirms.
     """
     names = request.POST.getlist("message")
     if len(names) > WINDOW:
@@ -122,7 +122,7 @@ def discard(request: HttpRequest, record_type: RecordType) -> HttpResponse:
 
 @portal_view("discard_messages", methods=["POST"])
 def put_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """Put the messages of one discard back on the queue, as the next to be taken."""
+    """Put the messages of one discard back on the queue, to be taken next."""
     asked = request.POST.get("copies", "")
     discards = Activity.objects.filter(
         action=Activity.Action.DISCARDED, record_type=record_type, facts__copies=asked
@@ -155,13 +155,14 @@ def _discard(
     newest: bool,
     reason: str,
 ) -> int:
-    """Take the messages off and note who did it; gives how many were still there."""
+    """Take the messages off and note who did it; returns how many were still there."""
     found = queues.named(record_type.queue, names, newest_first=newest)
     raws = [found[name].raw for name in names if name in found]
     if not raws:
         return 0
     copies = uuid.uuid4().hex
-    # Copies whose name nobody knows could not be put back, so the log names them before they exist.
+    # Without their name the copies could not be put back, so the log gets the name before they
+    # exist.
     logger.info("messages_discarding", type=record_type.path, chosen=len(raws), copies=copies)
     facts = {"count": len(raws), "copies": copies}
     with store_change(

@@ -1,4 +1,4 @@
-"""The dead letters of one queue: look at them, put them back, or throw them away."""
+"""The dead letters of one queue: view them, put them back, or discard them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _CHANGES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One dead letter in the list, without what it holds and why it died."""
+    """One dead letter in the list, without its content and the reason of its failure."""
 
     letter: DeadLetter
     listed: listing.Row
@@ -43,7 +43,7 @@ class Row:
 
 @portal_view("view_portal")
 def dead_letters(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """GET /admin/queues/<type>/dead/: three round trips to the store, however many there are.
+    """GET /admin/queues/<type>/dead/: three round trips to the store for any number of them.
 
     `order` is `newest` or `oldest`, `page` counts from 1.
     """
@@ -71,9 +71,9 @@ def dead_letters(request: HttpRequest, record_type: RecordType) -> HttpResponse:
 
 @portal_view("see_payloads", methods=["POST"])
 def show(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """What one dead letter holds, and why it died: the reason may quote the record.
+    """The content of one dead letter and why it failed; the reason may quote the record.
 
-    A POST, since it is noted who looked at what.
+    It is a POST, because the activity log notes who looked at what.
     """
     name = request.POST.get("message", "")
     try:
@@ -90,9 +90,9 @@ def show(request: HttpRequest, record_type: RecordType) -> HttpResponse:
 
 @portal_view("discard_messages", methods=["POST"])
 def put_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """Put the chosen ones back on the queue, to be taken next.
+    """Put the chosen dead letters back on the queue, to be taken next.
 
-    The first POST, from the list, names them; the second, with `reason`, confirms.
+    The first POST comes from the list and names them; the second has `reason` and confirms.
     """
     names = _chosen(request)
     form = PutBackForm(request.POST if "reason" in request.POST else None)
@@ -105,9 +105,9 @@ def put_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
 
 @portal_view("discard_messages", methods=["POST"])
 def discard(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """Throw the chosen ones away for good, after why and how many were told.
+    """Discard the chosen dead letters for good, after a reason and their number were given.
 
-    The first POST, from the list, names them; the second, with `count`, confirms.
+    The first POST comes from the list and names them; the second has `count` and confirms.
     """
     names = _chosen(request)
     form = DiscardForm(request.POST if "count" in request.POST else None, chosen=len(names))
@@ -120,7 +120,7 @@ def discard(request: HttpRequest, record_type: RecordType) -> HttpResponse:
 
 @portal_view("discard_messages", methods=["GET", "HEAD", "POST"])
 def put_all_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """Put every dead letter back on the queue, to be taken next."""
+    """Put all dead letters back on the queue, to be taken next."""
     form = PutBackForm(request.POST if request.method == "POST" else None)
     try:
         total = _how_many(record_type)
@@ -149,7 +149,7 @@ def put_all_back(request: HttpRequest, record_type: RecordType) -> HttpResponse:
             facts={"dead_letters": total},
             in_slices=True,
         ) as change:
-            change.note()  # before: this process may be killed while it works through many
+            change.note()  # in advance: this process may be killed before all are put back
             count = queues.put_back_all_dead(record_type.queue)
     except StoreError as fault:
         return failed(request, record_type, fault, _PAGE)
@@ -164,7 +164,7 @@ def _settle(
     names: Sequence[str],
     reason: str,
 ) -> HttpResponse:
-    """Do it, note it, and tell how many were still there."""
+    """Make the change, note it, and say how many were still there."""
     settle, done = _CHANGES[what]
     newest = _newest_first(request)
     try:
@@ -231,7 +231,7 @@ def _how_many(record_type: RecordType) -> int:
 
 
 def _listed(record_type: RecordType, *, newest_first: bool) -> dict[str, DeadLetter]:
-    """The dead letters that can be reached from one end, by their names."""
+    """The dead letters that can be reached from one end, by name."""
     letters = queues.dead_letters(
         record_type.queue, first=0, count=REACH, newest_first=newest_first
     )

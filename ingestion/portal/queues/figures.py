@@ -1,4 +1,4 @@
-"""The figures of one queue as the pages show them: numbers, lines, a verdict."""
+"""The figures of one queue as the pages show them: numbers, charts, a verdict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MINUTES_PER_POINT_OF_A_DAY = 15
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """What happened in some minutes on end: the numbers behind a line."""
+    """What happened in a few successive minutes: the numbers for one point of a line."""
 
     begins_at: datetime
     accepted: int
@@ -31,7 +31,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """Depth, and what went in and out, over a stretch of time; `points` the newest first."""
+    """Depth, and what went in and out, during a period; `points` has the newest first."""
 
     points: tuple[Point, ...]
     depth: Sparkline
@@ -42,13 +42,13 @@ class Chart:
 
     @property
     def begins_at(self) -> datetime:
-        """The first moment of it."""
+        """The beginning of the period."""
         return self.points[-1].begins_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConsumerFigures:
-    """A consumer, and how long ago its last heartbeat was; None where it does not tell."""
+    """A consumer, and the time since its last heartbeat; None if it does not say it."""
 
     consumer: ConsumerSummary
     silent_seconds: float | None
@@ -56,9 +56,9 @@ class ConsumerFigures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
-    """One queue at one moment; the summary is None where nothing was ever known of it.
+    """One queue at one moment; the summary is None if nothing is known of it.
 
-    `consumers` are the consumers that hold or held a lease, the living first; `dead` is how many
+    `consumers` are the consumers that hold or held a lease, the live ones first; `dead` is how many
     dead letters there are.
     """
 
@@ -73,7 +73,7 @@ class Figures:
 
     @property
     def promised_seconds(self) -> int:
-        """Within which time every message is to be read."""
+        """The time within which every message should be read."""
         return PROMISE_SECONDS
 
     @property
@@ -83,13 +83,13 @@ class Figures:
 
     @property
     def promise(self) -> str:
-        """How the age stands against the promise: `ok`, `warn` in the last quarter, or `bad`."""
+        """How the age compares with the promise: `ok`, `warn` in the last quarter, or `bad`."""
         share = (self.age_seconds or 0) / PROMISE_SECONDS
         return "bad" if share > 1 else "warn" if share > 0.75 else "ok"
 
     @property
     def over_seconds(self) -> float:
-        """By how much the oldest message has waited too long."""
+        """How much longer than promised the oldest message has waited."""
         return max(0.0, (self.age_seconds or 0) - PROMISE_SECONDS)
 
     @property
@@ -99,13 +99,13 @@ class Figures:
 
     @property
     def lapsed(self) -> int:
-        """How many consumers are taken for dead, their lease having run out."""
+        """How many consumers are treated as dead because their lease ran out."""
         return len(self.consumers) - self.alive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """The overview as it is now, or as it was at `as_of` because the store is away for `reason`."""
+    """The overview now, or the last known one of `as_of` if the store is away for `reason`."""
 
     overview: Overview | None
     as_of: datetime | None = None
@@ -113,7 +113,7 @@ class Reading:
 
 
 def read() -> Reading:
-    """All queues now, from one round trip, or the last that was known of them."""
+    """All queues now, from one round trip, or the last known state."""
     try:
         found = queues.overview(
             [record_type.queue for record_type in RECORD_TYPES.values()], hours=1
@@ -125,7 +125,7 @@ def read() -> Reading:
 
 
 def away(fault: StoreError) -> Reading:
-    """The last that was known of the queues."""
+    """The last known state of the queues."""
     reason = fault.for_staff
     known = last_known.last_known()
     if known is None:
@@ -163,7 +163,7 @@ def of_queue(
     *,
     as_of: datetime | None = None,
 ) -> Figures:
-    """The figures of one queue; of old numbers, known at `as_of`, no verdict is made."""
+    """The figures of one queue; there is no verdict on old numbers, known at `as_of`."""
     now = as_of or datetime.now(UTC)
     flow = verdicts.flow(minutes, now=now)
     consumers = sorted(consumption.consumers, key=lambda one: (not one.alive, one.name))
@@ -184,17 +184,17 @@ def of_queue(
 def _silence(one: ConsumerSummary, now: datetime) -> float | None:
     if one.last_heartbeat_at is None:
         return None
-    # The heartbeat is timed by the store's clock.
+    # The store's clock sets the time of the heartbeat.
     return max(0.0, (now - one.last_heartbeat_at).total_seconds())
 
 
 def chart_of_day(minutes: Sequence[Minute]) -> Chart:
-    """A day's minutes by the quarter of an hour."""
+    """The minutes of a day, in quarters of an hour."""
     return chart(minutes, step=_MINUTES_PER_POINT_OF_A_DAY)
 
 
 def chart(minutes: Sequence[Minute], *, step: int = 1) -> Chart:
-    """The lines of these minutes, `step` of them to a point."""
+    """The lines for these minutes; a point has `step` of them."""
     points = tuple(_points(minutes, step))
     depths = list(_held(points))
     flows = [max(point.accepted, point.taken or 0) for point in points]
@@ -225,7 +225,7 @@ def _points(minutes: Sequence[Minute], step: int) -> Iterator[Point]:
 
 
 def _held(points: Sequence[Point]) -> Iterator[int | None]:
-    """The depths, each held until the next that is known."""
+    """The depths; an unknown depth is replaced by the one before it."""
     depth = None
     for point in points:
         depth = depth if point.depth is None else point.depth

@@ -1,4 +1,4 @@
-"""What is asked before a queue is changed: a reason, and how many or how long."""
+"""What staff must say before they change a queue: a reason, and how many or how long."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PauseForm(ReasonForm):
 
 
 class PutBackForm(ReasonForm):
-    """Why, if anybody likes to say."""
+    """A reason, which is optional."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -39,7 +39,7 @@ class PutBackForm(ReasonForm):
 
 
 class DiscardForm(ReasonForm):
-    """Why, and the count typed out: nobody discards by a slip of the hand."""
+    """A reason, and the count, which must be typed so that nobody discards by mistake."""
 
     def __init__(self, *args: Any, chosen: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,7 +54,7 @@ class DiscardForm(ReasonForm):
         )
 
     def clean_count(self) -> int:
-        """The number of messages that were chosen."""
+        """The typed number; it must be the number of chosen messages."""
         count: int = self.cleaned_data["count"]
         if count != self._chosen:
             raise forms.ValidationError(

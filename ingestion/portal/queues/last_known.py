@@ -1,4 +1,4 @@
-"""The last overview that was read well, for the time in which the store is away."""
+"""The last overview that was read successfully, for outages of the store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ingestion.queues import Overview
 
 logger = structlog.get_logger(__name__)
 
-# An older copy is as good: pages are looked at every few seconds, by several people.
+# A copy this old is good enough: several people open pages every few seconds.
 _KEPT_FOR_SECONDS = 5
 
 
@@ -28,18 +28,17 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def remember(overview: Overview) -> None:
-    """Keep a copy of what was read just now.
+    """Keep a copy of the present overview.
 
-    In a file of the data folder: it outlives this process and serves the others on this machine,
-    and a page that is looked at every few seconds writes nothing to the database. It is a copy and
-    no state: nothing but pages during an outage is made from it, and a folder that cannot be
-    written costs only that.
+    It is a file in the data folder. So it outlives this process, other processes on this machine
+    can read it, and a page that is opened every few seconds writes nothing to the database. Only
+    pages during an outage use this copy. If the folder cannot be written, only they suffer.
     """
     path = _path()
     try:
         if path.exists() and time.time() - path.stat().st_mtime < _KEPT_FOR_SECONDS:
             return
-        # Whoever reads meanwhile finds the old copy or the new one, never a part.
+        # A reader finds the old copy or the new one, never a part of one.
         part = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         part.write_bytes(msgspec.json.encode(Known(at=datetime.now(UTC), overview=overview)))
         part.replace(path)
@@ -48,10 +47,10 @@ def remember(overview: Overview) -> None:
 
 
 def last_known() -> Known | None:
-    """What was read last; None where nothing ever was."""
+    """The last copy; None if there is none."""
     try:
         return msgspec.json.decode(_path().read_bytes(), type=Known)
-    except (OSError, msgspec.DecodeError):  # never written, or by another version
+    except (OSError, msgspec.DecodeError):  # never written, or written by another version
         return None
 
 

@@ -1,4 +1,4 @@
-"""What the lists of messages and of dead letters share: pages of them, and one opened."""
+"""What the lists of messages and of dead letters share: their pages, and one opened message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ingestion.records import RecordType
 from ingestion.sources import Source
 
 WINDOW = 50
-"""So many messages stand on a page."""
+"""How many messages a page shows."""
 
 _SHOWN_BYTES = 64 * 1024
 
@@ -35,7 +35,7 @@ class Row:
 
 
 def rows(record_type: RecordType, listed: Sequence[Message]) -> Iterator[Row]:
-    """The messages as lists show them."""
+    """The messages, in the form that lists show."""
     now = datetime.now(UTC)
     for message in listed:
         record_id = None if message.problem else message.data.get(record_type.id_field)
@@ -50,14 +50,14 @@ def rows(record_type: RecordType, listed: Sequence[Message]) -> Iterator[Row]:
 
 
 def page_number(request: HttpRequest) -> int:
-    """Which page of a list is asked for, from 1; never one that is out of reach."""
+    """The requested page of a list, from 1; never one that cannot be reached."""
     asked = request.GET.get("page", "")
     number = int(asked) if re.fullmatch(r"[0-9]{1,9}", asked) else 1
     return min(max(number, 1), REACH // WINDOW)
 
 
 def pager(total: int, listed: int, number: int) -> Mapping[str, Any]:
-    """What the foot of page `number` of a list says; `listed` of `total` stand on it."""
+    """The foot of page `number` of a list that shows `listed` of `total` messages."""
     first = (number - 1) * WINDOW
     return {
         "first": first + 1,
@@ -69,7 +69,7 @@ def pager(total: int, listed: int, number: int) -> Mapping[str, Any]:
 
 
 def opened(request: HttpRequest, record_type: RecordType, row: Row) -> dict[str, Any]:
-    """What the page of a message shows that is no longer hidden; who looks is noted."""
+    """The content of a message that was opened; the activity log notes who opened it."""
     message = row.message
     facts = {"message": message.id or message.name, "record": row.record_id}
     activity.record(
@@ -87,7 +87,7 @@ def opened(request: HttpRequest, record_type: RecordType, row: Row) -> dict[str,
 
 
 def payload_text(raw: bytes) -> str:
-    """Bytes for people: JSON laid out, everything else as far as it is text; cut where long."""
+    """Bytes for people: JSON with line breaks, other bytes as text if possible; long ones cut."""
     try:
         shown = msgspec.json.format(raw, indent=2) if len(raw) <= _SHOWN_BYTES else raw
     except (msgspec.DecodeError, RecursionError):

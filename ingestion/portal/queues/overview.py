@@ -1,4 +1,4 @@
-"""The portal's first page: how every queue is doing."""
+"""The portal's first page: the state of every queue."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DURABILITY = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejected:
-    """What was wrong with the refused records of one type, the most frequent causes first."""
+    """The errors in the refused records of one type, the most frequent causes first."""
 
     record_type: RecordType
     problems: int
@@ -38,7 +38,7 @@ class Rejected:
 
 @portal_view("view_portal")
 def overview(request: HttpRequest) -> HttpResponse:
-    """GET /admin/. One round trip to the store, whatever lies on the queues."""
+    """GET /admin/. One round trip to the store, however many messages the queues hold."""
     reading = figures.read()
     store = reading.overview.store if reading.overview else None
     rows = figures.of_queues(reading)

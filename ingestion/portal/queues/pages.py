@@ -1,4 +1,4 @@
-"""The page of one queue: its figures, and what lies on it."""
+"""The page of one queue: its figures and its messages."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _DISCARDS_SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Discard:
-    """Messages that staff took off: who, why, when, and how many of them can be put back."""
+    """Messages that staff took off: who, why, when, and how many copies can be put back."""
 
     entry: Activity
     copies: int
 
     @property
     def name(self) -> str:
-        """What the copies are kept under."""
+        """The name of the copies."""
         name: str = self.entry.facts["copies"]
         return name
 
 
 @portal_view("view_portal")
 def queue(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """GET /admin/queues/<type>/: one round trip to the store, whatever lies on the queue.
+    """GET /admin/queues/<type>/: one round trip to the store, however many messages there are.
 
-    `order` is `newest` or `oldest`, `page` counts from 1, `id` looks for a record instead.
+    `order` is `newest` or `oldest`, `page` counts from 1, `id` searches for a record instead.
     """
     wanted = request.GET.get("id", "").strip()
     newest_first = request.GET.get("order") == "newest"
@@ -86,7 +86,7 @@ def queue(request: HttpRequest, record_type: RecordType) -> HttpResponse:
 
 @portal_view("see_payloads", methods=["POST"])
 def show_message(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """What one message holds. A POST, since it is noted who looked at what."""
+    """The content of one message. A POST, because the activity log notes who looked at what."""
     newest_first = request.POST.get("order") == "newest"
     name = request.POST.get("message", "")
     try:
@@ -120,7 +120,7 @@ def _discards(record_type: RecordType) -> list[Activity]:
     kept = Activity.objects.filter(
         action=Activity.Action.DISCARDED,
         record_type=record_type,
-        facts__has_key="copies",  # of dead letters that are discarded there are none
+        facts__has_key="copies",  # discarded dead letters have no copies
         at__gte=datetime.now(UTC) - timedelta(seconds=COPIES_TTL_SECONDS),
     )
     return list(kept[:_DISCARDS_SHOWN])

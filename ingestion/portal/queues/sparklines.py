@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from itertools import groupby
 
 WIDTH, HEIGHT = 60, 20
-"""The box that the paths are drawn in; the page stretches it."""
+"""The size of the drawing; the page stretches it."""
 
-# Room above and below, so that a line at the edge is not cut in half.
+# Space above and below, so that a line at the edge is not cut in half.
 _MARGIN = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sparkline:
-    """One line: the `d` of its path and of the area below it."""
+    """One line: the `d` of its path, and the `d` of the area below it."""
 
     line: str
     area: str
 
 
 def sparkline(values: Sequence[float | None], *, most: float | None = None) -> Sparkline:
-    """The line of `values`, the oldest first, from 0 up to `most`, or to their own largest.
+    """The line of `values`, the oldest first, from 0 to `most`, or to the largest value.
 
-    Where a value is None the line has a gap; a value with a gap on either side becomes a dot.
+    The line has a gap at a value of None. A value between two gaps becomes a dot.
     """
     known = [value for value in values if value is not None]
     top = max(most if most is not None else max(known, default=0), 1)
@@ -38,7 +38,7 @@ def sparkline(values: Sequence[float | None], *, most: float | None = None) -> S
     for run in runs:
         drawn = [point for point in run if point is not None]
         path = "L".join(f"{x:g} {y:g}" for x, y in drawn)
-        # A line to where it stands already is drawn as a dot.
+        # A line without length is drawn as a dot.
         line.append(f"M{path}" if len(drawn) > 1 else f"M{path}h0")
         area.append(f"M{drawn[0][0]:g} {HEIGHT}L{path}L{drawn[-1][0]:g} {HEIGHT}Z")
     return Sparkline(line="".join(line), area="".join(area))

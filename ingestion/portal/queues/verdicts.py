@@ -1,4 +1,4 @@
-"""How a queue is doing, in words for people."""
+"""The state of a queue in words for people."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ingestion.queues import ConsumerSummary, Minute, QueueSummary
 from ingestion.times import duration
 
 PROMISE_SECONDS = 3600
-"""Every message is to be read within the hour."""
+"""Every message should be read within one hour."""
 
-# Rates in and out are taken over so many minutes, including the current one.
+# Rates in and out are taken over this many minutes, including the current one.
 JUDGED_MINUTES = 5
-# A message that waits no longer than this says nothing bad of anybody.
+# If no message waits longer than this, all is well.
 _SHORT_SECONDS = 120
 
 
 class Verdict(StrEnum):
-    """The words, and what stands for each in the stylesheet."""
+    """The verdicts, by their names in the stylesheet."""
 
     FLOWING = "flowing"
     BUILDING = "building"
@@ -30,7 +30,7 @@ class Verdict(StrEnum):
 
     @property
     def words(self) -> str:
-        """As people read it."""
+        """The words for people."""
         return _WORDS[self]
 
 
@@ -55,7 +55,7 @@ class Judgement:
 class Flow:
     """Messages in and out in the last minutes, including the current one.
 
-    `minutes` is how long that was; `taken` is None if nobody looked.
+    `minutes` is the length of this time; `taken` is None if it is not known.
     """
 
     accepted: int
@@ -64,12 +64,12 @@ class Flow:
 
     @property
     def in_per_minute(self) -> float:
-        """The mean of the last minutes."""
+        """The average of the last minutes."""
         return self.accepted / self.minutes
 
     @property
     def out_per_minute(self) -> float | None:
-        """The mean of the last minutes; None if nobody looked."""
+        """The average of the last minutes; None if it is not known."""
         return None if self.taken is None else self.taken / self.minutes
 
 
@@ -81,13 +81,13 @@ UNREACHABLE = Judgement(
 
 
 def flow(minutes: Sequence[Minute], *, now: datetime) -> Flow:
-    """What went in and out in the last minutes, the newest last, of which `now` is in the last."""
+    """What went in and out in the last minutes. The newest minute is last, and `now` is in it."""
     judged = minutes[-JUDGED_MINUTES:]
     known = [minute.taken for minute in judged if minute.taken is not None]
     return Flow(
         accepted=sum(minute.accepted for minute in judged),
         taken=sum(known) if known else None,
-        # A second at least: the clock may stand on the minute.
+        # At least one second: `now` may be the exact beginning of a minute.
         minutes=max((now - judged[0].begins_at).total_seconds(), 1) / 60,
     )
 
@@ -95,10 +95,10 @@ def flow(minutes: Sequence[Minute], *, now: datetime) -> Flow:
 def judge(
     summary: QueueSummary, moved: Flow, consumers: Sequence[ConsumerSummary] = ()
 ) -> Judgement:
-    """The verdict on a queue from its numbers, what went in and out of it, and who takes from it.
+    """The verdict on a queue, from its numbers, what went in and out, and its consumers.
 
-    A consumer that is alive may still not read: if messages wait and none leaves, its work
-    hangs. Those that take with a bare `RPOP` are not among `consumers`.
+    A live consumer may still take nothing: if messages wait and none leaves, its work hangs.
+    Consumers that take with a plain `RPOP` are not among `consumers`.
     """
     if summary.broken:
         return Judgement(

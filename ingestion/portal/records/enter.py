@@ -35,11 +35,11 @@ SOURCE = Source(client=PORTAL)
 
 @portal_view("enter_records", methods=["GET", "HEAD", "POST"])
 def enter(request: HttpRequest, record_type: RecordType) -> HttpResponse:
-    """The form; posted, it queues the record, or (with `check`) only says what would become of it.
+    """The form. Posted, it queues the record; with `check`, it only says whether it is valid.
 
-    What was typed is in every answer that is not a success, so nothing is lost; and the same form
-    sent again, by a double click or after an answer that never came, queues nothing twice. With
-    `rejection` in the address, the form begins with that refused record, and sending it fixes it.
+    Every answer except success holds what was typed, so nothing is lost. If the same form is sent
+    again, by a double click or because no answer came, nothing is queued twice. With `rejection`
+    in the address, the form begins with that refused record, and sending it fixes the record.
     """
     rejection_id = request.GET.get("rejection", "")
     to_fix = rejected.to_fix(record_type, rejection_id) if rejection_id else None
@@ -82,7 +82,7 @@ def enter(request: HttpRequest, record_type: RecordType) -> HttpResponse:
 
 
 def _queue(request: HttpRequest, received: Received, record: Mapping[str, Any]) -> None:
-    """Hand the record to the intake, and note who did it. Raises `StoreError`."""
+    """Give the record to the intake, and note who did it. Raises `StoreError`."""
     content = hashlib.sha256(json.dumps(record).encode()).hexdigest()
     once = Once(
         request=f"portal:{request.user.pk}:{_form_id(request)}:{content}",
@@ -103,7 +103,7 @@ def _queue(request: HttpRequest, received: Received, record: Mapping[str, Any]) 
 
 
 def _form_id(request: HttpRequest) -> str:
-    """Names a form from its first display to the last time that it is sent."""
+    """The id of a form, from its first display until it is sent for the last time."""
     return request.POST.get("form", "")[:32] or uuid.uuid4().hex
 
 

@@ -16,16 +16,16 @@ from ingestion.portal.record_fields import Kind, RecordField, record_fields
 from ingestion.portal.records.field_texts import ABSENT, FieldText, from_json, lines
 from ingestion.records import RecordType
 
-# What the browser's own inputs can show; from all else they make an empty one.
+# Values that the browser's own inputs can show; any other value would look empty there.
 _LOCAL_DATETIME = re.compile(r"[1-9]\d{3}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
 _HTML_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
 class EntryForm(forms.Form):
-    """The fields of one record type: `data` is what was posted, `record` what to begin with.
+    """The fields of one record type; `data` is what was posted, `record` is the initial record.
 
-    A value that its input would alter goes along in a hidden one, as JSON; if the input comes back
-    as it was shown, the value goes out as it came in.
+    If its input would change a value, a hidden input holds the value as JSON. If the visible input
+    comes back unchanged, the value of the record stays the same.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class EntryForm(forms.Form):
             )
 
     def record(self) -> dict[str, Any]:
-        """What was filled in, as a record; what was left empty is absent."""
+        """The typed values as a record; empty inputs are absent fields."""
         self.full_clean()
         found = {one.described.name: self._value(one) for one in self._texts}
         return {name: value for name, value in found.items() if value is not ABSENT}
 
     def refuse(self, errors: tuple[FieldError, ...]) -> None:
-        """Put the validator's messages beside the fields that they are about."""
+        """Put the validator's messages beside their fields."""
         for error in errors:
             name, _, rest = (error.field or "").partition("[")
             message = error.message
@@ -103,7 +103,7 @@ def _hint(field: RecordField) -> str:
 
 
 def _widget(field: RecordField, text: str, *, plain: bool) -> forms.Widget:
-    """The input for what `text` shows: the browser's own for its kind only if that can show it."""
+    """The input for `text`: the browser's own type of input only if that can show the text."""
     attrs: dict[str, Any] = {"autocomplete": "off"}
     if field.required:
         attrs["required"] = True
@@ -146,7 +146,7 @@ def _is_local_datetime(text: str) -> bool:
 
 
 def _select(attrs: dict[str, Any], choices: list[tuple[str, str]], text: str) -> forms.Select:
-    """A choice; if `text` is none of them it is shown as well, undecided, and refused if sent."""
+    """A choice. If `text` is not among the choices, it is shown too, and refused if sent."""
     if text not in (value for value, _ in choices):
         choices = [(text, f"{text} (as sent)"), *choices]
     return forms.Select(attrs, choices)

@@ -1,7 +1,7 @@
 """A value of a record as the text of an input, and back.
 
-The law of every form: what nobody touches goes out as it came in, or is refused; never as something
-else. So a form shows what a value means, and takes text for what it means.
+The rule of every form: a value that nobody touched stays exactly the same or is refused; it never
+becomes another value. So a form shows what a value means, and reads text by its meaning.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ingestion.portal.record_fields import Field, Kind, RecordField
 ABSENT: Final = object()
 """The value of a field that the record does not have."""
 
-# Inputs of these kinds take text as it is.
+# Inputs of these kinds take any text.
 _TEXTS = (Kind.ID, Kind.EMAIL, Kind.TEXT, Kind.LONG_TEXT)
-# A page cannot carry these: a browser gets another character in their place.
+# A page cannot hold these characters: a browser would get another character instead.
 _NOT_IN_PAGES = re.compile(r"[\x00\ud800-\udfff]")
-# The browser's own input for date and time leaves seconds out if they are zero.
+# The browser's own input for date and time omits the seconds if they are zero.
 _WITHOUT_SECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 
 
 class FieldText:
-    """One field of a record type: what its values look like in an input, and the way back."""
+    """One field of a record type: the text of its values in an input, and back."""
 
     def __init__(self, described: RecordField, field: Field) -> None:
         self.described = described
@@ -36,10 +36,10 @@ class FieldText:
         self._convert = converter(field)
 
     def meant(self, value: Any) -> Any:
-        """What a JSON value means to this field, if the reader of files would understand it.
+        """The value that the field would read from this JSON value in a file.
 
-        "no" and 0 are false to a field that is yes or no, "30" is a number to one that wants a
-        number, and an id that came as a number is that number's digits. All else stays as it is.
+        A boolean field reads "no" and 0 as false, a number field reads "30" as a number, and an id
+        field reads a number as its digits. Any other value stays the same.
         """
         if value is None:
             told = self._field.allow_null or self._field.required or self._kind is Kind.CHOICE
@@ -61,7 +61,7 @@ class FieldText:
         return found if self._kind is Kind.DATETIME or not isinstance(found, str) else value
 
     def text(self, value: Any) -> str:
-        """The value as its input shows it; what is none for this field, as JSON."""
+        """The text of the value in its input; a value that does not fit the field as JSON."""
         if value is ABSENT or value is None:
             return ""
         if isinstance(value, str):
@@ -73,7 +73,7 @@ class FieldText:
         return json.dumps(value, ensure_ascii=bool(_NOT_IN_PAGES.search(str(value))))
 
     def value(self, typed: str) -> Any:
-        """What was typed, as a value; `ABSENT` if nothing was. It validates nothing."""
+        """The value of the typed text; `ABSENT` if nothing was typed. It does not validate."""
         typed = lines(typed)
         text = typed.strip()
         if not text:
@@ -91,17 +91,17 @@ class FieldText:
         return self._convert(text)
 
     def loses(self, value: Any) -> bool:
-        """Whether the way through the input would make something else of the value."""
+        """Whether the input would change the value."""
         return not _same(self.value(self.text(value)), value)
 
 
 def lines(typed: str) -> str:
-    """Text as the browser got it: on its way back each end of a line becomes CR LF."""
+    """Text as the browser received it: a browser sends every line end back as CR LF."""
     return typed.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def from_json(text: str) -> Any:
-    """The value that the text holds as JSON; `ABSENT` if it holds none."""
+    """The value of the text as JSON; `ABSENT` if the text is not JSON."""
     try:
         return decoding.decode(text.encode(errors="replace"))
     except PayloadError:

@@ -1,4 +1,4 @@
-"""The field guide: what a record must hold, and a place to try one without queueing it."""
+"""The field guide: the fields of a record, and a form to try a record without queueing it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ingestion.records import RECORD_TYPES, RecordType
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Trial:
-    """What a tried row came to: what would be queued of it, or why it would not."""
+    """The result of a trial: what would be queued, or why the record would be refused."""
 
     queued: str = ""
     dropped: tuple[str, ...] = ()

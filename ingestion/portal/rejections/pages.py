@@ -1,4 +1,4 @@
-"""The latest records that the API refused: look at them, fix them, send them again."""
+"""The latest records that the API refused: view them, fix them, send them again."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def rejections(request: HttpRequest) -> HttpResponse:
 
 @portal_view("view_portal")
 def rejection(request: HttpRequest, record_type: RecordType, rejection_id: str) -> HttpResponse:
-    """GET /admin/rejections/<type>/<id>/: why it was refused, without what was sent."""
+    """GET /admin/rejections/<type>/<id>/: why it was refused, without the record itself."""
     return _one(request, record_type, rejection_id)
 
 
@@ -79,12 +79,12 @@ def rejection(request: HttpRequest, record_type: RecordType, rejection_id: str) 
 def show_rejection(
     request: HttpRequest, record_type: RecordType, rejection_id: str
 ) -> HttpResponse:
-    """The same with what was sent. A POST, since it is noted who looked at what."""
+    """The same with the record itself. A POST, because the log notes who looked at what."""
     return _one(request, record_type, rejection_id, show=True)
 
 
 def may_see(request: HttpRequest) -> bool:
-    """Whether the signed-in person may see what refused records hold: to judge or to fix them."""
+    """Whether the signed-in person may see the content of refused records."""
     return request.user.has_perm("ingestion.see_payloads") or request.user.has_perm(
         "ingestion.enter_records"
     )

@@ -1,1 +1,1 @@
-"""A file from staff, from New upload to its receipt."""
+"""The pages for a file from staff, from New upload to its receipt."""

@@ -1,4 +1,4 @@
-"""Who may act on an upload, and what they are told once it has moved on."""
+"""Who may act on an upload, and what people see if it has changed meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def may_act(request: HttpRequest, one: Upload) -> bool:
 
 
 def own_upload(request: HttpRequest, number: int) -> Upload:
-    """The upload, for who may act on it; 403 for others."""
+    """The upload, if the person may act on it; otherwise 403."""
     one = get_object_or_404(Upload, pk=number)
     if not may_act(request, one):
         raise PermissionDenied
@@ -26,6 +26,6 @@ def own_upload(request: HttpRequest, number: int) -> Upload:
 
 
 def not_now(request: HttpRequest, number: int) -> HttpResponse:
-    """Back to the upload, which has moved on."""
+    """Go back to the upload, which has changed."""
     messages.warning(request, "This is no longer possible: the upload has changed.")
     return redirect("admin:upload", number)

@@ -1,4 +1,4 @@
-"""What staff do with an upload: queue it, cancel it, go on, take rows back."""
+"""The actions of staff on an upload: queue it, cancel it, continue it, recall its rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ingestion.uploads.actions import NotNowError
 
 @portal_view("upload_files", methods=["POST"])
 def queue(request: HttpRequest, number: int) -> HttpResponse:
-    """POST /admin/uploads/<n>/queue: the ready rows go onto the queue."""
+    """POST /admin/uploads/<n>/queue: queue the ready rows."""
     upload = own_upload(request, number)
     try:
         actions.confirm(upload)
@@ -41,7 +41,7 @@ def cancel(request: HttpRequest, number: int) -> HttpResponse:
         _note(request, Activity.Action.CANCELLED, upload, 0)
         messages.success(request, "Cancelled: nothing of this file was queued.")
     else:
-        # How many rows are queued is known once the worker has ended.
+        # The number of queued rows is known when the worker has ended.
         activity.record(
             request, Activity.Action.CANCELLED, record_type=upload.record_type, upload=upload
         )
@@ -54,7 +54,7 @@ def cancel(request: HttpRequest, number: int) -> HttpResponse:
 
 @portal_view("upload_files", methods=["POST"])
 def retry(request: HttpRequest, number: int) -> HttpResponse:
-    """POST /admin/uploads/<n>/retry: go on with an upload that failed."""
+    """POST /admin/uploads/<n>/retry: continue an upload that failed."""
     try:
         actions.retry(own_upload(request, number))
     except NotNowError:
@@ -64,7 +64,7 @@ def retry(request: HttpRequest, number: int) -> HttpResponse:
 
 @portal_view("recall_rows", methods=["POST"])
 def recall(request: HttpRequest, number: int) -> HttpResponse:
-    """POST /admin/uploads/<n>/recall: rows that nobody has read come off the queue."""
+    """POST /admin/uploads/<n>/recall: take the rows that nobody has read off the queue."""
     upload = get_object_or_404(Upload, pk=number)
     reason = request.POST.get("reason", "")[:500]
     try:

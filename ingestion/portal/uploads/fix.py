@@ -1,4 +1,4 @@
-"""Rows fixed in place: the first bad rows of an upload as inputs."""
+"""Rows corrected in place: the first bad rows of an upload, with inputs."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _done(request: HttpRequest, upload: Upload, count: int) -> HttpResponse:
 
 
 class _Inputs:
-    """Makes the inputs of a row: the fields at fault, and those that a rule joins to them."""
+    """Makes the inputs of a row: for the fields with errors, and for fields in the same rule."""
 
     def __init__(self, record_type: RecordType, notation: Notation) -> None:
         self._described = record_fields(record_type)
@@ -99,7 +99,7 @@ class _Inputs:
         named = _messages(errors)
         at_fault = {(error.field, error.code) for error in errors}
         for rule in self._rules:
-            if (rule.at, rule.code) in at_fault:  # it may be mended in any of its fields
+            if (rule.at, rule.code) in at_fault:  # any of its fields may be the wrong one
                 for name in rule.fields:
                     named.setdefault(name, [])
         inputs = []
@@ -127,7 +127,7 @@ class _Inputs:
             return convert(text)
 
         one = _Input(line, field, value, said, typed)
-        # Text in quotes that says a number, or the other way round: taken for it if staff say so.
+        # A text that holds a number, or the reverse: it is converted if staff say so.
         offer = typed(one.value)
         if value is not None and said and json.dumps(offer) != json.dumps(value):
             try:
@@ -140,7 +140,7 @@ class _Inputs:
 
 
 class _Input:
-    """One input; what is not touched stays the value that the file has."""
+    """One input; if it is not touched, the value stays as it is in the file."""
 
     offer: Any = None
     offer_text = ""
@@ -158,11 +158,11 @@ class _Input:
 
     @property
     def takes_lines(self) -> bool:
-        """Whether the input has several lines: one line alone would lose the line ends."""
+        """Whether the input has several lines: a single-line input would lose the line ends."""
         return self.field.kind in (Kind.LIST, Kind.LONG_TEXT) or "\n" in self.value
 
     def correction(self, posted: Mapping[str, Any]) -> dict[str, Any]:
-        """What was made of the field; nothing if it was not touched."""
+        """The corrected value of the field; empty if it was not touched."""
         text = posted.get(self.name)
         if text is not None and _lines(text) != _lines(self.begin):
             return {self.field.name: self._typed(text)}
@@ -172,7 +172,7 @@ class _Input:
 
 
 class _Row:
-    """A bad row as inputs."""
+    """A bad row with its inputs."""
 
     def __init__(self, line: int, name: str, inputs: list[_Input]) -> None:
         self.line = line
@@ -180,7 +180,7 @@ class _Row:
         self.inputs = inputs
 
     def typed(self, posted: Mapping[str, Any]) -> dict[str, Any]:
-        """What was corrected, by field."""
+        """The corrected values, by field."""
         found: dict[str, Any] = {}
         for one in self.inputs:
             found |= one.correction(posted)
@@ -193,7 +193,7 @@ class _Row:
         *,
         corrected: bool,
     ) -> None:
-        """Keep what was typed, beside why it is not valid yet."""
+        """Keep what was typed, and show why it is not valid yet."""
         named = _messages(errors or ())
         for one in self.inputs:
             one.value = _lines(posted.get(one.name, one.begin))
@@ -213,7 +213,7 @@ def _messages(errors: Sequence[FieldError]) -> dict[str, list[str]]:
 
 
 def _shown(value: Any, field: RecordField) -> str:
-    """A value as its input shows it; what a page cannot hold is replaced."""
+    """A value as its input shows it; characters that a page cannot hold are replaced."""
     if value is None:
         return ""
     if isinstance(value, list) and value and all(map(_is_line, value)):
@@ -230,5 +230,5 @@ def _is_line(entry: Any) -> bool:
 
 
 def _lines(text: str) -> str:
-    """The text with the line ends that a browser may have changed."""
+    """The text without changes of its line ends by a browser."""
     return text.replace("\r\n", "\n").replace("\r", "\n")

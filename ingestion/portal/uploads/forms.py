@@ -21,7 +21,7 @@ _LAST_LINE = 10_000
 
 
 class UploadForm(forms.Form):
-    """A file, or pasted rows, and perhaps of which type they are."""
+    """A file or pasted rows, and optionally their record type."""
 
     record_type = forms.ChoiceField(
         required=False, choices=[("", ""), *((path, path) for path in RECORD_TYPES)]
@@ -34,7 +34,7 @@ class UploadForm(forms.Form):
     )
 
     def clean(self) -> dict[str, Any]:
-        """One file, within its limit."""
+        """One file, within the limit."""
         found = super().clean() or {}
         file, rows = found.get("file"), found.get("rows") or ""
         if "file" in self.errors:
@@ -50,22 +50,22 @@ class UploadForm(forms.Form):
 
     @property
     def chosen_type(self) -> RecordType | None:
-        """The chosen type; None if it is to be found from the file."""
+        """The chosen type; None if the file should tell it."""
         return RECORD_TYPES.get(self.cleaned_data["record_type"])
 
     @property
     def content(self) -> tuple[File[bytes], str]:
-        """What was sent, and its name."""
+        """The content that was sent, and its name."""
         file = self.cleaned_data["file"]
         if file is not None:
             return file, file.name
         rows: str = self.cleaned_data["rows"]
-        # The mark says for certain what a form sends.
+        # The mark states the encoding of the pasted rows for certain.
         return ContentFile(rows.encode("utf-8-sig", errors="replace")), "pasted rows"
 
 
 class CheckForm(forms.Form):
-    """How a file is to be read: what was found, to be changed."""
+    """How a file is read: what was found, and what staff may change."""
 
     def __init__(self, found: Inspection, data: Mapping[str, Any] | None = None) -> None:
         super().__init__(data)
@@ -93,12 +93,12 @@ class CheckForm(forms.Form):
 
     @property
     def structure(self) -> Iterator[forms.BoundField]:
-        """All but the columns."""
+        """All fields of the form except the columns."""
         return (self[name] for name in self.fields if not name.startswith("column-"))
 
     @property
     def columns(self) -> Iterator[tuple[Any, forms.BoundField]]:
-        """Each column of the file, and the choice of its field."""
+        """Each column of the file, with the field for its choice."""
         return ((column, self[f"column-{at}"]) for at, column in enumerate(self.found.columns))
 
     @property
@@ -108,7 +108,7 @@ class CheckForm(forms.Form):
 
     @property
     def layout(self) -> Layout:
-        """What was chosen, the columns among it."""
+        """The choices, with the columns."""
         chosen = self.cleaned_data
         layout = self.found.layout
         if not layout.format.is_table:
@@ -132,13 +132,13 @@ class CheckForm(forms.Form):
 
     @property
     def changes_structure(self) -> bool:
-        """Whether the columns must be looked at anew."""
+        """Whether the columns must be found again."""
         options = (option.name for option in self.found.layout.format.options)
         names = ("record_type", "sheet", "header_line", *options)
         return any(name in self.changed_data for name in names)
 
     def clean(self) -> dict[str, Any]:
-        """No field twice, and the dates in an order."""
+        """No field twice, and an order for the dates."""
         found = super().clean() or {}
         taken: dict[str, str] = {}
         for at, column in enumerate(self.found.columns):

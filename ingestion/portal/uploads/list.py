@@ -1,4 +1,4 @@
-"""All uploads: the stock changelist, to search, filter and look."""
+"""All uploads: the stock list, to search and filter."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOT_LISTED = ("findings", "verdicts", "fixes", "layout", "inspection")
 
 
 class UploadAdmin(ListOnly):
-    """Every file that staff uploaded. What is done with one is done on its own page."""
+    """Every file that staff uploaded. The actions on an upload are on its own page."""
 
     list_title = "Uploads"
     change_list_template = "portal/uploads/list.html"
@@ -40,7 +40,7 @@ class UploadAdmin(ListOnly):
     actions = None
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Upload]:
-        """Without what only the pages of one upload show."""
+        """Without the fields that only the pages of one upload show."""
         return super().get_queryset(request).defer(*_NOT_LISTED)
 
     @display(description="file", ordering="file_name")
@@ -61,23 +61,23 @@ class UploadAdmin(ListOnly):
 
     @display(description="state", ordering="state")
     def standing(self, upload: Upload) -> str:
-        """The state, coloured by who is to act."""
+        """The state, in a colour that shows who must act."""
         look = _LOOKS.get(Upload.State(upload.state), "")
         return format_html('<span class="badge {}">{}</span>', look, upload.get_state_display())
 
     @display(description="rows", ordering="rows_read")
     def read(self, upload: Upload) -> str:
-        """How many rows it has."""
+        """The number of rows."""
         return intcomma(upload.rows_read) if upload.read_at else ""
 
     @display(description="to fix", ordering="rows_invalid")
     def to_fix(self, upload: Upload) -> str:
-        """How many need fixing."""
+        """The number of rows that need fixing."""
         return intcomma(upload.rows_invalid) if upload.rows_invalid else ""
 
     @display(description="queued", ordering="rows_queued")
     def queued(self, upload: Upload) -> str:
-        """How many are queued."""
+        """The number of queued rows."""
         return intcomma(upload.rows_queued) if upload.rows_queued else ""
 
     @display(description="who", ordering="uploaded_by__username")
@@ -87,5 +87,5 @@ class UploadAdmin(ListOnly):
 
     @display(description="when", ordering="uploaded_at")
     def when(self, upload: Upload) -> str:
-        """When, in UTC."""
+        """The time of the upload, in UTC."""
         return f"{upload.uploaded_at:%Y-%m-%d %H:%M}"

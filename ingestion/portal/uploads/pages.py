@@ -1,4 +1,4 @@
-"""The way of a file from staff, as pages: upload, check, review, receipt."""
+"""The pages for a file from staff, in order: upload, check, review, receipt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ State = Upload.State
 def new_upload(request: HttpRequest) -> HttpResponse:
     """GET and POST /admin/upload/."""
     form = UploadForm(request.POST or None, request.FILES or None)
-    # Corrected rows are the business of who may act on the upload that they correct.
+    # Only people who may act on an upload may upload its corrected rows.
     number = _number(request.POST.get("fixes") or request.GET.get("fixes"))
     parent = own_upload(request, number) if number else None
     if request.method == "POST" and form.is_valid():
@@ -73,7 +73,7 @@ def new_upload(request: HttpRequest) -> HttpResponse:
 
 @portal_view("view_portal")
 def upload(request: HttpRequest, number: int) -> HttpResponse:
-    """GET /admin/uploads/<n>/: whatever the upload needs next, and its receipt at the end."""
+    """GET /admin/uploads/<n>/: the next step of the upload, and its receipt at the end."""
     one = get_object_or_404(Upload.objects.select_related("uploaded_by", "parent"), pk=number)
     if one.state == State.CHECK and may_act(request, one):
         return redirect("admin:upload-check", number)
@@ -88,7 +88,7 @@ def upload(request: HttpRequest, number: int) -> HttpResponse:
 
 @portal_view("view_portal")
 def upload_progress(request: HttpRequest, number: int) -> HttpResponse:
-    """GET /admin/uploads/<n>/progress: the moving numbers, for the script of the page."""
+    """GET /admin/uploads/<n>/progress: the current numbers, for the script of the page."""
     return JsonResponse(progress(get_object_or_404(Upload, pk=number)).as_json())
 
 
@@ -148,7 +148,7 @@ def upload_file(request: HttpRequest, number: int, which: str) -> FileResponse:
 
 
 def _answer(request: HttpRequest, one: Upload, form: CheckForm) -> HttpResponse | None:
-    """Apply what was chosen; None if the date order must be asked for first."""
+    """Apply the choices; None if the date order must be asked for first."""
     if form.changes_structure or "look" in request.POST:
         actions.look_again(one, form.chosen_type, form.layout)
         if "look" not in request.POST:

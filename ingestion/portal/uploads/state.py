@@ -1,4 +1,4 @@
-"""What the pages of an upload show of it: how far it is, what happened when, what was found."""
+"""What the pages of an upload show: its progress, its history, and what was found."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ingestion.uploads import actions
 from ingestion.uploads.findings import field_root
 
 State = Upload.State
-# Before that an estimate would only jump about.
+# An estimate that is made earlier would be too unsteady.
 _ESTIMATE_AFTER_SECONDS = 2.0
 _TIMED = (State.READING, State.QUEUEING, State.CANCELLING)
 
@@ -45,7 +45,7 @@ class Progress:
     is_exact: bool
 
     def as_json(self) -> dict[str, Any]:
-        """For the script of the page; numbers as they are shown."""
+        """For the script of the page; numbers are formatted as the page shows them."""
         found = asdict(self)
         found["queued"] = intcomma(self.queued)
         for name in ("read", "waiting_rows", "recalled"):
@@ -103,7 +103,7 @@ def progress(upload: Upload) -> Progress:
 
 
 def _waiting(upload: Upload) -> str:
-    """What the upload waits for, and that it goes on by itself; empty if it waits for nothing."""
+    """Why the upload waits, and that it continues by itself; empty if it does not wait."""
     if not upload.waiting:
         return ""
     try:
@@ -137,7 +137,7 @@ class Event:
 
 
 def timeline(upload: Upload) -> list[Event]:
-    """What happened to the upload, the oldest first."""
+    """The history of the upload, the oldest event first."""
     return sorted(_events(upload), key=lambda event: event.at)
 
 
@@ -166,7 +166,7 @@ def _events(upload: Upload) -> Iterator[Event]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """Why one field of a bad row was refused, beside what stands in it."""
+    """Why one field of a bad row was refused, and its text."""
 
     field: str
     cell: str
@@ -182,7 +182,7 @@ class BadRow:
 
 
 def causes(upload: Upload) -> list[dict[str, Any]]:
-    """The causes of refusal, each with its share of the most frequent one."""
+    """The causes of rejection; each share is relative to the most frequent cause."""
     found = upload.findings.get("causes", [])
     return [{**cause, "most": found[0]["count"]} for cause in found]
 

@@ -1,4 +1,4 @@
-"""What is asked before a key is made or ended."""
+"""The forms for creating and ending keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OVERLAP_WORDS = {
 
 
 class _LifetimeForm(forms.Form):
-    """How long the key is good."""
+    """How long the key is valid."""
 
     days = forms.TypedChoiceField(
         choices=_DAYS,
@@ -30,7 +30,7 @@ class _LifetimeForm(forms.Form):
 
 
 class CreateForm(_LifetimeForm):
-    """Whose key, and for what."""
+    """The client's name, and what it may do."""
 
     name = forms.CharField(
         max_length=63,
@@ -50,7 +50,7 @@ class CreateForm(_LifetimeForm):
 
 
 class RotateForm(_LifetimeForm):
-    """What becomes of the keys that there are."""
+    """When the existing keys end."""
 
     overlap = forms.ChoiceField(
         choices=[(word, _OVERLAP_WORDS[word]) for word in OVERLAPS],

@@ -21,14 +21,14 @@ from ingestion.portal.administration.keys.forms import CreateForm, RotateForm
 from ingestion.portal.forms import ReasonForm
 from ingestion.portal.pages import page, portal_view
 
-# Keys that have ended are listed for so long.
+# Keys that have ended are listed for this long.
 _ENDED_SHOWN = timedelta(days=30)
 _ENDS_SOON = timedelta(days=14)
 
 
 @portal_view("manage_keys")
 def keys(request: HttpRequest) -> HttpResponse:
-    """GET /admin/keys/: every client with its keys, and what is to do about them."""
+    """GET /admin/keys/: every client with its keys, and what staff should do about them."""
     now = timezone.now()
     not_long_ended = Q(expires_at__gt=now - _ENDED_SHOWN) & (
         Q(revoked_at=None) | Q(revoked_at__gt=now - _ENDED_SHOWN)
@@ -49,7 +49,7 @@ def keys(request: HttpRequest) -> HttpResponse:
 
 @portal_view("manage_keys", methods=["GET", "HEAD", "POST"])
 def create(request: HttpRequest) -> HttpResponse:
-    """Ask for whom and for what, then show the new key, this once."""
+    """Ask for the client's name and rights, then show the new key; this is the only time."""
     form = CreateForm(request.POST if request.method == "POST" else None)
     if form.is_valid():
         name, scopes, days = (form.cleaned_data[field] for field in ("name", "scopes", "days"))
@@ -68,7 +68,7 @@ def create(request: HttpRequest) -> HttpResponse:
 
 @portal_view("manage_keys", methods=["GET", "HEAD", "POST"])
 def rotate(request: HttpRequest, number: int) -> HttpResponse:
-    """Ask for how long, then show the client's further key, this once."""
+    """Ask when the old keys end, then show the client's new key; this is the only time."""
     client = get_object_or_404(ApiClient, pk=number)
     newest = client.keys.order_by("pk").last()
     form = RotateForm(
@@ -129,10 +129,10 @@ def revoke(request: HttpRequest, number: int) -> HttpResponse:
 
 
 def _show_once(request: HttpRequest, key: ApiKey, text: str) -> HttpResponse:
-    """The page with the key, as the answer to the POST itself.
+    """The page with the key; it is the answer to the POST itself.
 
-    A redirect would have to keep the key somewhere until it is asked for. No cache keeps the page,
-    and sending the form again is refused.
+    After a redirect the key would have to be stored until the browser asks for it. No cache stores
+    the page, and the form cannot be sent twice.
     """
     return page(
         request,
