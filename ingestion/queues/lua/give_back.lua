@@ -11,7 +11,7 @@
 --       5 seconds after the last failed attempt at any message after which they may be forgotten
 -- Gives {how many are on the queue again, how many became dead letters}.
 --
--- Nothing is done if a command is refused: see push.lua. After each step, each message is in a list.
+-- Nothing is done if a command is refused: see push.lua. After each step each message is in a list.
 
 local function must(...)
   if not redis.acl_check_cmd(...) then
