@@ -311,8 +311,9 @@ def test_an_upload_that_waits_says_what_for_and_that_it_goes_on_by_itself(
 def test_a_receipt_is_shown_while_the_store_is_away(uploader: Client, no_store: None) -> None:
     one = upload(uploader, as_csv(session(1)))
     Upload.objects.update(state="done", confirmed_at=one.read_at, rows_queued=1, places=[[0, 1]])
-    page = uploader.get(at("upload", one))
-    assert "Still waiting unknown" in words(page)
+    said = words(uploader.get(at("upload", one)))
+    assert "Still waiting unknown" in said
+    assert said.count("The store does not answer") == 1
 
 
 def test_rows_are_recalled_by_who_may(uploader: Client, store: Redis) -> None:
