@@ -1,4 +1,4 @@
-"""Load by wrk, and the store's own by redis-benchmark: neither is in Python, so neither is the limit."""
+"""Load by wrk, and the store by redis-benchmark: neither is Python, so neither is the limit."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def posts(
                 "application/json",
                 to.method,
                 *flat,
-            ],  # fmt: skip
+            ],
             capture_output=True,
             text=True,
             check=True,
@@ -103,7 +103,7 @@ def bare_store(store: Redis, *, requests: int) -> Measured:
             "lpush",
             QUEUE,
             "x" * 720,
-        ],  # fmt: skip
+        ],
         capture_output=True,
         text=True,
         check=True,
