@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # What Python has compiled is kept, whatever the shell says: the tests start hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run demo quick test coverage test-matrix lint format faults attacks audit lock screenshots clean
+.PHONY: help run demo quick test coverage test-matrix lint format faults attacks bench audit lock screenshots clean
 
 help:
 	@sed -n 's/^# make/make/p;s/^#  /  /p' Makefile
@@ -67,6 +67,16 @@ faults: $(VENV)/.test
 attacks: $(VENV)/.test
 	ATTACKS=long $(BIN)/pytest tests/attacks -s -o timeout=3600
 
+# make bench  measures the portal beside its peers and writes docs/performance.md; takes an hour and
+#             needs wrk and redis-tools. ROWS="single batch" measures some rows; ROUNDS=1 SCALE=0.01
+#             tries it; WORKERS=2 is two server processes for each. A part is not written.
+ROUNDS := 5
+WORKERS := 1
+SCALE := 1
+bench: $(VENV)/bench/.done
+	@$(VENV)/bench/bin/python -m tests.benchmarks \
+		--rows "$(ROWS)" --rounds $(ROUNDS) --workers $(WORKERS) --scale $(SCALE)
+
 # make audit  known vulnerabilities of the installed packages; asks the advisory service
 # Without --strict, a package that could not be looked up would pass.
 audit: $(VENV)/.run $(VENV)/tools/.done
@@ -86,6 +96,7 @@ clean:
 lock: $(VENV)/tools/.done
 	$(VENV)/tools/bin/uv pip compile $(LOCK) requirements.txt -o requirements.lock
 	$(VENV)/tools/bin/uv pip compile $(LOCK) requirements-dev.txt -c requirements.lock -o requirements-dev.lock
+	$(VENV)/tools/bin/uv pip compile $(LOCK) requirements-bench.txt -c requirements.lock -o requirements-bench.lock
 
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
@@ -118,4 +129,9 @@ $(VENV)/.test: requirements-dev.lock
 # A separate environment: the tools' packages do not mix with ours and are not audited.
 $(VENV)/tools/.done: requirements-tools.txt
 	$(call install,requirements-tools.txt,$(VENV)/tools)
+	@touch $@
+
+# Another one: the portal with its peers.
+$(VENV)/bench/.done: requirements-bench.lock
+	$(call install,requirements-bench.lock,$(VENV)/bench)
 	@touch $@

@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.faults.figures import machine
+from tests.machine import machine
 
 LONG = os.environ.get("ATTACKS") == "long"
 PAGE = Path(__file__).parent.parent.parent / "docs" / "security.md"

@@ -1,124 +1,280 @@
-"""The portal and its peers, each one process with a store of its own, fsync always for all."""
+"""The portal and its peers: each a server of its own, with a store of its own, fsync always."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import urllib3
 from redis import Redis
 
-from tests.portal_process import ROOT, free_port, running_portal
+from tests.benchmarks.peers.envelopes import QUEUES
+from tests.portal_process import ROOT, free_port
 from tests.store_servers import DURABLE, Server
 
-QUEUE = "tutormax:queue:sessions"
-_BIN = Path(sys.executable).parent
+STAFF = ("bench", "correct horse battery")
+_START_SECONDS = 60
 _PEERS = "tests.benchmarks.peers"
-# The file of all writes is never made anew in the middle of a measurement.
+# The append-only file is never rewritten in the middle of a measurement.
 _STORE = {**DURABLE, "maxmemory-policy": "noeviction", "auto-aof-rewrite-percentage": "0"}
+
+
+class MissingError(Exception):
+    """A peer is not installed. The text says how to get it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peer:
+    """How a server is started and asked.
+
+    `command` has places for `{port}`, `{workers}` and `{folder}`. `paths` has the paths of single
+    records and of batches, with a place for the `{path}` of a record type. `needs` names a Python
+    package or a program.
+    """
+
+    command: tuple[str, ...]
+    paths: tuple[str, str] = ("/api/{path}", "/api/{path}/batch")
+    needs: str = ""
+    method: str = "POST"
+    queues: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _python(module: str, *words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module, *words)
+
+
+def _uvicorn(app: str) -> tuple[str, ...]:
+    words = "--port {port} --workers {workers} --loop uvloop --http httptools --no-access-log"
+    return _python("uvicorn", f"{_PEERS}.{app}:app", *words.split(), "--log-level", "warning")
+
+
+def _granian(app: str, interface: str, *more: str) -> tuple[str, ...]:
+    words = f"--interface {interface} --port {{port}} --workers {{workers}} --no-access-log"
+    return _python("granian", f"{_PEERS}.{app}:app", *words.split(), *more)
+
+
+# Everything is on: the requests have a key and an Idempotency-Key (see `Portals`), there is a
+# quota, and each request has its line in the log. Limits that a load would meet are far away.
+_PORTAL = Peer(
+    command=(sys.executable, "manage.py", "serve"),
+    environment={
+        "CLIENT_RECORDS_PER_MINUTE": str(10**8),
+        "LOG_FORMAT": "json",
+        "MAX_CONNECTIONS_PER_PEER": "0",
+        "QUEUE_LIMIT": str(10**9),
+    },
+)
+_FASTAPI = Peer(command=_uvicorn("fastapi_app"), needs="fastapi")
+_FOUR_THREADS = ("--blocking-threads", "4")
+
+PORTAL = "this portal"
+WITHOUT_LANE = "this portal, FAST_LANE=off"
+FASTAPI = "FastAPI + Pydantic + redis.asyncio"
+TUNED = "the same, one LPUSH a batch"
+NINJA = "django-ninja"
+DRF = "Django REST framework"
+LITESTAR = "Litestar + msgspec"
+WEBDIS = "Webdis (validates nothing)"
+EMPTY = "an empty RSGI handler"
+
+PEERS = {
+    PORTAL: _PORTAL,
+    WITHOUT_LANE: replace(_PORTAL, environment={**_PORTAL.environment, "FAST_LANE": "off"}),
+    FASTAPI: _FASTAPI,
+    TUNED: replace(_FASTAPI, paths=("/api/{path}", "/tuned/{path}/batch")),
+    NINJA: Peer(command=_granian("ninja_app", "wsgi", *_FOUR_THREADS), needs="ninja"),
+    DRF: Peer(command=_granian("drf_app", "wsgi", *_FOUR_THREADS)),
+    LITESTAR: Peer(command=_uvicorn("litestar_app"), needs="litestar"),
+    WEBDIS: Peer(
+        command=("webdis", "{folder}/webdis.json"),
+        paths=("/LPUSH/" + QUEUES["sessions"], ""),
+        needs="webdis",
+        method="PUT",
+    ),
+    EMPTY: Peer(command=_granian("empty_app", "rsgi"), paths=("/", "/"), queues=False),
+}
+if "\n#FAST_LANE=" not in (ROOT / ".env.example").read_text():
+    del PEERS[WITHOUT_LANE]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """A running server: where it takes single records and batches, and the store that it fills."""
+    """A running server: where it takes records, the process, and the store that it fills."""
 
     name: str
-    single: str
-    batch: str
+    address: str
+    server: int
     store: Redis
-    method: str = "POST"
-    queues: bool = True
+    store_process: int
+    headers: Mapping[str, str]
+    environment: Mapping[str, str]
 
-    def empty(self) -> None:
-        """Drop what is queued, and the file of writes that holds it."""
-        self.store.flushall()
-        for word in ("no", "yes"):
-            self.store.config_set("appendonly", word)
-        while self.store.info("persistence")["aof_rewrite_in_progress"]:
-            time.sleep(0.02)
+    @property
+    def peer(self) -> Peer:
+        """What it is."""
+        return PEERS[self.name]
+
+    def url(self, path: str, *, batch: bool) -> str:
+        """The address for one record of this type, or for many."""
+        return self.address + self.peer.paths[batch].format(path=path)
+
+    def depth(self, path: str) -> int:
+        """How many messages are on a queue."""
+        return int(self.store.llen(QUEUES[path]))
+
+
+class Site:
+    """Starts contenders in a folder, each time from nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started = 0
+        self._headers: dict[str, str] = {}
+
+    def new_folder(self) -> Path:
+        """A folder that nobody has used."""
+        self._started += 1
+        folder = self._folder / str(self._started)
+        folder.mkdir(parents=True)
+        return folder
+
+    @contextmanager
+    def store(self) -> Iterator[Server]:
+        """A store alone."""
+        folder = self.new_folder()
+        server = Server(folder / "store", **_STORE)
+        try:
+            yield server
+        finally:
+            server.close()
+            shutil.rmtree(folder)
+
+    @contextmanager
+    def running(self, name: str, *, workers: int = 1, **settings: str) -> Iterator[Contender]:
+        """The contender of this name, ended at the end of the block; `settings` are the portal's.
+
+        Raises `MissingError`.
+        """
+        peer = PEERS[name]
+        if peer.needs and not (shutil.which(peer.needs) or find_spec(peer.needs)):
+            raise MissingError(f"{peer.needs} is not installed")
+        is_portal = name in (PORTAL, WITHOUT_LANE)
+        with ExitStack() as stack:
+            store = stack.enter_context(self.store())
+            folder = self.new_folder()
+            stack.callback(shutil.rmtree, folder)
+            port = free_port()
+            environment = {
+                **(self._portal(folder) if is_portal else {}),
+                **peer.environment,
+                "REDIS_URL": f"redis://127.0.0.1:{store.port}/0",
+                "PORT": str(port),
+                "WEB_WORKERS": str(workers),
+                **settings,
+            }
+            if name == WEBDIS:
+                _write_webdis_settings(folder, port, store.port)
+            words = [
+                word.format(port=port, workers=workers, folder=folder) for word in peer.command
+            ]
+            process = stack.enter_context(started(words, environment, folder / "log"))
+            address = f"http://127.0.0.1:{port}"
+            wait_for(address, process, folder / "log")
+            yield Contender(
+                name=name,
+                address=address,
+                server=process.pid,
+                store=store.client,
+                store_process=store.process.pid,
+                headers=self._headers if is_portal else {},
+                environment=environment,
+            )
+
+    def _portal(self, folder: Path) -> dict[str, str]:
+        """The settings of a portal in `folder` that knows a client with a key, and its staff."""
+        first = self._folder / "portal"
+        if not self._headers:
+            environment = portal_environment(first)
+            name, password = STAFF
+            account = {"DJANGO_SUPERUSER_PASSWORD": password}
+            scopes = [word for path in QUEUES for word in ("--scope", path)]
+            manage(environment, "migrate", "--verbosity", "0")
+            manage(
+                environment | account,
+                *("createsuperuser", "--noinput", "--username", name, "--email", "b@example.com"),
+            )
+            key = manage(environment, "api_key", "create", "bench", *scopes).strip()
+            self._headers = {"Authorization": f"Api-Key {key}", "Idempotency-Key": "unique"}
+        shutil.copytree(first, folder / "var")
+        return portal_environment(folder / "var")
+
+
+def portal_environment(data_dir: Path) -> dict[str, str]:
+    """The settings of a portal with this folder, and nothing of this machine's configuration."""
+    return {
+        "DJANGO_SETTINGS_MODULE": "tutormax.settings",
+        "DATA_DIR": str(data_dir),
+        "ENV_FILE": os.devnull,
+        "REDIS_URL": "",
+        "DATABASE_URL": "",
+    }
+
+
+def manage(environment: Mapping[str, str], *words: str) -> str:
+    """What a command of the portal prints."""
+    return output((sys.executable, "manage.py", *words), environment)
+
+
+def output(words: tuple[str, ...], environment: Mapping[str, str]) -> str:
+    """What a program prints. Raises `RuntimeError` with what it says of its failure."""
+    done = subprocess.run(
+        words, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{words}: {done.stderr[-2000:]}")
+    return done.stdout
 
 
 @contextmanager
-def running(name: str, folder: Path, **settings: str) -> Iterator[Contender]:
-    """The contender of this name, ended at the end of the block; `settings` are the portal's."""
-    with ExitStack() as stack:
-        server = Server(folder / "store", **_STORE)
-        stack.callback(server.close)
-        url = f"redis://127.0.0.1:{server.port}/0"
-        if name == PORTAL:
-            portal = stack.enter_context(running_portal(folder / "var", REDIS_URL=url, **settings))
-            at = f"{portal.address}/api/sessions"
-            yield Contender(name=name, single=at, batch=f"{at}/batch", store=server.client)
-            return
-        port = free_port()
-        command, single, batch = _PEER[name]
-        words = [word.format(port=port) for word in command]
-        if name == WEBDIS:
-            words.append(str(_webdis_settings(folder, port, server.port)))
+def started(
+    words: list[str], environment: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is told to end at the end of the block."""
+    with log.open("wb") as file:
         process = subprocess.Popen(
-            words,
-            cwd=ROOT,
-            env={**os.environ, "REDIS_URL": url},
-            stdout=subprocess.DEVNULL,
-            stderr=(folder / "log").open("wb"),
+            words, cwd=ROOT, env={**os.environ, **environment}, stdout=file, stderr=file
         )
-        stack.callback(process.wait, 30)
-        stack.callback(process.terminate)
-        address = f"http://127.0.0.1:{port}"
-        _wait_for(address, process)
-        yield Contender(
-            name=name,
-            single=address + single,
-            batch=address + batch,
-            store=server.client,
-            method="PUT" if name == WEBDIS else "POST",
-            queues=name != EMPTY,
-        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(_START_SECONDS)
 
 
-PORTAL = "the portal"
-FASTAPI = "FastAPI + Pydantic + redis.asyncio"
-TUNED = "the same, one LPUSH a batch"
-NINJA = "django-ninja"
-DRF = "Django REST framework as it comes"
-LITESTAR = "Litestar + msgspec"
-WEBDIS = "Webdis (C, validates nothing)"
-EMPTY = "an empty RSGI handler"
+def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once somebody answers at this address."""
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib3.request("GET", address, retries=False, timeout=5)
+        except urllib3.exceptions.HTTPError:
+            time.sleep(0.01)
+        else:
+            return
+    raise RuntimeError(f"{address} does not answer: {log.read_text()[-2000:]}")
 
 
-def _uvicorn(app: str) -> list[str]:
-    words = "--port {port} --workers 1 --loop uvloop --http httptools --no-access-log"
-    return [str(_BIN / "uvicorn"), f"{_PEERS}.{app}", *words.split(), "--log-level", "warning"]
-
-
-def _granian(app: str, interface: str, *more: str) -> list[str]:
-    words = ["--interface", interface, "--port", "{port}", "--workers", "1", "--no-access-log"]
-    return [str(_BIN / "granian"), f"{_PEERS}.{app}", *words, *more]
-
-
-_DJANGO = _granian("django_apps:application", "wsgi", "--blocking-threads", "4")
-# Command, address of single records, address of batches.
-_PEER: dict[str, tuple[Sequence[str], str, str]] = {
-    FASTAPI: (_uvicorn("fastapi_app:app"), "/api/sessions", "/api/sessions/batch"),
-    TUNED: (_uvicorn("fastapi_app:app"), "/api/sessions", "/tuned/sessions/batch"),
-    NINJA: (_DJANGO, "/api/sessions", "/api/sessions/batch"),
-    DRF: (_DJANGO, "/drf/sessions", "/drf/sessions/batch"),
-    LITESTAR: (_uvicorn("litestar_app:app"), "/api/sessions", "/api/sessions/batch"),
-    WEBDIS: (["webdis"], f"/LPUSH/{QUEUE}", f"/LPUSH/{QUEUE}"),
-    EMPTY: (_granian("empty_app:app", "rsgi"), "/", "/"),
-}
-PEERS = tuple(_PEER)
-
-
-def _webdis_settings(folder: Path, port: int, store_port: int) -> Path:
-    file = folder / "webdis.json"
+def _write_webdis_settings(folder: Path, port: int, store_port: int) -> None:
     settings = {
         "redis_host": "127.0.0.1",
         "redis_port": store_port,
@@ -131,17 +287,4 @@ def _webdis_settings(folder: Path, port: int, store_port: int) -> Path:
         "verbosity": 0,
         "logfile": str(folder / "webdis.log"),
     }
-    file.write_text(json.dumps(settings))
-    return file
-
-
-def _wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            urllib3.request("GET", address, retries=False, timeout=1)
-        except urllib3.exceptions.HTTPError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError(f"{process.args} does not answer")
+    (folder / "webdis.json").write_text(json.dumps(settings))

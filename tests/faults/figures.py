@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+from tests.machine import machine
 
 LONG = os.environ.get("FAULTS") == "long"
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reliability.md"
@@ -98,20 +99,3 @@ def _line(number: str, row: _Row) -> str:
 
 def _order(number: str) -> tuple[str, int]:
     return number[0], int(re.sub(r"\D", "", number))
-
-
-def machine() -> str:
-    """The machine and the Python that made the figures, in words."""
-    model = re.search(r"model name\s*: (.+)", _cpu_info())
-    return (
-        f"{os.cpu_count()} cores ({model[1] if model else platform.machine()}), "
-        f"{platform.system()} {platform.release().partition('-')[0]}, "
-        f"Python {platform.python_version()}"
-    )
-
-
-def _cpu_info() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text()
-    except FileNotFoundError:  # not on Linux
-        return ""

@@ -7,7 +7,12 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-QUEUE = "tutormax:queue:sessions"
+QUEUES = {
+    "tutors": "tutormax:queue:tutors",
+    "sessions": "tutormax:queue:sessions",
+    "feedback": "tutormax:queue:feedbacks",
+}
+SESSIONS = QUEUES["sessions"]
 
 
 def utc_now() -> str:
@@ -15,13 +20,13 @@ def utc_now() -> str:
     return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
-def envelope(record: dict[str, Any], queued_at: str) -> str:
+def envelope(record: dict[str, Any], queued_at: str, queue: str = SESSIONS) -> str:
     """The message of one record."""
     return json.dumps(
         {
             "data": record,
             "queued_at": queued_at,
-            "queue": QUEUE,
+            "queue": queue,
             "id": str(uuid.uuid4()),
             "source": "api:local",
         }
@@ -32,7 +37,7 @@ def receipt(record_id: str) -> dict[str, Any]:
     """The answer to a single record."""
     return {
         "success": True,
-        "message": "The session is queued.",
+        "message": "The record is queued.",
         "id": record_id,
         "queued": True,
         "timestamp": utc_now(),

@@ -11,7 +11,7 @@ from litestar import Litestar, post
 from msgspec import Meta
 from redis.asyncio import Redis
 
-from tests.benchmarks.peers.envelopes import QUEUE, batch_receipt, envelope, receipt, utc_now
+from tests.benchmarks.peers.envelopes import SESSIONS, batch_receipt, envelope, receipt, utc_now
 
 store = Redis.from_url(os.environ["REDIS_URL"])
 
@@ -51,7 +51,7 @@ class Session(msgspec.Struct, kw_only=True):
 @post("/api/sessions")
 async def one(data: Session) -> dict[str, Any]:
     """One record."""
-    await store.lpush(QUEUE, envelope(msgspec.to_builtins(data), utc_now()))
+    await store.lpush(SESSIONS, envelope(msgspec.to_builtins(data), utc_now()))
     return receipt(data.session_id)
 
 
@@ -59,7 +59,7 @@ async def one(data: Session) -> dict[str, Any]:
 async def batch(data: list[Session]) -> dict[str, Any]:
     """Many records, one push."""
     at = utc_now()
-    await store.lpush(QUEUE, *(envelope(msgspec.to_builtins(one), at) for one in data))
+    await store.lpush(SESSIONS, *(envelope(msgspec.to_builtins(one), at) for one in data))
     return batch_receipt(len(data))
 
 

@@ -1,59 +1,28 @@
-"""django-ninja, and Django REST framework as it comes, in one small Django project."""
+"""Django REST framework as it comes: APIView, Serializer, JSONParser."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-import django
-from django.conf import settings
+from tests.benchmarks.peers import django_site
 
-settings.configure(
-    SECRET_KEY="for the benchmark alone",
-    ALLOWED_HOSTS=["*"],
-    ROOT_URLCONF=__name__,
-    INSTALLED_APPS=["rest_framework"],
-    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
-    REST_FRAMEWORK={"DEFAULT_AUTHENTICATION_CLASSES": [], "UNAUTHENTICATED_USER": None},
-    DATA_UPLOAD_MAX_MEMORY_SIZE=2**26,
-)
-django.setup()
+django_site.configure(__name__)
 
-from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.urls import path  # noqa: E402
-from ninja import NinjaAPI  # noqa: E402
-from redis import Redis  # noqa: E402
 from rest_framework import serializers  # noqa: E402
 from rest_framework.request import Request  # noqa: E402
 from rest_framework.response import Response  # noqa: E402
 from rest_framework.views import APIView  # noqa: E402
 
 from tests.benchmarks.peers.envelopes import (  # noqa: E402
-    QUEUE,
+    SESSIONS,
     batch_receipt,
     envelope,
     receipt,
     utc_now,
 )
-from tests.benchmarks.peers.models import Session  # noqa: E402
 
-store = Redis.from_url(os.environ["REDIS_URL"])
-ninja = NinjaAPI()
-
-
-@ninja.post("/sessions", response={201: dict})
-def one(request: Any, session: Session) -> tuple[int, dict[str, Any]]:
-    """One record."""
-    store.lpush(QUEUE, envelope(session.model_dump(mode="json"), utc_now()))
-    return 201, receipt(session.session_id)
-
-
-@ninja.post("/sessions/batch", response={201: dict})
-def batch(request: Any, sessions: list[Session]) -> tuple[int, dict[str, Any]]:
-    """Many records, one push."""
-    at = utc_now()
-    store.lpush(QUEUE, *(envelope(one.model_dump(mode="json"), at) for one in sessions))
-    return 201, batch_receipt(len(sessions))
+store = django_site.store()
 
 
 class SessionSerializer(serializers.Serializer[Any]):
@@ -78,6 +47,14 @@ class SessionSerializer(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField(required=False, allow_null=True)
     updated_at = serializers.DateTimeField(required=False, allow_null=True)
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Hold the rules between fields."""
+        if attrs["is_first_session"] != (attrs["session_number"] == 1):
+            raise serializers.ValidationError("is_first_session must be session_number == 1")
+        if attrs["no_show"] and attrs.get("actual_start") is not None:
+            raise serializers.ValidationError("actual_start must be null when no_show is true")
+        return attrs
+
 
 class Sessions(APIView):
     """One record, or many with one push."""
@@ -89,15 +66,14 @@ class Sessions(APIView):
         serializer.is_valid(raise_exception=True)
         records = serializer.data if many else [serializer.data]
         at = utc_now()
-        store.lpush(QUEUE, *(envelope(record, at) for record in records))
+        store.lpush(SESSIONS, *(envelope(record, at) for record in records))
         if many:
             return Response(batch_receipt(len(records)), status=201)
         return Response(receipt(records[0]["session_id"]), status=201)
 
 
 urlpatterns = [
-    path("api/", ninja.urls),
-    path("drf/sessions", Sessions.as_view()),
-    path("drf/sessions/batch", Sessions.as_view()),
+    path("api/sessions", Sessions.as_view()),
+    path("api/sessions/batch", Sessions.as_view()),
 ]
-application = get_wsgi_application()
+app = django_site.application()

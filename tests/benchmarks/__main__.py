@@ -1,0 +1,100 @@
+"""`make bench`: the portal beside its peers, every work, in alternating rounds."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.benchmarks import results
+from tests.benchmarks.contenders import MissingError, Site
+from tests.benchmarks.data import Files
+from tests.benchmarks.results import Result
+from tests.benchmarks.rows import Row, Sizes, rows
+
+_ROUNDS = 5
+_PROGRAMS = {"wrk": "wrk", "redis-benchmark": "redis-tools"}
+
+
+def main() -> int:
+    """Measure, and print; a whole run is written into docs/performance.md."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument(
+        "--rows", default="", help="names of rows, with spaces between (default: all)"
+    )
+    parser.add_argument("--rounds", type=int, default=_ROUNDS, help="default: %(default)s")
+    parser.add_argument("--workers", type=int, default=1, help="server processes of each peer")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="0.01 sends a hundredth, to try it"
+    )
+    options = parser.parse_args()
+    if absent := {package for program, package in _PROGRAMS.items() if not shutil.which(program)}:
+        parser.error(f"the load generators are missing: apt-get install {' '.join(sorted(absent))}")
+
+    with TemporaryDirectory(prefix="tutormax-bench-") as folder:
+        sizes = Sizes(scale=options.scale, workers=options.workers)
+        files = Files(
+            Path(folder),
+            lines=sizes.of(1_000_000),
+            csv_rows=sizes.of(200_000),
+            xlsx_rows=sizes.of(50_000),
+        )
+        known = {row.name: row for row in rows(sizes, files)}
+        chosen = options.rows.split() or list(known)
+        if unknown := set(chosen) - known.keys():
+            parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        found = measure([known[name] for name in chosen], options.rounds, Site(Path(folder)))
+    for result in found:
+        _tell(f"\n{result.table()}\n")
+    _tell(f"\n{results.goals(found)}\n")
+    whole = len(chosen) == len(known) and sizes.scale == 1 and sizes.workers == 1
+    if whole and options.rounds >= _ROUNDS:
+        results.write(found, options.rounds)
+        _tell(f"\nWritten into {results.PAGE}.")
+    else:
+        _tell("\nOnly a whole run is written into docs/performance.md.")
+    return 1 if any(result.failed for result in found) else 0
+
+
+def measure(chosen: Sequence[Row], rounds: int, site: Site) -> list[Result]:
+    """Measure the cases of each row in turn, round after round. Says how far it is."""
+    found = [Result(row=row) for row in chosen]
+    whole, done, begin = rounds * sum(len(row.cases) for row in chosen), 0, time.monotonic()
+    for result in found:
+        for round_number in range(1, rounds + 1):
+            for case, run in result.row.cases.items():
+                done += 1
+                _tell(f"{done}/{whole} {result.row.name}, round {round_number}: {case} … ", end="")
+                if case in result.missing:
+                    _tell("left out")
+                    continue
+                try:
+                    sample = run(site)
+                except MissingError as reason:
+                    result.missing[case] = f"left out: {reason}"
+                    _tell(str(reason))
+                    continue
+                except RuntimeError as fault:
+                    result.missing[case] = "failed"
+                    result.samples.pop(case, None)
+                    result.failed = True
+                    _tell(f"failed: {fault}")
+                    continue
+                result.samples.setdefault(case, []).append(sample)
+                left = (time.monotonic() - begin) / done * (whole - done)
+                first = result.row.figures[0]
+                _tell(f"{sample[first]:,.2f} ({first}); about {left / 60:.0f} minutes left")
+    return found
+
+
+def _tell(text: str, end: str = "\n") -> None:
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""What a run came to: medians, spreads, ratios and goals, as the tables of docs/performance.md."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from statistics import median
+from types import MappingProxyType
+
+from tests.benchmarks import drawing
+from tests.benchmarks.load import Sample
+from tests.benchmarks.rows import Goal, Row
+from tests.machine import machine
+from tests.portal_process import ROOT
+
+PAGE = ROOT / "docs" / "performance.md"
+DRAWING = ROOT / "docs" / "images" / "performance.svg"
+
+_MARKED = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- /figures -->)", re.DOTALL)
+_PACKAGES = "granian Django djangorestframework redis msgspec fastapi pydantic uvicorn litestar"
+_HEADS = MappingProxyType(
+    {
+        "per_second": "a second",
+        "read_per_second": "rows read a second",
+        "queued_per_second": "rows queued a second",
+        "p50_ms": "p50, ms",
+        "p99_ms": "p99, ms",
+        "server_us": "server CPU, µs a record",
+        "store_us": "store CPU, µs a record",
+        "growth_mb": "memory growth, MB",
+        "memory_mb": "memory, MB",
+        "cores": "cores",
+    }
+)
+
+
+@dataclass(kw_only=True, slots=True)
+class Result:
+    """What a row came to: the samples of each case, and the reasons of those without any."""
+
+    row: Row
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    failed: bool = False
+
+    def medians(self) -> dict[str, dict[str, float]]:
+        """The median of each figure of each case."""
+        return {
+            case: {name: median(one[name] for one in samples) for name in samples[0]}
+            for case, samples in self.samples.items()
+        }
+
+    def table(self) -> str:
+        """The row as a table, a line for each case."""
+        first, *others = self.row.figures
+        heads = ["", _head(first), "from - to"]
+        heads += [f"times {self.row.baseline}"] if self.row.baseline else []
+        lines = [[*heads, *map(_head, others)]]
+        medians = self.medians()
+        base = medians.get(self.row.baseline, {}).get(first)
+        for case in self.row.cases:
+            if case in self.missing:
+                lines.append([case, self.missing[case]])
+                continue
+            values = [one[first] for one in self.samples[case]]
+            cells = [
+                case,
+                _number(median(values)),
+                f"{_number(min(values))} - {_number(max(values))}",
+            ]
+            if self.row.baseline:
+                cells.append(_number(median(values) / base) if base else "-")
+            cells += [_figure(medians[case], name) for name in others]
+            lines.append(cells)
+        return f"### {self.row.title}\n\n{_table(lines)}"
+
+
+def goals(results: Sequence[Result]) -> str:
+    """The table of all goals: what was wanted, what was found, and what limits what was missed."""
+    medians = {result.row.name: result.medians() for result in results}
+    lines = [["work", "", "goal", "found", "reached", "CPU cores meanwhile"]]
+    for result in results:
+        row = result.row
+        lines += [[row.title, *_judged(goal, medians, row.name)] for goal in row.goals]
+    return _table(lines)
+
+
+def _judged(goal: Goal, medians: Mapping[str, Mapping[str, Sample]], row: str) -> list[str]:
+    sign = "≤" if goal.at_most else "≥"
+    wanted = f"{sign} {_number(goal.wanted)} {goal.unit}".rstrip()
+    try:
+        found = goal.found(medians)
+    except (KeyError, ValueError):
+        return [goal.text, wanted, "not measured", "-", "-"]
+    reached = "yes" if goal.is_reached(found) else "**no**"
+    cores = _figure(medians[row].get(goal.case, {}), "cores")
+    return [goal.text, wanted, f"{_number(found)} {goal.unit}".rstrip(), reached, cores]
+
+
+def write(results: Sequence[Result], rounds: int) -> None:
+    """Put all of it into the page, in the place of the run before, and make the drawing."""
+    DRAWING.write_text(drawing.bars(_bars(results)))
+    text = PAGE.read_text()
+    marked = "\n\n".join(
+        [
+            f"![How fast the portal and its peers take sessions](images/{DRAWING.name})",
+            goals(results),
+            *(result.table() for result in results),
+            f"Medians of {rounds} alternating rounds on {datetime.now(UTC):%Y-%m-%d}; {machine()}; "
+            f"{_versions()}.",
+        ]
+    )
+    PAGE.write_text(_MARKED.sub(lambda _: marked + "\n", text))
+
+
+def _bars(results: Sequence[Result]) -> dict[str, dict[str, float]]:
+    """The speeds that the drawing shows, by title and name."""
+    return {
+        result.row.title: {
+            case: figures["per_second"] for case, figures in result.medians().items()
+        }
+        for result in results
+        if result.row.name in ("single", "batch")
+    }
+
+
+def _versions() -> str:
+    found = []
+    for package in _PACKAGES.split():
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def _head(figure: str) -> str:
+    return _HEADS.get(figure, figure)
+
+
+def _figure(figures: Mapping[str, float], name: str) -> str:
+    if name == "cores":
+        parts = [
+            f"{who} {figures[f'{who}_cores']:.2f}"
+            for who in ("server", "command", "store", "load")
+            if f"{who}_cores" in figures
+        ]
+        return f"{', '.join(parts)} of {os.cpu_count()}" if parts else "-"
+    return _number(figures[name]) if name in figures else "-"
+
+
+def _number(value: float) -> str:
+    """Three digits, or all of them before the point."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.{1 if abs(value) >= 10 else 2}f}".rstrip("0").rstrip(".")
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    width = len(lines[0])
+    full = [[*line, *[""] * (width - len(line))] for line in lines]
+    full.insert(1, ["---", *["--:"] * (width - 1)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in full)
