@@ -7,8 +7,12 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
+from subprocess import SubprocessError
 from tempfile import TemporaryDirectory
+
+from redis.exceptions import RedisError
 
 from tests.benchmarks import results
 from tests.benchmarks.contenders import MissingError, Site
@@ -78,7 +82,7 @@ def measure(chosen: Sequence[Row], rounds: int, site: Site) -> list[Result]:
                     result.missing[case] = f"left out: {reason}"
                     _tell(str(reason))
                     continue
-                except RuntimeError as fault:
+                except (RuntimeError, OSError, SubprocessError, HTTPException, RedisError) as fault:
                     result.missing[case] = "failed"
                     result.samples.pop(case, None)
                     result.failed = True

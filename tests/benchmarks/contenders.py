@@ -71,6 +71,7 @@ _PORTAL = Peer(
         "CLIENT_RECORDS_PER_MINUTE": str(10**8),
         "LOG_FORMAT": "json",
         "MAX_CONNECTIONS_PER_PEER": "0",
+        "MAX_WAITING_REQUESTS": "4096",
         "QUEUE_LIMIT": str(10**9),
     },
 )

@@ -109,37 +109,44 @@ def _counted(to: Contender, work: Work, run: Callable[[], Sample], *, doubtful: 
     """
     with _connected(to, work) as post:
         post()
-    depth, cpu = to.depth(work.path), _cpu_seconds(to)
+    depth = to.depth(work.path)
     processes.forget_peak(to.server)
     memory = processes.memory_bytes(to.server)
-    found = run()
-    cpu = [after - before for before, after in zip(cpu, _cpu_seconds(to), strict=True)]
+    with cores(server=to.server, store=to.store_process) as used:
+        found = run()
     queued, asked = to.depth(work.path) - depth, found["requests"] * work.valid
     if not found["requests"]:
         raise RuntimeError(f"{to.name}: no answer in {found['seconds']:.1f} s")
     if to.peer.queues and not asked <= queued <= asked + doubtful * work.valid:
         raise RuntimeError(f"{to.name}: {asked} answered, {queued} queued")
-    seconds, records = found.pop("seconds"), found.pop("requests") * work.records
-    who = ("load_cores", "server_cores", "store_cores")
-    cores = {name: one / seconds for name, one in zip(who, cpu, strict=True)}
+    per_second = found.pop("requests") * work.records / found.pop("seconds")
     return {
-        "per_second": records / seconds,
+        "per_second": per_second,
         **found,
-        **cores,
-        "server_us": cpu[1] / records * 1e6,
-        "store_us": cpu[2] / records * 1e6,
+        **used,
+        "server_us": used["server_cores"] / per_second * 1e6,
+        "store_us": used["store_cores"] / per_second * 1e6,
         "growth_mb": (processes.memory_bytes(to.server, peak=True) - memory) / 2**20,
     }
 
 
-def _cpu_seconds(to: Contender) -> list[float]:
-    """What the load, the server and the store have taken so far."""
-    ours = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return [
-        sum(one.ru_utime + one.ru_stime for one in ours),
-        processes.cpu_seconds(to.server),
-        processes.cpu_seconds(to.store_process),
-    ]
+@contextmanager
+def cores(**roots: int) -> Iterator[Sample]:
+    """How many cores are busy in the block: with these processes, with our load, with others."""
+
+    def seconds() -> Sample:
+        ours = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        found = {who: processes.cpu_seconds(root) for who, root in roots.items()}
+        found["load"] = sum(one.ru_utime + one.ru_stime for one in ours)
+        found["others"] = processes.machine_cpu_seconds() - sum(found.values())
+        return found
+
+    used: Sample = {}
+    begin, before = time.perf_counter(), seconds()
+    yield used
+    after, lasted = seconds(), time.perf_counter() - begin
+    for who, since in before.items():
+        used[f"{who}_cores"] = max(0.0, after[who] - since) / lasted
 
 
 @contextmanager

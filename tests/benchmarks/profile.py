@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -15,15 +16,16 @@ from tests.benchmarks import processes
 from tests.benchmarks.contenders import Contender, MissingError
 from tests.benchmarks.load import Sample, Sender, Work
 
+# The files of each step, as py-spy names them.
 STEPS = {
     "validation": r"ingestion/(validation|compiled|decoding|strict_json|serializers|fields)",
-    "the store's client": r"ingestion/queues|site-packages/(redis|hiredis|django_redis)",
+    "the store's client": r"ingestion/queues|redis/|hiredis/|django_redis/",
     "messages": r"ingestion/intake",
-    "log": r"structlog|tutormax/logs|/logging/",
+    "log": r"structlog/|logging/|tutormax/logs",
     "API": r"ingestion/api",
     "edge": r"tutormax/(edge|rsgi)",
-    "Django and REST framework": r"/(django|rest_framework|corsheaders|whitenoise|axes)/",
-    "event loop and threads": r"asyncio|concurrent|threading|granian|selectors",
+    "Django and REST framework": r"django/|rest_framework/|corsheaders/|whitenoise/|axes/",
+    "event loop and threads": r"asyncio/|concurrent/|threading|granian/|selectors",
 }
 OTHER = "other Python"
 REST = "outside Python"
@@ -33,23 +35,27 @@ _RATE = 500
 def profiled(contender: Contender, work: Work, sender: Sender) -> Sample:
     """Microseconds a record by step, under this load; `REST` is the web server's own code.
 
-    A look is counted for the innermost of our steps that is at work in it. Raises `MissingError`.
+    py-spy looks at the thread that runs Python. A look is counted for the innermost of our steps
+    that is at work in it. Raises `MissingError`.
     """
     program = which("py-spy", path=Path(executable).parent)
     if program is None:
         raise MissingError("py-spy is not installed")
+    before = {one: processes.own_cpu_seconds(one) for one in processes.tree(contender.server)}
     sender(contender, work)
-    # The process that has worked most is the one that answers.
-    server = max(processes.tree(contender.server), key=processes.own_cpu_seconds)
+    # The process that worked most meanwhile is the one that answers.
+    server = max(before, key=lambda one: processes.own_cpu_seconds(one) - before[one])
     with TemporaryDirectory() as folder:
         file = Path(folder) / "looks"
         begin = time.monotonic()
-        words = f"record --nonblocking -f raw -r {_RATE} -d 3600 -p {server} -o {file}".split()
+        options = f"--nonblocking --gil --format raw --rate {_RATE} --duration 3600".split()
         spy = subprocess.Popen(
-            [program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [program, "record", *options, "--pid", str(server), "--output", str(file)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         sample = sender(contender, work)
-        spy.send_signal(2)
+        spy.send_signal(signal.SIGINT)
         seconds = time.monotonic() - begin
         spy.wait(60)
         looks = _by_step(file.read_text())
@@ -60,7 +66,7 @@ def profiled(contender: Contender, work: Work, sender: Sender) -> Sample:
     return {
         **dict.fromkeys((*STEPS, OTHER), 0.0),
         **steps,
-        REST: sample["server_us"] - sum(steps.values()),
+        REST: max(0.0, sample["server_us"] - sum(steps.values())),
     }
 
 
@@ -76,6 +82,6 @@ def _by_step(raw: str) -> Counter[str]:
 def _step(stack: str) -> str:
     for frame in reversed(stack.split(";")):
         for step, pattern in STEPS.items():
-            if re.search(pattern, frame):
+            if re.search(rf"\((?:{pattern})", frame):
                 return step
     return OTHER

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain, repeat
 from statistics import median
 from types import MappingProxyType
 
@@ -82,10 +83,14 @@ class Result:
 def goals(results: Sequence[Result]) -> str:
     """The table of all goals: what was wanted, what was found, and what limits what was missed."""
     medians = {result.row.name: result.medians() for result in results}
-    lines = [["work", "", "goal", "found", "reached", "CPU cores meanwhile"]]
+    lines = [["work", "", "goal", "found", "reached", "cores in use, and what limits it"]]
     for result in results:
         row = result.row
-        lines += [[row.title, *_judged(goal, medians, row.name)] for goal in row.goals]
+        titles = chain([row.title], repeat(""))
+        lines += [
+            [title, *_judged(goal, medians, row.name)]
+            for title, goal in zip(titles, row.goals, strict=False)
+        ]
     return _table(lines)
 
 
@@ -96,9 +101,23 @@ def _judged(goal: Goal, medians: Mapping[str, Mapping[str, Sample]], row: str) -
         found = goal.found(medians)
     except (KeyError, ValueError):
         return [goal.text, wanted, "not measured", "-", "-"]
-    reached = "yes" if goal.is_reached(found) else "**no**"
-    cores = _figure(medians[row].get(goal.case, {}), "cores")
-    return [goal.text, wanted, f"{_number(found)} {goal.unit}".rstrip(), reached, cores]
+    figures = medians[row].get(goal.case, {})
+    cores = _figure(figures, "cores")
+    if goal.is_reached(found):
+        return [goal.text, wanted, f"{_number(found)} {goal.unit}".rstrip(), "yes", cores]
+    limit = f"{_limit(figures)}: {cores}"
+    return [goal.text, wanted, f"{_number(found)} {goal.unit}".rstrip(), "**no**", limit]
+
+
+def _limit(figures: Sample) -> str:
+    """What there is no more of, told by the cores in use."""
+    used = {name: value for name, value in figures.items() if name.endswith("_cores")}
+    if sum(used.values()) > 0.9 * (os.cpu_count() or 1):
+        return "all cores of the machine"
+    most = max(used, key=lambda name: used[name], default="")
+    if used.get(most, 0) > 0.85:
+        return f"one core of the {most.removesuffix('_cores')}"
+    return "waiting for each other, or for the disk"
 
 
 def write(results: Sequence[Result], rounds: int) -> None:
@@ -146,7 +165,7 @@ def _figure(figures: Mapping[str, float], name: str) -> str:
     if name == "cores":
         parts = [
             f"{who} {figures[f'{who}_cores']:.2f}"
-            for who in ("server", "command", "store", "load")
+            for who in ("server", "command", "store", "load", "others")
             if f"{who}_cores" in figures
         ]
         return f"{', '.join(parts)} of {os.cpu_count()}" if parts else "-"

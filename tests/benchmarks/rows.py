@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 from urllib.parse import urlencode
@@ -41,11 +41,12 @@ from tests.benchmarks.contenders import (
     wait_for,
 )
 from tests.benchmarks.data import Files
-from tests.benchmarks.load import Sample, Sender, Work, bare_store, client, wrk
+from tests.benchmarks.load import Sample, Sender, Work, bare_store, client, cores, wrk
 from tests.benchmarks.peers.envelopes import SESSIONS, envelope, utc_now
 from tests.portal_process import free_port
 
 STORE = "the bare store (redis-benchmark -P 64)"
+_LOAD_SECONDS = 8
 _IDLE_SECONDS = 5
 _PAGE_VIEWS = 20
 _FILL_AT_ONCE = 1000
@@ -103,7 +104,7 @@ class Sizes:
 
     def load(self, connections: int) -> Sender:
         """Some seconds of load on so many connections."""
-        return self.sender(connections=connections, seconds=max(1.0, 5 * self.scale))
+        return self.sender(connections=connections, seconds=max(1.0, _LOAD_SECONDS * self.scale))
 
 
 _LOADED = ("per_second", "p50_ms", "p99_ms", "server_us", "store_us", "cores")
@@ -378,16 +379,13 @@ def _per_second(sample: Sample, done: int, wanted: int) -> Sample:
 
 @contextmanager
 def _watched(contender: Contender) -> Iterator[Sample]:
-    """Notes how long the block takes, and the CPU time of the commands in it and of the store."""
+    """Notes how long the block takes, unless that is noted in it, and who keeps the cores busy."""
     sample: Sample = {}
-    store = processes.cpu_seconds(contender.store_process)
-    command, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    yield sample
-    seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - command.ru_utime - command.ru_stime
-    sample["command_cores"] = used / seconds
-    sample["store_cores"] = (processes.cpu_seconds(contender.store_process) - store) / seconds
-    sample.setdefault("seconds", seconds)
+    begin = time.perf_counter()
+    with cores(server=contender.server, store=contender.store_process) as used:
+        yield sample
+    used["command_cores"] = used.pop("load_cores")
+    sample |= {"seconds": time.perf_counter() - begin} | used | sample
 
 
 def fill(store: Redis, messages: int, *, real: bool = False) -> None:
@@ -473,10 +471,12 @@ def _start(again: bool, site: Site) -> Sample:
         with started(words, environment, log) as process:
             wait_for(f"http://127.0.0.1:{port}", process, log)
             seconds = time.perf_counter() - begin
+            used = processes.cpu_seconds(process.pid) / seconds
             if idle:
                 time.sleep(_IDLE_SECONDS)
             return {
                 "seconds": seconds,
+                "server_cores": used,
                 "memory_mb": processes.own_memory_bytes(process.pid) / 2**20,
             }
 
@@ -490,14 +490,18 @@ def _page(path: str, messages: int, site: Site) -> Sample:
         fill(contender.store, messages, real=True)
         cookies = _signed_in(contender.address)
         with urllib3.PoolManager(headers={"Cookie": cookies}, retries=False) as browser:
-            times = []
-            for _ in range(_PAGE_VIEWS + 1):
+
+            def view() -> float:
                 begin = time.perf_counter()
                 answer = browser.request("GET", contender.address + path)
-                times.append((time.perf_counter() - begin) * 1000)
                 if answer.status != 200:
                     raise RuntimeError(f"{path}: {answer.status}")
-        return {"p50_ms": sorted(times[1:])[_PAGE_VIEWS // 2]}
+                return (time.perf_counter() - begin) * 1000
+
+            view()
+            with cores(server=contender.server, store=contender.store_process) as used:
+                times = [view() for _ in range(_PAGE_VIEWS)]
+        return used | {"p50_ms": median(times)}
 
 
 def _signed_in(address: str) -> str:
