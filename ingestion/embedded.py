@@ -272,5 +272,5 @@ def _start_error(data_dir: Path, log_start: int, status: int) -> EmbeddedStoreEr
         )
     return EmbeddedStoreError(
         f"The embedded store ended while it started (status {status}; {words or 'no reason'}): "
-        f"mend that and start again; {log} has more."
+        f"correct that and start again; {log} says more."
     )

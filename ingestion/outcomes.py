@@ -187,7 +187,7 @@ class Code(StrEnum):
     UNSUPPORTED_ENCODING = (
         "unsupported_encoding",
         415,
-        "This Content-Encoding is not spoken here. Send the body plain or as gzip.",
+        "This server does not support this Content-Encoding. Send the body plain or as gzip.",
     )
     INVALID_RECORD = (
         "invalid_record",

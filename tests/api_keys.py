@@ -12,7 +12,7 @@ from ingestion.api_keys import SCOPES, known_keys
 
 @pytest.fixture
 def fresh_keys(db: None) -> Iterator[None]:
-    """Keys as a new process knows them: not at all yet."""
+    """Keys as a new process knows them: none yet."""
     known_keys.__init__()  # type: ignore[misc]
     yield
     known_keys.__init__()  # type: ignore[misc]
@@ -25,5 +25,5 @@ def key_of(name: str = "scheduler", scopes: tuple[str, ...] = tuple(SCOPES), day
 
 
 def header(key: str) -> dict[str, str]:
-    """The header as the WSGI environment carries it."""
+    """The header as an entry of the WSGI environment."""
     return {"HTTP_AUTHORIZATION": f"Api-Key {key}"}

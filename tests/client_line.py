@@ -1,4 +1,4 @@
-"""The line between a client and the portal, which can be cut in the middle of an answer."""
+"""The connection between a client and the portal; it can be cut in the middle of an answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Server = TypeVar("_Server", bound=socketserver.BaseServer)
 
 
 class Cut(enum.Enum):
-    """When the client's side ends: never, while the portal is at work, or when it has answered."""
+    """When the client's side is cut: never, while the portal works, or after its answer."""
 
     NEVER = enum.auto()
     AT_ONCE = enum.auto()
@@ -25,9 +25,9 @@ class Cut(enum.Enum):
 
 
 class ClientLine(socketserver.ThreadingTCPServer):
-    """Each request arrives at the portal whole, as `alter` makes it; `cut` tells of each answer.
+    """Each request reaches the portal whole, changed by `alter`; `cut` decides about each answer.
 
-    `unheard` are the answers that no client got.
+    `unheard` holds the answers that no client got.
     """
 
     daemon_threads = True
@@ -68,7 +68,7 @@ class _Relay(socketserver.StreamRequestHandler):
 
 
 def _message(stream: BufferedIOBase) -> bytes:
-    """An HTTP message with its whole body, as it came; nothing where the line has ended."""
+    """An HTTP message with its whole body; empty if the connection has ended."""
     head, length = b"", 0
     while line := stream.readline():
         head += line
@@ -82,7 +82,7 @@ def _message(stream: BufferedIOBase) -> bytes:
 
 @contextmanager
 def served(server: _Server) -> Iterator[_Server]:
-    """The server at work in a thread of its own, until the block ends."""
+    """The server, running in a separate thread until the block ends."""
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

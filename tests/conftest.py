@@ -27,14 +27,14 @@ from tests.portal_process import Portal, running_portal
 from tests.staff import member, signed_in
 from tests.store_faults import Proxy
 
-# Processes that the tests start must heed it, though the tests may run in the background of a
-# script, where it is ignored: a handler is not inherited, ignoring is.
+# Processes that the tests start must obey this signal. In a script's background it is ignored, and
+# a child inherits that; it does not inherit a handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """In the quick run no test starts a process."""
+    """In the quick run, no test starts a process."""
     with process_guard.of_test(item):
         return (yield)
 
@@ -52,7 +52,7 @@ def store(_running_store: str) -> Iterator[Redis]:
     """The real store that the portal uses, emptied, as a plain client."""
     with Redis.from_url(_running_store) as client:
         client.flushall()
-        connection._left_alone_until.clear()  # it may have kept the test before waiting
+        connection._left_alone_until.clear()  # the test before may have opened the circuit breaker
         yield client
 
 
@@ -78,7 +78,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture
 def no_store(settings: Any, tmp_path: Path) -> None:
-    """The portal with a store that is not there."""
+    """The portal with a store that does not exist."""
     nowhere = f"unix://{tmp_path}/no.sock"
     store_address.use(settings, nowhere)
 
@@ -100,9 +100,9 @@ def use_store(settings: Any) -> Iterator[Callable[[str], None]]:
 
 @pytest.fixture
 def proxy(store: Redis, use_store: Callable[[str], None], tmp_path: Path) -> Iterator[Proxy]:
-    """The portal's line to the store leads through it."""
+    """The portal's connection to the store goes through it."""
     for script in Path(queues.__file__).parent.glob("lua/*.lua"):
-        store.script_load(script.read_text())  # so that what is cut is never "no such script"
+        store.script_load(script.read_text())  # so that no cut answer says that a script is unknown
     path = tmp_path / "proxy.sock"
     with Proxy(path, store.connection_pool.connection_kwargs["path"]) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
@@ -121,13 +121,13 @@ def operator(db: None) -> Client:
 
 @pytest.fixture
 def viewer(db: None) -> Client:
-    """A browser of somebody who may only look."""
+    """A browser of a person who may only view pages."""
     return signed_in(member("Viewer"))
 
 
 @pytest.fixture
 def log() -> Iterator[Callable[[], list[str]]]:
-    """Gives the lines that the test has written to the log so far, as an operator reads them."""
+    """Returns the log lines of the test so far, as an operator reads them."""
     root = logging.getLogger()
     (console,) = (h for h in root.handlers if isinstance(h.formatter, ProcessorFormatter))
     written = io.StringIO()
@@ -147,11 +147,11 @@ def record_type(request: pytest.FixtureRequest) -> RecordType:
 
 @pytest.fixture
 def post(store: Redis, client: Client) -> Callable[..., Any]:
-    """Post to the API: a value becomes JSON, bytes go as they are."""
+    """Post to the API: a value becomes JSON, bytes stay as they are."""
 
     def send(path: str, body: Any, content_type: str = "application/json", **headers: str) -> Any:
         payload = body if isinstance(body, bytes) else json.dumps(body).encode()
-        # `client.post` would encode the text anew, in the charset that the content type names.
+        # `client.post` would encode the text again, in the charset of the content type.
         return client.generic("POST", path, payload, content_type=content_type, headers=headers)
 
     return send

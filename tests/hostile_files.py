@@ -1,4 +1,4 @@
-"""Files that are small to send and dear to read, made here so that none lies in the project."""
+"""Files that are small to send and expensive to read; made here, so the project holds none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.workbooks import sheet_xml, workbook
 
 
 def hostile_files(size: int) -> dict[str, bytes]:
-    """Name and content of each; their cost grows with `size`, from 1 to 10 or so."""
+    """The name and content of each; their cost grows with `size`, from 1 to about 10."""
     example = '<row r="1"><c r="A1" t="inlineStr"><is><t>tutor_id</t></is></c></row>'
     far = "".join(f'<row r="{at}"><c r="XFD{at}"><v>1</v></c></row>' for at in range(1, 401 * size))
     return {

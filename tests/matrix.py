@@ -1,4 +1,4 @@
-"""`make test-matrix`: the tests on Debian's PostgreSQL and Redis instead of what is embedded.
+"""`make test-matrix`: the tests on Debian's PostgreSQL and Redis instead of the embedded ones.
 
 python -m tests.matrix [arguments of pytest]
 """
@@ -14,7 +14,7 @@ from tests import postgres
 
 
 def main(arguments: list[str]) -> int:
-    """Run pytest on both; gives its exit status."""
+    """Run pytest on both; returns its exit status."""
     programs = postgres.programs()
     redis = shutil.which("redis-server")
     if programs is None or redis is None:

@@ -1,4 +1,4 @@
-"""Files a little beyond the limits, and files made at random to break what reads them."""
+"""Files a little above the limits, and random files that try to break the readers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ROWS = "<row><c><v>1</v></c></row>" * 20
 
 
 def many_sheets(count: int, *, name: str = "s") -> bytes:
-    """A workbook with so many sheets on one part."""
+    """A workbook with this many sheets on one part."""
     entries = "".join(f'<sheet name="{name}{n}" r:id="b"/>' for n in range(count))
     return _changed({"xl/workbook.xml": f'<workbook xmlns:r="{_OFFICE}">{entries}</workbook>'})
 
 
 def many_relations(count: int) -> bytes:
-    """A workbook whose parts have so many relations."""
+    """A workbook whose parts have this many relations."""
     one = "".join(
         f'<Relationship Id="x{n}" Type="{_OFFICE}/worksheet" Target="x"/>' for n in range(count)
     )
@@ -28,23 +28,23 @@ def many_relations(count: int) -> bytes:
 
 
 def many_columns(count: int) -> bytes:
-    """A CSV table of so many columns."""
+    """A CSV table with this many columns."""
     names = ",".join(f"c{n}" for n in range(count))
     return f"{names}\n{names}\n".encode()
 
 
 def many_values(count: int) -> bytes:
-    """A JSON record of so many empty objects."""
+    """A JSON record with this many empty objects."""
     return b'[{"tutor_id": [' + b",".join([b"{}"] * count) + b"]}]"
 
 
 def much_space(size: int) -> bytes:
-    """JSON that begins with so many spaces."""
+    """JSON that begins with this many spaces."""
     return b'[{"tutor_id": "1"},' + b" " * size + b'{"tutor_id": "2"}]'
 
 
 def odd(chance: random.Random) -> bytes:
-    """A file of any format, made at random of what such files are made of, and then damaged."""
+    """A random file of any format, made of parts of such files, and then damaged."""
     return _damaged(chance.choice(_MAKERS)(chance), chance)
 
 

@@ -1,4 +1,4 @@
-"""The whole portal as a process of its own, as `make run` starts it."""
+"""The whole portal as a separate process, as `make run` starts it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pathlib import Path
 import urllib3
 
 ROOT = Path(__file__).parent.parent
-_BOUND_SECONDS = 240  # for what hangs; a busy machine may take long to start a portal
+_BOUND_SECONDS = 240  # ends a hanging test; a busy machine may take long to start a portal
 
 
 def free_port() -> int:
-    """A port that nothing listens on now."""
+    """A port on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 class Portal:
-    """A started `manage.py serve`: its address, its folder, what it has printed so far."""
+    """A started `manage.py serve`: its address, its folder, and its output so far."""
 
     def __init__(self, data_dir: Path, *, root: Path | str = ROOT, **environment: str) -> None:
         self.data_dir = data_dir
@@ -64,11 +64,11 @@ class Portal:
         return found[1]
 
     def wait_until_running(self) -> None:
-        """Return once it greets; fails where it ends instead."""
+        """Return once it prints its greeting; fails if it ends instead."""
         self.wait_for(lambda: "Ctrl-C stops it." in self.printed)
 
     def wait_for(self, condition) -> None:
-        """Wait, while the process lives, for a condition that must come."""
+        """Wait, while the process lives, for a condition that must become true."""
         deadline = time.monotonic() + _BOUND_SECONDS
         while not condition():
             assert self.process.poll() is None, self.printed
@@ -94,7 +94,7 @@ class Portal:
 def running_portal(
     data_dir: Path, *, root: Path | str = ROOT, **environment: str
 ) -> Iterator[Portal]:
-    """A portal that answers, ended at the end of the block; `root` is the project's folder."""
+    """A portal that answers; it ends with the block. `root` is the project's folder."""
     portal = Portal(data_dir, root=root, **environment)
     try:
         portal.wait_until_running()

@@ -1,4 +1,4 @@
-"""Debian's PostgreSQL for tests: a server of their own on a Unix socket, gone afterwards."""
+"""Debian's PostgreSQL for tests: a separate server on a Unix socket, deleted afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 
 _BOUND_SECONDS = 240
-# Nothing here has to outlive its server.
+# Nothing here must survive its server.
 _NEW_CLUSTER = ("-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C.UTF-8")
 _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB")
 
@@ -31,7 +31,7 @@ def programs() -> Path | None:
 
 @contextmanager
 def running(bin_dir: Path) -> Iterator[str]:
-    """A server; gives its address, as `DATABASE_URL` takes it."""
+    """A server; returns its address in the form of `DATABASE_URL`."""
     with tempfile.TemporaryDirectory(prefix="tutormax-pg-") as folder:
         data = Path(folder) / "data"
         as_owner = _as_owner(Path(folder))

@@ -1,6 +1,6 @@
-"""Keeps the mark `processes` true: in `make quick`, no test starts a process.
+"""Keeps the mark `processes` correct: in `make quick`, no test starts a process.
 
-What all tests of a run share, such as the embedded store, is started inside `shared()`.
+Processes that all tests of a run share, such as the embedded store, are started inside `shared()`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _set(forbidden: bool) -> Iterator[None]:
 
 
 def of_test(item: pytest.Item) -> AbstractContextManager[None]:
-    """While this test runs, with its fixtures."""
+    """During this test and its fixtures."""
     return _set(item.config.option.markexpr == "not processes")
 
 

@@ -1,4 +1,4 @@
-"""A queue as it is promised, in plain lists: what a client, a consumer and staff can do to it."""
+"""The promised behaviour of a queue in plain lists: the actions of clients, consumers and staff."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNKNOWN = (Code.STORE_ANSWER_LOST, True)
 
 
 class Request(NamedTuple):
-    """What a client sends: records by their ids, each with whether it is valid."""
+    """A client's request: records by id, each with whether it is valid."""
 
     source: Source
     key: str | None
@@ -28,22 +28,22 @@ class Request(NamedTuple):
 
 
 class Model:
-    """A queue as it is promised. Messages go by the ids of their records, the oldest in front."""
+    """A queue as promised. Messages are known by the ids of their records, the oldest first."""
 
     def __init__(self) -> None:
         self.queue: list[str] = []
         self.held: defaultdict[str, list[str]] = defaultdict(list)  # by consumer
         self.dead: list[str] = []
         self.copies: defaultdict[str, list[str]] = defaultdict(list)
-        self.gone: list[str] = []  # acknowledged, taken with RPOP, or thrown away
-        self.accepted: list[str] = []  # every message there ever was
+        self.gone: list[str] = []  # acknowledged, taken with RPOP, or discarded
+        self.accepted: list[str] = []  # all messages so far
         self.refused: list[str] = []
         self.attempts: Counter[str] = Counter()
         self.reasons: dict[str, str] = {}
         self.totals: Counter[str] = Counter()
         self.answers: dict[Any, tuple[Request, Any]] = {}
         self.known: set[str] = set()  # the consumers that said who they are
-        self.lapses: dict[str, int] = {}  # when each one's lease ended; 0 where it runs
+        self.lapses: dict[str, int] = {}  # when each lease ended; 0 if it still runs
         self.pause: Pause | None = None
 
     def accept(self, request: Request, answer: bytes) -> Any:
@@ -102,7 +102,7 @@ class Model:
         self.lapses[name] = 0
 
     def leave(self, name: str) -> None:
-        if name in self.known:  # a claim of its own may be under way: it is remembered
+        if name in self.known:  # its own claim may still be under way, so it is remembered
             self.known.remove(name)
             self.lapses[name] = 0
         else:

@@ -1,4 +1,4 @@
-"""Requests to the site's WSGI application as a web server makes them, with nothing tidied up."""
+"""Requests to the site's WSGI application, unchanged, as a web server makes them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RawAnswer:
 
 @contextmanager
 def without_database() -> Iterator[None]:
-    """Requests leave the test's database connection alone, as with Django's own test client."""
+    """Keep the test's database connection open, as Django's own test client does."""
     for signal in (request_started, request_finished):
         signal.disconnect(close_old_connections)
     yield
@@ -43,7 +43,7 @@ def without_database() -> Iterator[None]:
 def send(
     method: str, path: str, body: bytes = b"", /, *, query: str = "", **environ: str
 ) -> RawAnswer:
-    """Send a request from this machine; `environ` goes over what a web server would say."""
+    """Send a request from this machine; `environ` replaces values of the web server."""
     started: list[tuple[int, dict[str, str]]] = []
 
     def start(status, headers, exc_info=None):

@@ -1,4 +1,4 @@
-"""Files read as one format, whatever they look like."""
+"""Reads files in a given format, whatever their content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record types that tests ask for by name; there may be further ones."""
+"""The record types that tests use by name; there may be more."""
 
 from __future__ import annotations
 

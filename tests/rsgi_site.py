@@ -1,7 +1,7 @@
-"""A small site served by the real edge, so that the edge's tests stand apart from the application.
+"""A small site served by the real edge, so that the edge's tests do not need the application.
 
-Settings and URLs in one module. The bounds come from the environment of the server's process;
-a view that waits or reports takes the path of a file from the query.
+Settings and URLs are in one module. The limits come from the environment of the server's process.
+A view that waits or reports takes the path of a file from the query.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SHUTDOWN_SECONDS = 20
 WEB_SILENCE_SECONDS = int(os.environ.get("WEB_SILENCE_SECONDS", 60))
 READ_TIMEOUT_SECONDS = int(os.environ.get("READ_TIMEOUT_SECONDS", 60))
 MAX_CONNECTIONS_PER_PEER = int(os.environ.get("MAX_CONNECTIONS_PER_PEER", 0))
-# A session that exists is one that this site has signed: no database is needed.
+# A session exists if this site has signed it: no database is needed.
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "ingestion"]
 STORAGES = {"uploads": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
@@ -69,25 +69,25 @@ def echo(request: WSGIRequest) -> HttpResponse:
 
 
 def gate(request: HttpRequest) -> HttpResponse:
-    """Write the time into the file `entered`, then hold the thread until `open` is there."""
+    """Write the time into the file `entered`, then hold the thread until `open` exists."""
     Path(request.GET["entered"]).write_text(str(time.monotonic_ns()))
     _wait_for(request.GET["open"])
     return HttpResponse(b"through")
 
 
 def hang(request: HttpRequest) -> HttpResponse:
-    """Never come to an end, and never let go of the interpreter."""
+    """Never end, and never release the interpreter."""
     Path(request.GET["entered"]).touch()
     return HttpResponse(str(re.match(r"^(([0-9a-f])+)+x$", "0" * 64)))
 
 
 def large(request: HttpRequest) -> HttpResponse:
-    """As many bytes as asked for."""
+    """The requested number of bytes."""
     return HttpResponse(b"x" * int(request.GET["bytes"]), content_type="text/plain")
 
 
 class _Chunks:
-    """Two chunks, the second once the file `open` is there."""
+    """Two chunks, the second when the file `open` exists."""
 
     def __init__(self, query: dict[str, str]) -> None:
         self._query = query

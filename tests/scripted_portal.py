@@ -1,4 +1,4 @@
-"""A portal that answers what a test tells it to, on a real port."""
+"""A portal that answers as a test says, on a real port."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 ACCEPTED: Answer = (201, {}, b'{"success": true}')
 CUT: Answer = (0, {}, b"")
-"""The line ends in place of an answer."""
+"""The connection ends instead of an answer."""
 BROKEN_OFF: Answer = (201, {"Content-Length": "1000"}, b'{"success": ')
-"""The line ends in the middle of an answer."""
+"""The connection ends in the middle of an answer."""
 SILENCE: Answer = (1, {}, b"")
 """No answer ever comes."""
 GONE: Answer = (2, {}, b"")
-"""From the answer before on, nobody listens any more."""
+"""After the answer before this one, the port is closed."""
 
 
 def refused(status: int, retry_after: str | None = None, **document: str) -> Answer:
@@ -31,7 +31,7 @@ def refused(status: int, retry_after: str | None = None, **document: str) -> Ans
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What was asked."""
+    """One request that came."""
 
     path: str
     key: str
@@ -39,9 +39,9 @@ class Request:
 
 
 class ScriptedPortal(ThreadingHTTPServer):
-    """Gives one answer after the other, the last again and again.
+    """Gives one answer after another, and the last one again and again.
 
-    Within its block; with `listening=False` from `listen()` on.
+    It listens inside its block; with `listening=False`, only after `listen()`.
     """
 
     daemon_threads = True
@@ -60,7 +60,7 @@ class ScriptedPortal(ThreadingHTTPServer):
             self.listen()
 
     def listen(self) -> None:
-        """From here on connections are not refused any more."""
+        """Accept connections from now on."""
         if self.thread is None:
             self.server_activate()
             self.thread = Thread(target=self.serve_forever, args=(0.01,))
@@ -97,4 +97,4 @@ class _Answers(BaseHTTPRequestHandler):
     do_GET = do_POST
 
     def log_message(self, *_: Any) -> None:
-        """Nothing to the terminal."""
+        """Print nothing to the terminal."""

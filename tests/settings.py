@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# Nothing of the machine's own configuration reaches the tests: REDIS_URL above all, since the
-# tests empty the store that they use.
+# No configuration of the machine may reach the tests. REDIS_URL is the most dangerous: the tests
+# empty the store that they use.
 for line in Path(__file__).parent.parent.joinpath(".env.example").read_text().splitlines():
     if line.startswith("#") and "=" in line:
         os.environ.pop(line.lstrip("#").partition("=")[0], None)
@@ -24,10 +24,10 @@ if _database := os.environ.get("TESTS_DATABASE_URL"):
 from ingestion import embedded  # noqa: E402
 from tutormax.settings import *  # noqa: E402, F403
 
-# Hashing a password is slow on purpose: half a second for each account that a test makes.
+# Hashing a password is slow on purpose: half a second for each account of a test.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
-# What the tests start as processes of their own has a database and a store of its own.
+# Processes that the tests start have their own database and store.
 os.environ.pop("DATABASE_URL", None)
 if _store := os.environ.get("TESTS_STORE"):
     embedded._binary = lambda: Path(_store)

@@ -28,13 +28,13 @@ def signed_in(user: User, **options: Any) -> Client:
 
 
 def address(page: URLPattern) -> str:
-    """The page's address, with something for each part that varies."""
+    """The page's address, with a value for each parameter."""
     given = {"record_type": "sessions", "file_format": "csv"}
     parts = {name: given.get(name, 1) for name in page.pattern.converters}
     return reverse(f"admin:{page.name}", kwargs=parts)
 
 
-# Lists of the stock admin ask for their right by themselves.
+# Lists of the stock admin check their own permission.
 _LISTS = {"uploads": "view_portal"}
 
 

@@ -1,4 +1,4 @@
-"""What befalls a store and the line to it: it hangs, or an answer never arrives."""
+"""Faults of a store and of the connection to it: it hangs, or an answer never arrives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ingestion import embedded
 
 @contextmanager
 def hung(store: embedded.Store) -> Iterator[None]:
-    """The store answers nobody within the block."""
+    """The store answers nobody inside the block."""
     os.kill(store.pid, signal.SIGSTOP)
     try:
         yield
@@ -25,12 +25,12 @@ def hung(store: embedded.Store) -> Iterator[None]:
 
 
 class Proxy(socketserver.ThreadingUnixStreamServer):
-    """Between a client and the store: notes who spoke, and cuts the line where it is told to.
+    """Between a client and the store: notes who sent something, and cuts the connection on request.
 
-    While `cuts` lasts, what is sent to the store with a push in it arrives there, and the client
-    never hears of it. With `deaf`, the client still hears the store, and can say no more. With
-    `patient`, the client is heard out before anything is passed on: who speaks in turn is then told
-    from who speaks in pieces.
+    While `cuts` lasts, data with a push reaches the store, but the client never gets the answer.
+    With `deaf`, the client still hears the store, and can send nothing more. With `patient`, a
+    client's data is read completely before it is passed on. So clients that take turns look
+    different from a client that sends in pieces.
     """
 
     daemon_threads = True

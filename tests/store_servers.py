@@ -1,4 +1,4 @@
-"""Stores as a site of several machines has them, each a process on a port of its own."""
+"""Stores of a site with several machines; each is a process with its own port."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _T = TypeVar("_T")
 
 _BOUND_SECONDS = 240
 _SLOTS = 16384
-# No store is taken for dead merely because a busy machine let it wait. Only the tests
-# decide when a replica takes over, and which.
+# A busy machine may delay a store. No store is treated as dead because of that: only the tests
+# decide when a replica takes over, and which one.
 _NEVER_MS = "600000"
 
-# As docs/durability.md wants them, and quick to notice that another is gone.
+# As docs/durability.md recommends; they also notice quickly that another store is gone.
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": '""'}
 _QUICK = {"repl-diskless-sync-delay": "0"}
 
 
 class Server:
-    """A valkey-server on 127.0.0.1 that can be killed and started again with what it had."""
+    """A valkey-server on 127.0.0.1 that can be killed and started again with the same data."""
 
     def __init__(self, folder: Path, *arguments: str, **config: str) -> None:
         folder.mkdir()
@@ -45,13 +45,13 @@ class Server:
         self.start()
 
     def start(self, *arguments: str) -> None:
-        """Start it, with further arguments this time; returns when it answers."""
+        """Start it, this time with additional arguments; returns when it answers."""
         with self._log.open("ab") as log:
             self.process = start_bound([*self._command, *arguments], stdout=log, stderr=log)
         wait_for(self._answers)
 
     def kill(self) -> None:
-        """As if its machine lost power."""
+        """Kill it, as if its machine lost power."""
         self.process.kill()
         self.process.wait()
 
@@ -68,9 +68,9 @@ class Server:
 
 
 def _lose(old: Server, new: Server, lag_seconds: float) -> None:
-    """Let power fail, for good the primary's, and for a moment the replica's.
+    """Simulate a power failure: permanent for the primary, and short for the replica.
 
-    The replica has heard nothing for a while then, and comes back with what its disk had.
+    The replica has heard nothing for a while then, and comes back with the data of its disk.
     """
     os.kill(new.process.pid, signal.SIGSTOP)
     time.sleep(lag_seconds)
@@ -85,7 +85,7 @@ def _is_linked(replica: Server) -> bool:
 
 
 def wait_for(condition: Callable[[], _T | None]) -> _T:
-    """Wait for what must come, and give it; the bound is for the broken only."""
+    """Wait for a result and return it; the time limit only ends a broken test."""
     deadline = time.monotonic() + _BOUND_SECONDS
     while not (found := condition()):
         assert time.monotonic() < deadline
@@ -95,7 +95,7 @@ def wait_for(condition: Callable[[], _T | None]) -> _T:
 
 @contextmanager
 def servers(folder: Path) -> Iterator[Callable[..., Server]]:
-    """Starts servers, each by a name of its own, and ends them all."""
+    """Starts servers, each with its own name, and ends them all."""
     started: list[Server] = []
 
     def start(name: str, *arguments: str, **config: str) -> Server:
@@ -122,16 +122,16 @@ class Pair:
         self.wait_until_linked()
 
     def wait_until_linked(self) -> None:
-        """Return once the replica has all that the primary has."""
+        """Return once the replica has all data of the primary."""
         wait_for(lambda: _is_linked(self.replica))
 
 
 class Watched(Pair):
-    """A primary and its replica, and three Sentinels that make one of the other."""
+    """A primary and its replica, and three Sentinels that can make the replica the primary."""
 
     def __init__(self, start: Callable[..., Server], *, name: str = "") -> None:
         super().__init__(start)
-        self.name = name or f"main{self.primary.port}"  # clients are kept by their address
+        self.name = name or f"main{self.primary.port}"  # unique: clients are kept by address
         self.url = f"redis://{self.name}/0"
         watch = {
             f"sentinel monitor {self.name}": f"127.0.0.1 {self.primary.port} 2",
@@ -147,20 +147,20 @@ class Watched(Pair):
         return (seen["num-slaves"], seen["num-other-sentinels"]) == (1, 2)
 
     def fail_over(self, *, lag_seconds: float = 0) -> None:
-        """Lose the primary, wait until the replica has its place, and let the other come back."""
+        """Lose the primary, wait until the replica replaces it, and let the lost one come back."""
         old, new = self.primary, self.replica
         _lose(old, new, lag_seconds)
         wait_for(lambda: self._promoted(new))
-        # A replica from its first moment: Sentinels that have not heard yet follow no old primary.
+        # It starts as a replica, so Sentinels that are not informed yet follow no old primary.
         old.start("--replicaof", "127.0.0.1", str(new.port))
         self.primary, self.replica = new, old
         self.wait_until_linked()
 
     def _promoted(self, new: Server) -> bool:
-        """Whether the Sentinels name it as the primary; if not, they are told to make it that."""
+        """Whether the Sentinels name it as the primary; if not, tell them to make it that."""
         if self._named() == new.port:
             return True
-        with suppress(ResponseError):  # they are at it, or have not found the replica again yet
+        with suppress(ResponseError):  # they are doing it, or have not found the replica again yet
             self._sentinel.sentinel_failover(self.name)
         return False
 
@@ -183,7 +183,7 @@ class Cluster:
             "cluster-replica-validity-factor": "0",
         }
         self.servers = [
-            # Without its own port for the others it takes one that may not exist.
+            # Without its own cluster port it uses a port that may not exist.
             start(f"node{number}", **config, **{"cluster-port": str(free_port())})
             for number in range(6)
         ]
@@ -212,7 +212,7 @@ class Cluster:
         return info["cluster_state"] == "ok" and info["cluster_size"] == "3" and linked
 
     def fail_over(self, key: str, *, lag_seconds: float = 0) -> None:
-        """Kill the key's primary, wait until its replica has its place, and let it come back."""
+        """Kill the key's primary, wait until its replica replaces it, and let it come back."""
         old = self.owner(key)
         _lose(old, self.replicas[self.primaries.index(old)], lag_seconds)
         self.replace(old)
@@ -220,20 +220,20 @@ class Cluster:
         wait_for(lambda: all(map(self._is_whole, self.servers)))
 
     def replace(self, old: Server) -> None:
-        """Let the replica of this primary take its place, without asking anybody."""
+        """Make the replica of this primary the primary, without asking any other node."""
         at = self.primaries.index(old)
         new = self.replicas[at]
         new.client.execute_command("CLUSTER FAILOVER", "TAKEOVER")
         self.primaries[at], self.replicas[at] = new, old
 
     def owner(self, key: str) -> Server:
-        """The primary that holds the key, once all nodes that run name the same one that runs."""
+        """The primary of the key, once all running nodes name the same running one."""
         return wait_for(lambda: self._named(key))
 
     def _named(self, key: str) -> Server | None:
         running = [one for one in self.servers if one.process.poll() is None]
         slot = running[0].client.execute_command("CLUSTER KEYSLOT", key)
-        # After a failover one node learns of it before another.
+        # After a failover, some nodes learn of it before others.
         ports = {
             port
             for one in running

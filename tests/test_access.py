@@ -1,4 +1,4 @@
-"""Who may send records without a key: programs on this machine, unless a setting opens the site."""
+"""Who may send records without a key: programs on this machine, or all if a setting allows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who did what: noted once, never changed, and taken along as CSV that runs nothing."""
+"""The activity log: entries are noted once, never changed, and exported as harmless CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every sentence of advice is followed to its end: what it asks for is accepted."""
+"""Every sentence of advice is followed: the portal accepts what it asks for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SESSION, TUTOR = (
 JSON = json.dumps(TUTOR).encode()
 ELSEWHERE = {"REMOTE_ADDR": "192.0.2.1"}
 
-# For each code of a field: the type and field, what is refused, and what its message asks for.
+# For each code of a field: the type and field, a refused value, and what its message asks for.
 FIELDS: dict[FieldCode, tuple[str, str, Any, Any]] = {
     FieldCode.REQUIRED: ("tutors", "email", ABSENT, "a@example.com"),
     FieldCode.NULL: ("tutors", "age", None, 28),
@@ -83,7 +83,7 @@ KEYS: list[str] = []
 
 
 def tutors_key() -> str:
-    """The same key each time: a new one is known within a second, and not at once."""
+    """The same key each time: a new key is known only within a second."""
     if not ApiClient.objects.exists():
         KEYS[:] = [key_of("scoped", ("tutors",))]
     return KEYS[0]
@@ -93,7 +93,7 @@ PACKED = {"HTTP_CONTENT_ENCODING": "gzip"}
 NDJSON = "application/x-ndjson"
 MANY = b"[" + b",".join([JSON] * 11) + b"]"
 FEW = b"[" + b",".join([JSON] * 10) + b"]"
-# For each code of a request: one that is refused, and those that its advice asks for.
+# For each code of a request: a refused request, and the requests that its advice asks for.
 REQUESTS: dict[Code, tuple[Any, ...]] = {
     Code.MALFORMED_JSON: (
         lambda: one(JSON.replace(b'"2024-05-14T10:00:00"', b"NaN")),
@@ -162,7 +162,7 @@ REQUESTS: dict[Code, tuple[Any, ...]] = {
         lambda: one(JSON, HTTP_IDEMPOTENCY_KEY="8e03978e-40d5-43e8-bc93-6894a57f9324"),
     ),
 }
-# For each of these the advice is to send the same again later, or to send less; and those of files.
+# The advice for these is to send the same later, or to send less. And the codes of files.
 LATER = {code for code in Code if code.value.startswith(("store_", "queue_", "server_"))} | {
     Code.REQUEST_TIMEOUT,
     Code.QUOTA_EXCEEDED,

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 
 def run(*arguments):
-    """What the command prints to standard output, and beside it."""
+    """What the command prints to standard output and to standard error."""
     out, beside = io.StringIO(), io.StringIO()
     call_command("api_key", *arguments, stdout=out, stderr=beside, no_color=True)
     return out.getvalue(), beside.getvalue()
@@ -32,7 +32,7 @@ def test_a_new_key_alone_goes_to_standard_output():
     key = out.strip()
     assert out == f"{key}\n"
     assert is_well_formed(key)
-    assert "this once" in beside
+    assert "shown only now" in beside
     assert key not in beside
     client, stored = ApiClient.objects.get(), ApiKey.objects.get()
     assert (client.name, client.scopes) == ("scheduler", ["tutors", "numbers"])

@@ -1,4 +1,4 @@
-"""API keys: what they open and close, how soon, and that nothing lets them slip out."""
+"""API keys: what they allow, how soon a change works, and that no key leaks."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_wrong_key_is_never_overlooked(store, settings, wrong, is_open):
     settings.OPEN_WITHOUT_KEY = is_open
     key_of()
     for method, path in (("POST", "/api/tutors"), ("GET", "/metrics"), ("GET", "/api/queue/stats")):
-        answer = send(method, path, BODY, **header(wrong))  # from this very machine
+        answer = send(method, path, BODY, **header(wrong))  # from this machine
         assert (answer.status, answer.json()["code"]) == (401, "unauthenticated")
         assert answer.headers["WWW-Authenticate"] == "Api-Key"
     assert not store.exists(TUTORS.queue)
@@ -148,7 +148,7 @@ NOT_UNDERSTOOD = [
 def test_a_key_in_another_form_is_never_overlooked_and_the_form_is_told(
     store, settings, shown, is_open
 ):
-    """Not on the portal's own machine, and not where none is needed."""
+    """Not even on the portal's own machine, or if no key is needed."""
     settings.OPEN_WITHOUT_KEY = is_open
     key = key_of()
     environ = {name: value.format(key) for name, value in shown.items()}
@@ -378,7 +378,7 @@ def _canaries(key: str) -> list[dict[str, Any]]:
         (path, body, with_key),
         (path, b"{", with_key),
         (path, body, with_key | {"Content-Encoding": "gzip"}),
-        ("/api/sessions", body, with_key),  # of another scope
+        ("/api/sessions", body, with_key),  # the key has another scope
         ("/api/queue/stats", body, with_key),
         (path, body, as_json | {"Authorization": f"Api-Key {key}x"}),
         (path, body, as_json | {"Authorization": key}),

@@ -16,7 +16,7 @@ SESSION = dict(SESSIONS.serializer_class.example)
 BATCH = "/api/sessions/batch"
 NDJSON = "application/x-ndjson"
 
-# Ten ways to be wrong: what is changed, and the field and code that must be told.
+# Ten ways to be wrong: what is changed, and the field and code of the expected error.
 TEN_KINDS: list[tuple[dict[str, Any], str, str]] = [
     ({"tutor_id": ...}, "tutor_id", "required"),
     ({"student_id": None}, "student_id", "null"),
@@ -32,7 +32,7 @@ TEN_KINDS: list[tuple[dict[str, Any], str, str]] = [
 
 
 def session(number: int, **changes) -> dict[str, Any]:
-    """The example under an id of its own; a field that is changed to `...` is left out."""
+    """The example with its own id; a field that is changed to `...` is left out."""
     record = SESSION | {"session_id": f"session-{number}"} | changes
     return {field: value for field, value in record.items() if value is not ...}
 
@@ -44,7 +44,7 @@ def queued_ids(store) -> list[str]:
 
 
 def lines(*records) -> bytes:
-    """The records as NDJSON; bytes go as they are."""
+    """The records as NDJSON; bytes stay as they are."""
     return b"\n".join(r if isinstance(r, bytes) else json.dumps(r).encode() for r in records)
 
 

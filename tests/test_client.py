@@ -1,4 +1,4 @@
-"""The HTTP client: each record once, whatever befalls the line, the store and the portal."""
+"""The HTTP client sends each record once, through faults of connection, store and portal."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_refusals_that_the_portal_does_not_name_are_counted() -> None:
 
 @contextmanager
 def line_to(portal: Process, *, keyed: bool) -> Iterator[ClientLine]:
-    """Cuts every third answer off, and may strip the key."""
+    """Cuts every third answer off, and can remove the key."""
     turns = cycle([Cut.NEVER, Cut.NEVER, Cut.ANSWERED])
 
     def alter(request: bytes) -> bytes:
@@ -253,7 +253,7 @@ def test_without_the_key_a_line_that_is_cut_doubles_records(portal: Process) -> 
 
 
 def sent_through(portal: Process, trouble: Callable[[], None], *, times: int) -> Delivery:
-    """Send sessions, and have some trouble again and again in the middle of it."""
+    """Send sessions, and cause trouble again and again meanwhile."""
     total = Delivery()
     troubles = []
     for delivery in islice(

@@ -1,4 +1,4 @@
-"""What the compiled form accepts, the serializer accepts with the same result and bytes."""
+"""If the compiled form accepts a record, so does the serializer, with the same result and bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _encode = msgspec.json.encode
 SERIALIZERS = {path: one.serializer_class() for path, one in RECORD_TYPES.items()}
 COMPILED = {path: Compiled(one) for path, one in SERIALIZERS.items()}
 
-# Values as they may be written, each of which is tried in every field.
+# Values in several notations; each is tried in every field.
 TEXTS = (
     "",
     "0",
@@ -152,7 +152,7 @@ VALUES = (
     ["\n"],
     *TEXTS,
 )
-# JSON knows several ways to write a value, and some are no JSON at all.
+# JSON has several ways to write a value, and some of these are not JSON.
 ODD = (
     "1e0",
     "1E+2",
@@ -186,7 +186,7 @@ WRITTEN = (*map(json.dumps, VALUES), *(json.dumps(one, ensure_ascii=False) for o
 
 
 def by_serializer(path: str, text: bytes) -> bytes | None:
-    """The record as the serializer gives it, encoded; None if it is refused or no JSON."""
+    """The record as the serializer returns it, encoded; None if it is refused or not JSON."""
     try:
         value = json.loads(text.decode())
     except (ValueError, RecursionError):
@@ -200,14 +200,14 @@ def by_serializer(path: str, text: bytes) -> bytes | None:
 
 
 def written(path: str, **changed: str | None) -> bytes:
-    """The example of a type with some fields written otherwise, or left out."""
+    """The example of a type with some fields written differently, or left out."""
     fields = {name: json.dumps(one) for name, one in SERIALIZERS[path].example.items()} | changed
     members = (f"{json.dumps(name)}: {one}" for name, one in fields.items() if one is not None)
     return ("{" + ", ".join(members) + "}").encode("utf-8", "surrogatepass")
 
 
 def check(path: str, text: bytes) -> bool:
-    """Whether it is accepted; then the serializer must give the same bytes."""
+    """Whether it is accepted; then the serializer must return the same bytes."""
     (found,) = COMPILED[path].each([text])
     if found is not None:
         assert _encode(found) == by_serializer(path, text), text
@@ -276,7 +276,7 @@ def test_absent_fields_stay_absent_and_defaults_come_in():
 
 
 class Shouting(Text):
-    """A field that changes what it takes."""
+    """A field that changes the values that it accepts."""
 
     def to_internal_value(self, data: Any) -> str:
         return super().to_internal_value(data).upper()

@@ -1,4 +1,4 @@
-"""`manage.py consume`: messages out, to lines, files and functions."""
+"""`manage.py consume`: delivers messages as lines, to files and to functions."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_what_is_no_plain_file_is_refused_before_anything_is_taken(
     messages = waiting(store)
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
-    with pytest.raises(CommandError, match="no plain file"):
+    with pytest.raises(CommandError, match="not a plain file"):
         drain("tutors", "--output", name)
     assert waiting(store) == messages
 
@@ -194,7 +194,7 @@ def test_a_file_that_cannot_even_be_cut_back_counts_for_no_message(tmp_path: Pat
     deliver: Any
     with end_of_file(str(tmp_path / "out")) as deliver:
         read, write = os.pipe()
-        os.dup2(write, deliver.args[0].fileno())  # like a disk that is gone: it refuses all of it
+        os.dup2(write, deliver.args[0].fileno())  # like a disk that is gone: every call is refused
         with pytest.raises(DeliveryError):
             deliver([b"{}"])
     os.close(read)
@@ -326,7 +326,7 @@ def test_a_key_of_another_type_is_told_in_a_sentence(store: Redis) -> None:
 
 @pytest.fixture
 def start(store: Redis) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts the command as a process of its own, over the store of the tests."""
+    """Starts the command as a separate process, with the store of the tests."""
     started = []
 
     def consume(*arguments: str) -> subprocess.Popen[bytes]:
@@ -392,7 +392,7 @@ def test_a_consumer_killed_over_its_file_leaves_every_message_in_it(store, start
         process.kill()
         process.wait()
     leases = Keys(TUTORS.queue).leases
-    store.zadd(leases, dict.fromkeys(store.zrange(leases, 0, -1), 1))  # their time is over
+    store.zadd(leases, dict.fromkeys(store.zrange(leases, 0, -1), 1))  # their leases have ended
     with Consumer(TUTORS.queue, lease_seconds=0.3):
         eventually(lambda: not consumption([TUTORS.queue])[0].in_flight)
     process = start("tutors", "--output", str(file), "--batch-size", "500")

@@ -39,19 +39,19 @@ KEYS = Keys(QUEUE)
 
 
 def waiting(store: Redis) -> list[bytes]:
-    """What lies on the queue, the next to be taken first."""
+    """The messages on the queue, the next to be taken first."""
     messages: list[Any] = store.lrange(QUEUE, 0, -1)
     return messages[::-1]
 
 
 def held(store: Redis, consumer: Consumer) -> list[bytes]:
-    """What the consumer holds, the one claimed first in front."""
+    """The messages that the consumer holds, the first claimed first."""
     messages: list[Any] = store.lrange(KEYS.claimed(consumer.name), 0, -1)
     return messages[::-1]
 
 
 def claimed(consumer: Consumer, count: int = 1) -> list[bytes]:
-    """What a claim gives now."""
+    """The result of a claim now."""
     return [one.raw for one in consumer.claim(count, wait=False).messages]
 
 
@@ -60,7 +60,7 @@ def fill(*messages: bytes) -> None:
 
 
 def bury(*messages: bytes, reason: str = "it broke") -> None:
-    """Make these messages dead letters, one after the other."""
+    """Make these messages dead letters, one after another."""
     with Consumer(QUEUE) as consumer:
         for message in messages:
             fill(message)
@@ -70,7 +70,7 @@ def bury(*messages: bytes, reason: str = "it broke") -> None:
 
 
 def eventually(condition: Callable[[], object]) -> None:
-    """Wait for what must come; the bound is for the broken only."""
+    """Wait for something that must happen; the time limit only ends a broken test."""
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
@@ -78,7 +78,7 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 def end_lease(store: Redis, consumer: Consumer) -> None:
-    """Its lease is over, and its heart stands still: as if its process were gone."""
+    """Its lease is over and it sends no heartbeat, as if its process were gone."""
     consumer._leaving.set()
     consumer._heart.join()
     store.zadd(KEYS.leases, {consumer.name: 1})
@@ -185,7 +185,7 @@ def test_nothing_is_claimed_while_the_queue_is_paused(store):
         queues.resume_queue(QUEUE)
         assert claimed(consumer) == [b"1"]
         queues.pause_queue(QUEUE, pause)
-        assert consumer.acknowledge([b"1"]) == 1  # what is in hand may be finished
+        assert consumer.acknowledge([b"1"]) == 1  # messages that are held may be finished
 
 
 # --- Give back, attempts, dead letters ---------------------------------------------------------
@@ -262,7 +262,7 @@ def test_messages_that_die_together_keep_their_order(store):
         name = hashlib.sha1(one, usedforsecurity=False).hexdigest()
         store.hset(KEYS.attempts, name, MAX_ATTEMPTS - 1)
     with Consumer(QUEUE) as consumer:
-        for one in messages:  # a consumer with bare commands may hold failed ones together
+        for one in messages:  # a consumer with plain commands may hold failed ones together
             assert store.lmove(QUEUE, KEYS.claimed(consumer.name), "RIGHT", "LEFT") == one
         assert consumer.give_back(reason="all") == GivenBack(returned=2, dead=2)
     assert waiting(store) == [b"1", b"4", b"5"]
@@ -329,7 +329,7 @@ def test_a_consumer_whose_own_lease_was_not_running_takes_nobody_for_dead_yet(st
     with Consumer(QUEUE) as one, Consumer(QUEUE) as other:
         end_lease(store, one)
         end_lease(store, other)
-        assert one.beat() == []  # their machine was suspended, or the store
+        assert one.beat() == []  # their machine, or the store, was suspended
         assert one.beat() == [other.name]
         new = Consumer(QUEUE)
         assert new.beat() == []
@@ -375,7 +375,7 @@ def test_a_late_claim_of_a_consumer_that_is_gone_is_found_all_the_same(store):
     ends = store.zscore(KEYS.leases, gone.name)
     assert time.time() + 3000 < ends / 1000 < time.time() + 3700
     assert consumption([QUEUE])[0].in_flight == 1
-    store.zadd(KEYS.leases, {gone.name: 1})  # the hour is over
+    store.zadd(KEYS.leases, {gone.name: 1})  # the hour has passed
     with Consumer(QUEUE, lease_seconds=0.3):
         eventually(lambda: waiting(store) == [b"late"])
         eventually(lambda: store.zscore(KEYS.leases, gone.name) is None)
@@ -490,7 +490,7 @@ def test_every_key_lives_in_the_queues_slot(store):
 
 @pytest.mark.processes
 def test_it_runs_on_a_node_of_a_cluster(use_store, tmp_path):
-    # A node in cluster mode refuses every step over keys of several slots.
+    # A node in cluster mode refuses every script with keys of several slots.
     config = {"cluster-enabled": "yes", "cluster-port": str(free_port()), "bind": "127.0.0.1"}
     with embedded.running(tmp_path, config=config) as node, Redis.from_url(node.url) as client:
         client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)

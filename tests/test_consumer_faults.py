@@ -1,7 +1,7 @@
-"""What a consumer stands: pauses, lost leases, clocks, odd names, a store that cannot now.
+"""What a consumer survives: pauses, lost leases, clocks, odd names, a store in trouble.
 
-The protocol itself is in test_consumer.py, what its scripts do if the store refuses a command is in
-test_script_refusals.py.
+test_consumer.py tests the protocol itself. test_script_refusals.py tests its scripts when the store
+refuses a command.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def test_a_clock_of_the_store_that_was_set_back_does_not_keep_the_dead_alive(sto
             for name, ends in store.zrange(KEYS.leases, 0, -1, withscores=True)
         }
         assert 0 < seconds[dead.name] < 27
-        assert 3500 < seconds["bare"] < 3602  # who says nothing of its lease
+        assert 3500 < seconds["bare"] < 3602  # it says nothing of its lease
         assert 7000 < seconds["long"] < 7102
 
 
@@ -149,7 +149,7 @@ def test_a_heart_beats_on_after_any_fault(store, log, monkeypatch):
 
 @contextmanager
 def busy(store: Redis) -> Iterator[None]:
-    """A script of somebody else runs on and on."""
+    """Another program's script runs on and on."""
     store.config_set("busy-reply-threshold", 1)
     path = store.connection_pool.connection_kwargs["path"]
 
@@ -169,10 +169,10 @@ def busy(store: Redis) -> Iterator[None]:
 
 @contextmanager
 def without_disk(store: Redis) -> Iterator[None]:
-    """Its last snapshot failed, and it was told to take no writes then."""
+    """Its last snapshot failed, and it is configured to take no writes in that case."""
     folder = f"{store.config_get('dir')['dir']}/dump.rdb"
     store.config_set("save", "3600 1000000")
-    os.mkdir(folder)  # a snapshot cannot be put there
+    os.mkdir(folder)  # a snapshot cannot be written there
     try:
         store.bgsave()
         eventually(lambda: _refuses(store, "MISCONF"))
@@ -265,11 +265,11 @@ def test_all_dead_letters_of_a_moment_are_put_back_while_others_die(store, monke
     assert all(one.startswith(b"new") for one in store.lrange(KEYS.dead, 0, -1))
 
 
-# --- What messages are handed on to ------------------------------------------------------------
+# --- The receiver of the messages --------------------------------------------------------------
 
 
 def _from(cause: Exception) -> Exception:
-    """An error of a library that speaks to another machine."""
+    """An error of a library that calls another machine."""
     try:
         try:
             raise cause
@@ -298,7 +298,7 @@ def test_what_is_wrong_downstream_counts_against_no_message(store, log, monkeypa
 
     class Stopping(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
-            rests.append((timeout, waiting(store)))  # they are on the queue meanwhile
+            rests.append((timeout, waiting(store)))  # the messages are on the queue meanwhile
             return super().wait(timeout)
 
     def deliver(messages: Any) -> None:

@@ -1,4 +1,4 @@
-"""The life of a consumer: what fails is held and tried again, what is bad is buried."""
+"""The life of a consumer: failed messages are tried again, and bad ones become dead letters."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_failed_message_is_held_before_it_is_tried_again_and_a_stop_cuts_that_
 
 
 class Stopping(threading.Event):
-    """Notes how long it was waited for."""
+    """Notes how long each wait was."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +147,7 @@ def test_messages_that_went_to_another_consumer_meanwhile_are_told_in_the_log(st
 
     def deliver(batch: Any) -> None:
         (lease,) = store.keys(KEYS.claimed("*"))
-        store.lpop(lease)  # as if the lease had run out over it
+        store.lpop(lease)  # as if the lease had run out meanwhile
 
     consume(QUEUE, deliver, stopping=threading.Event(), batch_size=2, drain=True)
     assert any("messages_not_held" in line and "count=1" in line for line in log())

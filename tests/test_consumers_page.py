@@ -1,4 +1,4 @@
-"""What docs/consumers.md says is so; its example is a consumer."""
+"""The statements of docs/consumers.md are true, and its example is a working consumer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_page_names_the_keys_and_the_scripts_that_are_used():
 @pytest.mark.processes
 def test_the_python_consumer_of_the_page_takes_reaps_and_buries(store):
     (example,) = re.findall(r"### A consumer in.+?```python\n(.+?)```", PAGE, re.DOTALL)
-    # Its pace is all that is changed: it beats five times a second, and fails without a rest.
+    # Only its pace is changed: it beats five times a second, and does not rest after a failure.
     quick = example.replace("HEARTBEAT_SECONDS = 5", "HEARTBEAT_SECONDS = 0.2")
     quick = quick.replace("5000 * HEARTBEAT_SECONDS", "int(5000 * HEARTBEAT_SECONDS)")
     quick = quick.replace("time.sleep(1)\n            put_back", "put_back")

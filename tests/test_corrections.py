@@ -1,4 +1,4 @@
-"""Error files come back as corrections of their upload, whatever people do to them."""
+"""Error files come back as corrections of their upload, whatever people changed in them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def written(rows: list[list[str]], delimiter: str = ",") -> bytes:
 
 
 def test_dates_mean_what_they_meant_in_the_file_that_is_corrected(store: Redis) -> None:
-    """Of its rows alone, the error file would say that the month comes first."""
+    """Its own rows alone would suggest that the month comes first."""
     parent = read(
         as_csv(
             [
@@ -96,7 +96,7 @@ def test_columns_that_were_chosen_are_not_asked_for_again(store: Redis) -> None:
 
 
 def test_what_excel_makes_of_an_error_file_completes_its_parent(store: Redis) -> None:
-    """Columns moved, rows deleted, numbers and dates typed anew, problems cleared."""
+    """Columns moved, rows deleted, numbers and dates typed again, problems cleared."""
     texts = ["1.10", "'=1+1", "=1+1", "x;=1"]
     parent = read(
         as_xlsx([session(n, duration_minutes=999, subject=text) for n, text in enumerate(texts)])

@@ -1,4 +1,4 @@
-"""Front ends of other origins: those in the setting may call the API, no other may."""
+"""Front ends of other origins: only those in the setting may call the API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TUTOR = dict(RECORD_TYPES["tutors"].serializer_class.example)
 
 
 def preflight(client, origin, method="POST", headers="content-type"):
-    """What a browser asks before it sends such a request."""
+    """The browser's question before it sends such a request."""
     return client.options(
         "/api/tutors",
         headers={

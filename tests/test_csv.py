@@ -1,4 +1,4 @@
-"""How CSV becomes rows: every layout, every kind of damage, every cell."""
+"""How CSV becomes rows: every layout, every type of damage, every cell."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def test_what_cannot_be_converted_is_refused_by_the_serializer(
     assert [error.code for error in refused.errors] == [code]
 
 
-# --- CSV: whatever a csv.writer writes ---------------------------------------------------------
+# --- CSV: everything that a csv.writer writes --------------------------------------------------
 
 
 def words(alphabet: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -314,7 +314,7 @@ CHARACTERS = {
     "utf-16": st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
     "cp1252": st.characters(codec="cp1252", exclude_characters="\0"),
 }
-# The writer leaves a lone line feed or carriage return unquoted where it is not its line end.
+# The writer does not quote a lone line feed or carriage return if it is not its own line end.
 WRITERS = st.one_of(
     st.fixed_dictionaries(
         {"quoting": st.just(csv.QUOTE_MINIMAL), "lineterminator": st.just("\r\n")}
@@ -345,7 +345,7 @@ def test_what_csv_writer_writes_comes_back_equal(
     encoding, records = written
     file = io.BytesIO(as_csv(records, delimiter=delimiter, **writer).encode(encoding))
     shape = detect_csv(file)
-    if encoding == "cp1252":  # a few letters alone can look like UTF-8
+    if encoding == "cp1252":  # a few letters can look like UTF-8 by chance
         shape = replace(shape, options={**shape.options, "encoding": Encoding.CP1252})
     rows = list(read_as(file, "csv", TUTORS, shape))
     assert [row.problem for row in rows] == [None] * len(records)

@@ -1,4 +1,4 @@
-"""Dead letters on the real store: looked at, put back in their order, thrown away."""
+"""Dead letters on the real store: viewed, put back in order, and discarded."""
 
 from __future__ import annotations
 

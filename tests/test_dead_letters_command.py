@@ -1,4 +1,4 @@
-"""`manage.py dead_letters`: what consumers gave up on, listed and put back."""
+"""`manage.py dead_letters`: messages that failed too often, listed and put back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HERE = "tests.test_dead_letters_command"
 
 
 def bury(store: Redis, number: int) -> list[bytes]:
-    """So many dead letters, the oldest first."""
+    """This many dead letters, the oldest first."""
     fill(TUTORS, number)
     messages = waiting(store)
     for one in messages:

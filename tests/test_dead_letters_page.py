@@ -1,4 +1,4 @@
-"""The dead letters of one queue, as staff see them and deal with them."""
+"""The page of a queue's dead letters, and what staff can do there."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.test_queue_messages import message
 from tests.test_queue_page import entry, names, notice
 
 PAGE = "/admin/queues/sessions/dead/"
-# What a handler raised may quote the record.
+# The error of a handler may quote the record.
 SECRET = "KeyError: 'Anna Nowak'"
 
 
 def dead(*numbers, **also):
-    """Let consumers fail at these messages, one after the other; gives their bytes."""
+    """Let consumers fail at these messages, one after another; returns their bytes."""
     buried = [message(number, **also) for number in numbers]
     bury(*buried, reason=SECRET)
     return buried
@@ -203,7 +203,7 @@ def test_chosen_ones_are_discarded_for_good_after_the_count_and_a_reason(operato
     assert (left(), waiting(store)) == ([letters[0], letters[3]], [])
     assert (entry().action, entry().reason) == ("discarded", "Test data")
     assert entry().facts == {"dead_letters": 2}
-    # The queue's page lists what can be put back: these cannot.
+    # The queue's page lists what can be put back: these messages cannot.
     assert "Discarded in the last 7 days" not in words(operator.get("/admin/queues/sessions/"))
 
 
@@ -215,7 +215,7 @@ def test_a_wrong_count_or_no_reason_discards_nothing(operator, store, form):
     answer = operator.post(f"{PAGE}discard/", {"message": names(operator.get(PAGE)), **form})
     assert answer.status_code == 422
     assert 'class="problem"' in answer.text
-    assert answer.text.count('name="message"') == 2  # what was chosen is still chosen
+    assert answer.text.count('name="message"') == 2  # the chosen messages are still chosen
     assert left() == letters
     assert not Activity.objects.exists()
 

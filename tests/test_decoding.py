@@ -1,4 +1,4 @@
-"""Hostile bytes: each is refused as what it is, and one bad line spoils no other."""
+"""Hostile bytes: each is refused with the right code, and one bad line affects no other line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def refusal(content: bytes) -> str:
 
 
 def lines(content: bytes) -> list[tuple[int | None, Any]]:
-    """Line and value of each row; where a line could not be read, the code of its problem."""
+    """Line and value of each row; the code of its problem if a line could not be read."""
     found = rows(Payload(content=content, framing=Framing.LINES), most=1000)
     return [(row.line, row.problem.code.value if row.problem else row.value) for row in found]
 
@@ -228,7 +228,7 @@ def test_where_an_entry_of_a_long_array_goes_wrong_is_told_too():
 
 
 def by_the_standard_library(content):
-    """What Python's parser makes of the whole of it."""
+    """The result of Python's parser for the whole text."""
     try:
         value = json.loads(content.decode(), parse_constant=lambda _: 1 / 0)
     except (ValueError, ZeroDivisionError, RecursionError):
@@ -365,7 +365,7 @@ BAD_LINES = {
     "vertical tab": b"\x0b",
     "form feed": b" \x0c",
 }
-del BAD_LINES["line feed in a text"]  # there it is two lines
+del BAD_LINES["line feed in a text"]  # in NDJSON it is two lines
 
 
 @pytest.mark.parametrize("bad", BAD_LINES.values(), ids=BAD_LINES)

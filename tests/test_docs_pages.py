@@ -34,7 +34,7 @@ def schema(client) -> dict[str, Any]:
 
 
 def operations(schema) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every method of every address: `POST /api/tutors` and what is said of it."""
+    """Every method of every address: `POST /api/tutors` and its description."""
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
             yield f"{method.upper()} {path}", operation
@@ -171,7 +171,7 @@ def test_the_closed_lists_of_codes_are_in_the_schema(schema):
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, which opens no address but those of this machine."""
+    """Chromium; it opens only addresses of this machine."""
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not there: `apt-get install chromium` brings it")
     with chromium() as found:
@@ -180,7 +180,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, portal: Portal) -> Iterator[Page]:
-    """A tab in which nothing may go wrong."""
+    """A tab in which any error fails the test."""
     with tabs.opened(browser, portal.address, None) as tab:
         yield tab
         tab.wait_for_load_state("networkidle")
@@ -193,7 +193,7 @@ def queued(portal: Portal, record_type: RecordType) -> list[Any]:
 
 
 def execute(page: Page, operation: str, media_type: str | None = None) -> str:
-    """Press “Try it out” and “Execute” below an operation; gives the status that is shown."""
+    """Press “Try it out” and “Execute” below an operation; returns the status that is shown."""
     page.goto("/docs")
     block = page.locator(f"#operations-{operation}")
     block.locator(".opblock-summary").click()
@@ -252,4 +252,4 @@ def test_a_page_may_load_from_this_site_alone(client, path):
     policy = client.get(path)["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "http" not in policy
-    assert "script-src" not in policy  # so that default-src holds for scripts: none is inline
+    assert "script-src" not in policy  # so default-src applies to scripts: none is inline

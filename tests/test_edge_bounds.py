@@ -1,4 +1,4 @@
-"""What one request, one client or one peer may cost the others."""
+"""How much one request, one client or one peer can cost the others."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_past_the_threads_and_the_line_a_request_is_told_to_come_back(tmp_path: 
             with server.send(gate) as one, server.send(gate) as other:
                 (refused,) = select.select([one, other], [], [], 15)[
                     0
-                ]  # and the other waits for the thread
+                ]  # and the other one waits for the thread
                 answer = Answer(refused)
                 assert answer.is_refusal(503, "server_busy")
                 assert answer.headers["Retry-After"] == "1"
@@ -83,7 +83,7 @@ def test_large_bodies_share_a_budget_that_small_ones_do_not_need(tmp_path: Path)
             assert server.echo(body=b"small")["bytes"] == 5
             opened.touch()
             assert Answer(holder).status == 200
-        # One that is refused half-way gives back its share at once, also when it stays connected.
+        # A body that is refused half-way gives back its share at once, even if it stays connected.
         with server.send("POST /echo", CHUNKED, body=chunk(bytes(LARGE)) + chunk(b"x")) as refused:
             assert Answer(refused).is_refusal(503, "server_busy")
             wait_until(lambda: server.ask("POST /echo", large, body=bytes(LARGE)).status == 200)
@@ -145,7 +145,7 @@ def test_a_session_of_nobody_raises_no_cap(server: Server) -> None:
 
 
 def test_a_form_of_the_portal_is_small_and_of_a_stranger_smaller(server: Server) -> None:
-    """To take a form apart costs Django many times what it costs to send."""
+    """Parsing a form costs Django many times what sending it costs."""
     signed_in = f"Cookie: csrftoken=a; sessionid={session(_auth_user_id='1')}"
     stranger = "Cookie: csrftoken=a; sessionid=x"
     typed = "Content-Type: application/x-www-form-urlencoded"
@@ -159,7 +159,7 @@ def test_a_form_of_the_portal_is_small_and_of_a_stranger_smaller(server: Server)
 
 
 def session(**values: str) -> str:
-    """A session of the small site, as its cookie holds it."""
+    """A session of the small site, in the form of its cookie."""
     return signing.dumps(
         values,
         key=rsgi_site.SECRET_KEY,
@@ -172,7 +172,7 @@ def session(**values: str) -> str:
 
 
 class Gate:
-    """Requests that hold a thread until they are let through."""
+    """Requests that hold a thread until the test releases them."""
 
     def __init__(self, server: Server, folder: Path) -> None:
         self._server, self._folder = server, folder
@@ -219,7 +219,7 @@ def test_clients_take_turns(tmp_path: Path) -> None:
             wait_until(lambda: gate.entered("running"))
             line = {f"{number}": behind.hold(f"{number}", peer=ONE) for number in range(5)}
             assert refused(line)  # the line has room for four
-            # It is full, and yet there is room for a neighbour, who is the next but one.
+            # The line is full, but there is room for a neighbour, who is served second.
             line["neighbour"] = behind.hold("neighbour", peer=OTHER)
             assert refused(line) != "neighbour"
             gate.opened.touch()
@@ -231,7 +231,7 @@ def test_clients_take_turns(tmp_path: Path) -> None:
 
 
 def refused(line: dict[str, socket.socket]) -> str:
-    """The one in line that was told to come back; it is no longer among them."""
+    """The waiting client that was told to come back; it is removed from the list."""
     (ready,) = select.select([*line.values()], [], [], 15)[0]
     (name,) = (name for name, connection in line.items() if connection is ready)
     assert Answer(line.pop(name)).is_refusal(503, "server_busy")
@@ -278,11 +278,11 @@ def test_a_peer_beyond_its_connections_loses_the_newest(tmp_path: Path) -> None:
         old = [stack.enter_context(server.connect(ONE)) for _ in range(5)]
         other = stack.enter_context(server.connect(OTHER))
         crowd = [stack.enter_context(server.connect("127.0.0.4")) for _ in range(6)]
-        # One of these is cut: so the server has looked, and has seen those above.
+        # One of these is cut: then the server has counted all of the connections above.
         assert select.select(crowd, [], [], 120)[0]
         new = []
         for _ in range(20):
-            with contextlib.suppress(BrokenPipeError):  # cut while it is being made
+            with contextlib.suppress(BrokenPipeError):  # it is cut while it is made
                 new.append(stack.enter_context(server.connect(ONE)))
         for connection in new:
             with contextlib.suppress(ConnectionResetError):

@@ -1,4 +1,4 @@
-"""The web server as processes: its log, how it ends, and how it is replaced."""
+"""The processes of the web server: their log, their end, and their replacement."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_running_request_is_finished_however_often_the_server_is_told_to_end(
             server.send(f"GET /stream?open={opened}&closed={closed}") as waiting,
         ):
             wait_until(entered.exists)
-            for _ in range(pressed):  # Ctrl-C reaches the worker as well
+            for _ in range(pressed):  # Ctrl-C reaches the worker too
                 os.kill(server.worker, signal.SIGINT)
                 time.sleep(0.1)  # signals that wait together count as one
             server.process.send_signal(signal.SIGINT if pressed else signal.SIGTERM)

@@ -32,7 +32,7 @@ ON_LINUX = pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux ends a child with its parent"
 )
 
-# A process of ours that waits for a line, runs the store, and ends when its input does.
+# A process of ours that waits for a line, runs the store, and ends when its input ends.
 OTHER_PROCESS = """
 import json, signal, sys
 from pathlib import Path
@@ -65,7 +65,7 @@ class OtherProcess:
         self.process.stdin.flush()
 
     def entered(self) -> tuple[int, bool]:
-        """The pid of its store, and whether it started that itself."""
+        """The pid of its store, and whether it started that store itself."""
         self.store_pid, started = json.loads(self.process.stdout.readline())
         return self.store_pid, started
 
@@ -124,7 +124,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def gone(pid: int) -> bool:
-    """Ended; in a container without an init nobody may have collected it yet."""
+    """Whether it has ended; in a container without an init it may still be a zombie."""
     try:
         os.kill(pid, 0)
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -325,7 +325,7 @@ def test_nothing_is_started_for_a_parent_that_is_gone_already(tmp_path: Path) ->
 
 
 def test_an_orphan_is_healed(data_dir: Path, other_process: Callable[..., OtherProcess]) -> None:
-    other = other_process(data_dir, platform="darwin")  # where nothing ends it with its parent
+    other = other_process(data_dir, platform="darwin")  # there, nothing ends it with its parent
     other.go()
     pid, _ = other.entered()
     other.end(signal.SIGKILL)
@@ -371,7 +371,7 @@ SLOW_LOADING = {"key-load-delay": "8000", "loading-process-events-interval-bytes
 
 
 def fill(data_dir: Path) -> None:
-    """300 keys, which take over two seconds to load with SLOW_LOADING."""
+    """300 keys; with SLOW_LOADING they take over two seconds to load."""
     with embedded.running(data_dir) as store, redis.from_url(store.url) as client:
         client.mset({f"key {number}": "x" * 50 for number in range(300)})
         client.bgrewriteaof()
@@ -380,9 +380,9 @@ def fill(data_dir: Path) -> None:
 
 @pytest.fixture
 def waited(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
-    """Every answer of a loading store takes most of our patience, by the clock that is looked at.
+    """Every answer of a loading store takes most of the patience, by the clock that the code reads.
 
-    Gives the seconds that were waited by that clock.
+    Returns the seconds that were waited by that clock.
     """
     patience, real_ask, answers = embedded._SILENCE_SECONDS, embedded._ask, itertools.count()
     late = 0.0

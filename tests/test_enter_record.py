@@ -1,4 +1,4 @@
-"""One record entered by hand: the form converts, the validator judges, the intake queues."""
+"""One record entered by hand: the form converts, the validator validates, the intake queues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def browser(db):
 
 
 def typed(record):
-    """What a browser sends for a record that was filled in."""
+    """What a browser sends for a filled-in record."""
     sent = {}
     for name, value in record.items():
         if isinstance(value, list):

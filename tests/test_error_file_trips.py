@@ -1,4 +1,4 @@
-"""What an error file carries comes back as it was: read, written, read again, and once more."""
+"""An error file does not change its content: it is read, written and read again, twice."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ texts = st.one_of(
     st.text(st.sampled_from("=+-@'\"\t\n\r,;|_x0D1. "), max_size=8),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
 )
-# Columns that are no field, and may be called like another, like ours, or like a formula.
+# Columns that are not fields, and may have names like other columns, like ours, or like a formula.
 names = st.one_of(st.sampled_from(["note", "note", "_line", "_problem", "=x", "'=x", ""]), texts)
 headers = st.lists(names, max_size=4)
 tables = headers.flatmap(
@@ -80,7 +80,7 @@ few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChec
 
 
 def rows_of(content: bytes) -> tuple[Layout, list[str], list[FileRow]]:
-    """A file as `manage.py ingest` reads it, and an upload of which nothing is asked."""
+    """A file as `manage.py ingest` reads it, and an upload without any question."""
     file = io.BytesIO(content)
     layout = layout_of(file_rows.look(file))
     raws = registry.rows(file, layout.shape, most_unpacked_bytes=2**30)
@@ -89,7 +89,7 @@ def rows_of(content: bytes) -> tuple[Layout, list[str], list[FileRow]]:
 
 
 def error_file(content: bytes) -> bytes:
-    """The error file of a file all of whose rows are refused."""
+    """The error file of a file whose rows are all refused."""
     layout, header, rows = rows_of(content)
     with error_files.writing(layout, header) as writer:
         for row in rows:
@@ -98,7 +98,7 @@ def error_file(content: bytes) -> bytes:
 
 
 def carried(content: bytes) -> list[Any]:
-    """The header and the rows without what an error file adds, and what they are as records."""
+    """The header and the rows without the added columns, and their records."""
     layout, header, rows = rows_of(content)
     if layout.armed:
         at = len(header) - 2
@@ -177,7 +177,7 @@ def test_each_cell_of_a_workbook_comes_back(table: tuple[list[str], list[list[st
     header, rows = table
     content = as_xlsx([header, *rows])
     (read, *_) = carried(content)
-    assert read == header[: len(read)]  # the writer of this test writes what it should
+    assert read == header[: len(read)]  # this checks the writer of this test
     assert_comes_back(content)
 
 
@@ -226,7 +226,7 @@ records = st.lists(
 
 
 def as_json(value: Any) -> str:
-    # Python's word for what a reader makes of a number like 1e999.
+    # Python writes this for what a reader makes of a number like 1e999.
     return _without_infinity(json.dumps(value))
 
 
@@ -246,7 +246,7 @@ def test_each_value_of_an_ndjson_file_comes_back(records: list[dict[str, Any]]) 
 
 @pytest.mark.parametrize("encoding", Encoding)
 def test_bytes_that_are_no_text_stay_so(encoding: Encoding) -> None:
-    """A row that was refused for them is not taken in with other letters for them."""
+    """A row that was refused because of them is not accepted with other characters."""
     letter, bad = {
         Encoding.UTF_8: (b"Q", b"\xff"),
         Encoding.UTF_16: ("Q".encode("utf-16-le"), b"\x00\xdc"),

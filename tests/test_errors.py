@@ -1,4 +1,4 @@
-"""Errors have one shape everywhere, and their words are a closed, documented list."""
+"""All errors have the same form, and their words are a closed, documented list."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ SECRET = "canary-2718281828"
 
 
 class FailingView(View):
-    """An address of the API with a fault of our own."""
+    """An address of the API that raises an error of ours."""
 
     def get(self, request):
         raise RuntimeError(SECRET)
 
 
 def failing_page(request) -> HttpResponse:
-    """A plain Django view with a fault of our own."""
+    """A plain Django view that raises an error of ours."""
     raise RuntimeError(SECRET)
 
 
-# The site with these two, for the test that asks for it.
+# The site with these two addresses, for the test that uses them.
 urlpatterns = [
     path("fails/api", FailingView.as_view()),
     path("fails/page", failing_page),
@@ -45,7 +45,7 @@ urlpatterns = [
 
 
 def assert_is_error(status: int, headers, body, code: Code) -> None:
-    """The whole contract of an error, whatever the request was."""
+    """The whole contract of an error, for any request."""
     assert status == code.status
     assert headers["Content-Type"] == "application/json"
     assert set(body) - {"errors", "outcome"} == {

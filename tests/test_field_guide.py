@@ -1,4 +1,4 @@
-"""The field guide: what it says is what the validator does."""
+"""The field guide: its statements match the validator."""
 
 from __future__ import annotations
 

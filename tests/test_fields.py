@@ -1,4 +1,4 @@
-"""Each kind of value at, inside and outside its bounds; nothing is converted or changed."""
+"""Each type of value at, inside and outside its limits; nothing is converted or changed."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ FIELDS = {
 
 
 def codes(kind: str, value: Any) -> Any:
-    """The codes with which the field refuses the value, per entry for a list; None if it takes it.
+    """The codes with which the field refuses the value, per entry for a list; None if it accepts.
 
-    A value that is taken must come out as it went in.
+    A value that is accepted must come out unchanged.
     """
     try:
         result = FIELDS[kind].run_validation(value)
@@ -60,7 +60,7 @@ def codes(kind: str, value: Any) -> Any:
     return None
 
 
-# One value of each kind that JSON knows.
+# One value of each JSON type.
 JSON_KINDS: dict[str, Any] = {
     "text": "62",
     "integer": 62,
@@ -292,7 +292,8 @@ def two(least: int, most: int) -> st.SearchStrategy[str]:
 
 fractions = st.from_regex(r"(\.[0-9]{1,9})?", fullmatch=True)
 offsets = st.builds("{}{}:{}".format, st.sampled_from("+-"), two(0, 25), two(0, 59))
-# The right form with every part somewhat out of range; 24:00 is left to the table above, since
+# The right form with every part slightly out of range. The table above tests 24:00, because
+# Python's own parser has changed how it reads that.
 # Python's own parser changed its mind about it.
 candidates = st.builds(
     "{}-{}-{}T{}:{}{}{}".format,
@@ -443,13 +444,13 @@ def test_of_a_list_that_is_too_long_no_entry_is_judged():
     ],
 )
 def test_a_text_of_megabytes_is_refused_by_its_length_before_its_letters_are_looked_at(field, code):
-    """A look at each letter of it would keep all other threads waiting."""
+    """Checking each of its characters would block all other threads."""
 
     class Unseen(str):
         def __len__(self) -> int:
             return 2**24
 
-    text = Unseen("\0")  # whoever looks finds a character that is not allowed
+    text = Unseen("\0")  # code that checks it finds a character that is not allowed
     with pytest.raises(ValidationError) as caught:
         field.run_validation(text)
     detail: Any = caught.value.detail

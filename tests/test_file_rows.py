@@ -1,4 +1,4 @@
-"""How a file becomes rows: told by its content, streamed, of one record type."""
+"""How a file becomes rows: the content shows the format, and rows are streamed."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, file_format: str) ->
         finally:
             tracemalloc.stop()
     assert count == MANY
-    assert peak_bytes < 8 * 2**20  # the rows of a first look among it
+    assert peak_bytes < 8 * 2**20  # this includes the rows of the first look
 
 
 @pytest.mark.parametrize("start", [b"name\n", b'name\n"', b'{"a": 1}\n{"a": 2}\n'])

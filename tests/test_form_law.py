@@ -1,4 +1,4 @@
-"""What nobody touches in a form goes out as it came in, or is refused; never as something else."""
+"""A form value that nobody touched stays the same or is refused; it never becomes another."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?")
 
 
 class Browser(HTMLParser):
-    """What a browser sends of a form that nobody touches (HTML standard, value sanitization)."""
+    """What a browser sends of a form that nobody touched (HTML standard, value sanitization)."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -76,7 +76,7 @@ class Browser(HTMLParser):
 
 
 def sent_back(record_type: Any, record: dict[str, Any]) -> dict[str, Any]:
-    """The record that comes of a form which is opened for `record` and sent untouched."""
+    """The record that results when the form for `record` is opened and sent untouched."""
     form = EntryForm(record_type, record=record)
     return EntryForm(record_type, Browser("".join(map(str, form))).sent).record()
 
@@ -87,13 +87,13 @@ def verdict(record_type: Any, record: dict[str, Any]) -> Any:
 
 
 def content(found: validation.Valid) -> dict[str, Any]:
-    """The record as it goes on the queue."""
+    """The record in the form that goes on the queue."""
     record: dict[str, Any] = json.loads(found.content)
     return record
 
 
 def meaning(record_type: Any, record: dict[str, Any]) -> dict[str, Any] | None:
-    """What may be queued for the record: it as it is, or as a file that says the same is read."""
+    """What may be queued for the record: itself, or the reading of a file with the same values."""
     plain = verdict(record_type, record)
     if isinstance(plain, validation.Valid):
         return content(plain)

@@ -1,4 +1,4 @@
-"""A new format is one module and one entry: everything that takes files finds it."""
+"""A new format is one module and one entry: everything that handles files finds it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.django_db]
 
 @pytest.fixture
 def browser(monkeypatch: pytest.MonkeyPatch) -> Client:
-    """An uploader's, in a portal that has the format."""
+    """A browser of an uploader, in a portal that has the format."""
     monkeypatch.setitem(FORMATS, Toy.name, Toy())
     monkeypatch.setattr(limited, "_CHILD", "tests.toy_format")
     return signed_in(member("Uploader"))
@@ -53,7 +53,7 @@ def ids(store: Redis) -> list[str]:
 
 
 def check(browser: Client, one: Upload, **choices: str) -> str:
-    """Answer the check page; gives what it says."""
+    """Answer the check page; returns its text."""
     page = browser.get(at("upload-check", one))
     form = page.context["form"]
     sent = {name: form[name].value() or "" for name in form.fields}

@@ -1,4 +1,4 @@
-"""No text that the portal writes into a cell starts a formula, however the cells are parted."""
+"""No text that the portal writes into a cell starts a formula, with any separator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ hostile = st.text(
 
 
 def cells_as_parted(line: str, delimiter: str) -> list[str]:
-    """All that a program may take for a cell: with quotes understood, and with quotes ignored."""
+    """All texts that a program may take for a cell: quotes understood or ignored."""
     with_quotes = [
         cell
         for row in csv.reader(io.StringIO(line, newline=""), delimiter=delimiter)

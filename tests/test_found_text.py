@@ -1,7 +1,7 @@
-"""Whatever text stands in a file, the database keeps what is found: SQLite and PostgreSQL alike.
+"""For any text in a file, the database stores what is found: SQLite and PostgreSQL alike.
 
-SQLite takes what PostgreSQL refuses, so the latter is asked too, if it is installed. `make
-test-matrix` takes files all the way on it.
+SQLite accepts text that PostgreSQL refuses, so PostgreSQL is tested too if it is installed. `make
+test-matrix` tests whole uploads on it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def test_what_no_database_keeps_is_replaced_and_nothing_else(value: Any) -> None
     kept = json.loads(json.dumps(value, cls=encoder))
 
     def replaced(text: str) -> str:
-        # Two halves that stand side by side are one character to JSON.
+        # Two halves that stand side by side are one character in JSON.
         joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return joined.replace("\x00", "\ufffd")
 

@@ -1,6 +1,6 @@
-"""One table of cases through all four ways in: each accepts and refuses the same, by the same code.
+"""One table of cases through all four ways in: each accepts and refuses the same, with equal codes.
 
-Values are such that a cell of a file or a form can say them too: text for everything.
+All values are texts, because a cell of a file or of a form can hold only text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.staff import member, signed_in
 pytestmark = pytest.mark.django_db
 
 
-# record type, what is changed in its example, the field and the code of the refusal
+# record type, the change to its example, the field and the code of the error
 CASES: list[tuple[RecordType, dict[str, Any], str, str]] = [
     (TUTORS, {}, "", ""),
     (SESSIONS, {}, "", ""),
@@ -110,7 +110,7 @@ def test_by_the_form(post, store, case):
     staff = signed_in(member("Uploader"))
     form = {name: _typed(value) for name, value in record.items()}
     answer = staff.post(reverse("admin:enter", args=[record_type.path]), form)
-    # The page tells people in words; they are those of the API.
+    # The page shows people the same words as the API.
     told = [
         one["message"] for one in post(f"/api/{record_type.path}", record).json().get("errors", [])
     ]

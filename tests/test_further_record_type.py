@@ -1,4 +1,4 @@
-"""A further record type is one serializer and one entry, and is found everywhere."""
+"""A new record type is one serializer and one entry, and all code finds it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def browser(portal: Portal) -> Browser:
 
 
 def manage(tree: Path, *arguments: str, **variables: str) -> str:
-    """What a command prints; it must end well."""
+    """The output of a command, which must succeed."""
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=tree,

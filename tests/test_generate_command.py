@@ -253,7 +253,7 @@ def test_ctrl_c_ends_it_with_what_was_sent_and_what_may_be(
     monkeypatch.setattr("ingestion.management.commands.generate.time.sleep", press_ctrl_c)
     with (
         ScriptedPortal(ACCEPTED) as portal,
-        pytest.raises(CommandError, match=r"Stopped before everything was sent; .* may be queued"),
+        pytest.raises(CommandError, match=r"Stopped before everything was sent. .* may be queued"),
     ):
         send_tutors(portal.url, 3, "--single", "--rate", "1")
     assert rows(capsys.readouterr().out) == [["tutors", "1", "1", "0", "1", "0", "0"]]

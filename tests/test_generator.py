@@ -75,8 +75,8 @@ def test_every_process_and_python_makes_the_same_records(hash_seed: str) -> None
         check=True,
         timeout=120,
     )
-    # Pinned, as only a constant notices a Python or a machine that draws differently. A change
-    # of the generator changes it: then take the new one over.
+    # Pinned, because only a constant notices a Python or a machine with other random choices. A
+    # change of the generator changes it: then update the constant.
     assert run.stdout.strip() == "fa8f64f15082d5710f63c6d31e17594b658386ca7015dd68058f655a1b21ad2d"
 
 

@@ -1,4 +1,4 @@
-"""GET of health: how the portal is, whether it runs, whether it can take records."""
+"""GET of health: how the portal is, whether it runs, and whether it can take records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEALTH = ["status", "timestamp", "redis_connected", "version", "reasons"]
 
 @pytest.fixture
 def own_store(settings: Any, tmp_path: Path) -> Iterator[tuple[Redis, Callable[[], None]]]:
-    """A store of this test alone, which the portal uses, and how to stop it."""
+    """A store for this test only, which the portal uses, and a function that stops it."""
     with ExitStack() as stack:
         url = stack.enter_context(embedded.running(tmp_path)).url
         store_address.use(settings, url)
@@ -103,7 +103,7 @@ def test_a_store_that_became_a_replica_is_there_but_can_take_nothing(client, own
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "durability.md"
 TUTOR = dict(RECORD_TYPES["tutors"].serializer_class.example)
-# What the configuration of the store makes of an acknowledgement, and why it is too little.
+# The durability that a configuration of the store gives, and why it is not enough.
 TOO_WEAK = [
     ({"appendfsync": "everysec"}, "everysec", "durability_everysec"),
     ({"appendfsync": "no"}, "memory", "durability_memory"),
@@ -116,7 +116,7 @@ TOO_WEAK = [
 
 @contextmanager
 def configured(store: Redis, config: dict[str, str]) -> Iterator[None]:
-    """The store with this configuration, and with its own again afterwards."""
+    """The store with this configuration; afterwards it has its own again."""
     before = {name: store.config_get(name)[name] for name in config}
     for name, value in config.items():
         store.config_set(name, value)
@@ -146,7 +146,7 @@ def test_a_store_that_would_break_the_promise_is_not_ready_and_says_what_to_do(
         assert re.search(r": The store .+\. Set .+\.$", answer.json()["reasons"][0])
         body = client.get("/health").json()
         assert (body["status"], body["redis_connected"]) == ("degraded", True)
-        # It is a warning to the operator: records are taken all the same.
+        # It is only a warning to the operator: records are still accepted.
         assert post("/api/tutors", TUTOR).status_code == 201
     assert client.get("/health/ready").status_code == 200
 
@@ -206,7 +206,7 @@ def _after_a_snapshot(client: Any, store: Redis) -> Any:
 
 
 def _wait_until_idle(store: Redis) -> None:
-    """Return once the store writes neither a snapshot nor its file anew."""
+    """Return once the store writes neither a snapshot nor its rewritten file."""
     states = ("rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled")
     deadline = time.monotonic() + 120
     while any(map(store.info("persistence").get, states)):

@@ -50,7 +50,7 @@ def test_a_refused_record_is_remembered_too(post, store):
 
 
 def test_a_long_answer_takes_little_room_in_the_store(post, store):
-    """The dearest of them: what was sent is 71 bytes of gzip, and no queue gets any longer."""
+    """The most expensive answer: the request is 71 bytes of gzip, and the queue does not grow."""
     batch = [{}] * 10_000
     first = post("/api/tutors/batch", batch, **keyed())
     again = post("/api/tutors/batch", batch, **keyed())
@@ -144,7 +144,7 @@ def test_an_answer_is_remembered_for_the_time_that_is_set_and_no_longer(post, st
     (key,) = store.keys("*:answer:*")
     assert 3590 <= store.ttl(key) <= 3600
     assert KEY.encode() not in key
-    store.delete(key)  # as if the time were over
+    store.delete(key)  # as if the time had passed
     post("/api/tutors", EXAMPLE, **keyed())
     assert store.llen(TUTORS.queue) == 2
 

@@ -1,4 +1,4 @@
-"""`manage.py ingest`: files onto the real queues, and what it tells of them."""
+"""`manage.py ingest`: files to the real queues, and the command's report."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def as_csv(records: Sequence[dict[str, Any]]) -> str:
 
 
 def ingest(path: Path | str, *options: str) -> tuple[int, str, str]:
-    """Exit status, what was printed, and the closing words."""
+    """The exit status, the output, and the last message."""
     printed = io.StringIO()
     try:
         call_command("ingest", str(path), *options, stdout=printed)
@@ -103,7 +103,7 @@ def queued(store: Redis, record_type: RecordType = TUTORS) -> list[dict[str, Any
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    # No extension: the content alone tells what it is.
+    # No extension: the content alone shows what it is.
     return tmp_path / "records"
 
 
@@ -180,7 +180,7 @@ def test_refusals_are_told_by_field_and_code_with_their_lines(store: Redis, file
         ["", "malformed_line", "6", "1"],
     ]
     assert printed.endswith("tutors: 5 records read, 1 queued, 4 refused.\n")
-    assert "Mend the refused records" in words
+    assert "Correct the refused records" in words
     assert [one["data"]["tutor_id"] for one in queued(store)] == ["tutor_00000"]
 
 
@@ -403,7 +403,7 @@ def test_ctrl_c_during_an_outage_tells_whether_more_may_be_queued(
     status, _, words = ingest(file)
     assert status == 1
     assert words.startswith("Stopped. No record was queued before.")
-    assert (" Up to 3 records behind it may be queued as well." in words) is may_be_queued
+    assert (" Up to 3 records after it may be queued as well." in words) is may_be_queued
     assert store.llen(TUTORS.queue) == 3 * may_be_queued
     assert ("--resume" in words) is may_be_queued
     if may_be_queued:
@@ -441,12 +441,12 @@ def test_a_stopped_run_prints_the_command_that_goes_on_and_queues_nothing_twice(
     assert status == 2
     left = 2500 - stop_after
     assert f"{left:,} records read after the first {stop_after:,}, {left - 1:,} queued" in printed
-    assert f"\t{stop_after + 9}\t" in printed  # the line of the file, its header counted
+    assert f"\t{stop_after + 9}\t" in printed  # the line in the file; the header counts
     del records[stop_after + 7]
     assert [one["data"]["tutor_id"] for one in queued(store)] == [
         one["tutor_id"] for one in records
     ]
-    assert ingest(*again[2:])[0] == 2  # once more does no harm
+    assert ingest(*again[2:])[0] == 2  # another repetition does no harm
     assert store.llen(TUTORS.queue) == 2499
 
 
@@ -456,10 +456,10 @@ def test_another_file_is_not_gone_on_with(store: Redis, file: Path) -> None:
     status, _, words = ingest(file, "--resume", place)
     assert (status, words) == (
         1,
-        "This is not the file that the former run read: its size is another.",
+        "This is not the file that the earlier run read: its size is different.",
     )
     for wrong in ("x", "0123456789ab-5", "0123456789ab-5:-1"):
-        with pytest.raises(CommandError, match="as the former run printed it"):
+        with pytest.raises(CommandError, match="as the earlier run printed it"):
             call_command("ingest", str(file), "--resume", wrong)
     assert store.llen(TUTORS.queue) == 0
 
@@ -486,7 +486,7 @@ def test_a_device_is_not_copied_for_ever(store: Redis) -> None:
 
 
 def start_at_terminal(*arguments: str) -> tuple[subprocess.Popen[bytes], list[bytes], Any]:
-    """A command whose standard error is a terminal, and what it writes there."""
+    """A command whose standard error is a terminal, and its output there."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "manage.py", *arguments],
@@ -542,6 +542,6 @@ def test_ctrl_c_ends_with_a_true_count(store: Redis, file: Path) -> None:
     assert depth < 60_000
     told = int(printed.decode().split(" queued")[0].rpartition(" ")[2].replace(",", ""))
     words = b"".join(shown).decode()
-    assert told == depth or (told == depth - 1000 and "Up to 1,000 records behind it" in words)
+    assert told == depth or (told == depth - 1000 and "Up to 1,000 records after it" in words)
     assert "Traceback" not in words
     assert "Stopped." in words

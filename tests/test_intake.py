@@ -1,4 +1,4 @@
-"""What "accepted" means: the receipt, the message, and that refused records leave no trace."""
+"""What "accepted" means: the receipt, the message, and that rejections leave no trace."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def taken(store: Redis, record_type: RecordType) -> list[dict[str, Any]]:
 
 
 def counts(store: Redis, record_type: RecordType) -> dict[str, int]:
-    """How many records of the type were judged, by outcome."""
+    """How many records of the type were validated, by outcome."""
     (totals,) = store.keys("*:totals") or [b""]
     found: Any = store.hgetall(totals)
     return {word.decode(): int(count) for word, count in found.items()}
@@ -146,7 +146,7 @@ def test_a_message_is_the_contracts_envelope_around_the_validated_record(store, 
 def test_defaults_are_in_the_message_and_what_is_absent_stays_absent(store, record_type):
     fields = record_type.serializer_class().fields
     defaults = {name: one.default for name, one in fields.items() if one.default is not empty}
-    # A further type is known by its serializer alone; of these three the contract says it.
+    # A new type is known only by its serializer; for these three, the contract says it.
     assert defaults == DEFAULTS.get(record_type.path, defaults)
     record = {name: value for name, value in example(record_type).items() if fields[name].required}
     accept(record_type, payload(record), source=COMMAND)
@@ -203,7 +203,7 @@ def everywhere(record_type: RecordType, value: Any) -> list[dict[str, Any]]:
 
 
 def rendered(caplog: pytest.LogCaptureFixture) -> str:
-    """The log as it is written, with what was raised."""
+    """The log as it is written, with the exceptions."""
     formatters = [handler.formatter for handler in logging.getLogger().handlers]
     (ours,) = (one for one in formatters if isinstance(one, ProcessorFormatter))
     return "\n".join(ours.format(record) for record in caplog.records)

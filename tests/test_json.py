@@ -1,4 +1,4 @@
-"""How NDJSON and JSON become rows, as strict as a request is."""
+"""How NDJSON and JSON become rows, as strictly as a request."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_streamed_array_is_as_strict_as_a_decoded_one(
     payload = Payload(content=content, framing=Framing.ARRAY)
     decoded = outcome(row for _ in "1" for row in decoding.rows(payload, most=1000))
     if decoded is Code.MALFORMED_JSON and content[:1] != b"[":
-        decoded = Code.NOT_AN_ARRAY  # told by its first character
+        decoded = Code.NOT_AN_ARRAY  # the first character shows it
     assert outcome(read_as(io.BytesIO(content), "json", TUTORS)) == decoded
 
 

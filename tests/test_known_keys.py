@@ -32,7 +32,7 @@ def status(key, **environ):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The steady clock of the copy, to be moved on."""
+    """The monotonic clock of the copy, which a test can move on."""
     passed = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: passed[0])
 
@@ -44,7 +44,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def no_database(monkeypatch):
-    """Lets every query fail as a database does that is away."""
+    """Lets every query fail, as if the database were away."""
 
     def fail(*_):
         raise OperationalError("canary: the server closed the connection")
@@ -67,7 +67,7 @@ def _queries(key):
 def test_steady_traffic_costs_no_query_before_its_answer(store, clock):
     key = key_of()
     assert status(key) == 201
-    request_finished.disconnect(dispatch_uid="known_keys")  # what comes after the answer
+    request_finished.disconnect(dispatch_uid="known_keys")  # the work after the answer
     try:
         clock(3.9)
         assert [_queries(key) for _ in range(20)] == [0] * 20
@@ -90,7 +90,7 @@ def test_a_revoked_key_is_dead_within_five_seconds_under_traffic(store, clock):
     assert (status(key), status(other)) == (201, 201)
     api_keys.revoke(ApiClient.objects.get(name="one"))
     clock(2.1)
-    status(other)  # the answer that is followed by reading
+    status(other)  # after this answer the copy is read
     assert status(key) == 401
 
 

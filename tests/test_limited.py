@@ -1,4 +1,4 @@
-"""Files read in a process of their own: whatever they cost, it alone pays."""
+"""Files read in a separate process: only that process pays, whatever a file costs."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ CSV = Shape(file_format="csv")
 
 
 def unheard(_: int) -> None:
-    """Who does not ask how far it is."""
+    """A caller that does not ask for progress."""
 
 
 class Reader:
-    """Reads contents in a limited process, and knows the processes that did."""
+    """Reads contents in a limited process, and knows the processes that it used."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._path = folder / "file"

@@ -1,4 +1,4 @@
-"""No list tells more than it shows: every field and lookup is asked for, by every role."""
+"""No list reveals more than it shows: every role tries every field and lookup."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LISTS = {
 
 
 def paths(model: type[Model], depth: int = 2) -> Iterator[tuple[str, Any]]:
-    """Every field that the admin could be asked for, relations included, by its path."""
+    """Every field that a person could ask the admin for, also through relations, by its path."""
     for field in model._meta.get_fields(include_hidden=True):
         yield field.name, field
         if isinstance(field, Field) and field.name != field.attname:
@@ -40,7 +40,7 @@ def paths(model: type[Model], depth: int = 2) -> Iterator[tuple[str, Any]]:
 
 
 def offered(model: type[Model]) -> set[str]:
-    """The parameters that the list of this model makes by itself."""
+    """The parameters that the list of this model makes itself."""
     own = {
         Upload: {"state", "record_type", "uploaded_by__id"},
         Activity: {"action", "record_type", "user__id"},
@@ -52,7 +52,7 @@ def offered(model: type[Model]) -> set[str]:
 
 
 def all_lookups(model: type[Model]) -> Iterator[str]:
-    """Each path with each lookup that its field, or a part of it, knows."""
+    """Each path with each lookup of its field, or of a part of the field."""
     for path, field in paths(model):
         yield path
         concrete = field.target_field if isinstance(field, ForeignObjectRel) else field
@@ -69,11 +69,11 @@ def test_no_list_takes_a_lookup_that_it_does_not_offer(rf, model, group):
     user = member(group)
     user.get_all_permissions()
     admin = site.get_model_admin(model)
-    # Whoever may not open it is refused anyway.
+    # A person who may not open the list is refused anyway.
     admin.has_view_permission = lambda *_: True  # type: ignore[method-assign]
     asked = sorted(set(all_lookups(model)) - offered(model))
     assert len(asked) > 500
-    if group != "Viewer":  # what a list offers hangs on nobody's rights
+    if group != "Viewer":  # what a list offers does not depend on permissions
         asked = [lookup for lookup in asked if lookup.endswith(("__regex", "__isnull"))]
     try:
         for lookup in asked:
@@ -90,7 +90,7 @@ SECRET = "needle"
 
 @pytest.fixture
 def secretive() -> tuple[Upload, ...]:
-    """Two uploads that look alike to a viewer; the first holds a word that they may not see."""
+    """Two uploads that look alike to a viewer; the first holds a word that viewers may not see."""
     root = User.objects.create_superuser("root", password="correct horse")
     pair = []
     for word in (SECRET, "hay"):

@@ -1,4 +1,4 @@
-"""The lock files hold what the short lists ask for; `make lock` makes them anew."""
+"""The lock files match the short lists; `make lock` creates them again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Guessing passwords is slow: by account, by address, and whether or not the account exists."""
+"""Guessing passwords is slow: by account, by address, and also for unknown accounts."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ WRONG = "wrong"
 
 
 def sign_in(name="viewer", password=WRONG, *, peer=HERE, **headers):
-    """The answer to one try, from a fresh browser."""
+    """The answer to one attempt, from a new browser."""
     form = {"username": name, "password": password}
     return Client(REMOTE_ADDR=peer).post("/admin/login/", form, headers=headers)
 
 
 def statuses(tries, **how):
-    """How `tries` tries on end are answered."""
+    """The answers to `tries` successive attempts."""
     return [sign_in(**how).status_code for _ in range(tries)]
 
 
@@ -44,7 +44,7 @@ def test_of_a_hundred_tries_at_an_account_ten_are_looked_at():
     member("Viewer")
     answers = [sign_in(peer=other_peer(n)).status_code for n in range(100)]
     assert answers == [200] * (LIMIT - 1) + [429] * (100 - LIMIT + 1)
-    # The right password opens nothing now, from wherever it comes.
+    # Now even the right password does not work, from any address.
     assert sign_in(password=RIGHT, peer="198.51.100.7").status_code == 429
 
 
@@ -133,7 +133,7 @@ def test_a_lock_ends_by_itself_and_tries_meanwhile_do_not_prolong_it(settings):
     assert AccessAttempt.objects.latest("attempt_time").attempt_time == begun
     AccessAttempt.objects.update(attempt_time=begun - settings.AXES_COOLOFF_TIME)
     assert sign_in(password=RIGHT).status_code == 302
-    assert not AccessAttempt.objects.exists()  # what is over is forgotten
+    assert not AccessAttempt.objects.exists()  # ended locks are deleted
 
 
 def test_the_cool_off_is_the_setting(settings):
@@ -148,7 +148,7 @@ def test_a_lock_ends_no_session():
 
 
 def test_signing_in_between_gives_no_further_tries():
-    """Who has an account could else guess at others without end."""
+    """Otherwise the owner of an account could guess other passwords without end."""
     member("Viewer")
     member("Admin")
     assert statuses(LIMIT - 1, name="admin") == [200] * (LIMIT - 1)

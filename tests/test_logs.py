@@ -1,4 +1,4 @@
-"""What a log line may hold, whoever writes it: named fields of our own events, else no value."""
+"""What a log line may hold: named fields of our own events; no values of other libraries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOSTILE = "a\nb\r\x1b[2J\x00\x7f\x85\x9b\u2028\u2029\u202e\u2066\u200f\ud800"
 
 
 def raised(text: str, cause: str) -> Exception:
-    """An exception as it is caught."""
+    """An exception that was raised and caught."""
     try:
         try:
             raise KeyError(cause)

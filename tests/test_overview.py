@@ -1,4 +1,4 @@
-"""The portal's first page: how every queue is doing."""
+"""The portal's first page: the state of every queue."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _nothing_known():
 
 @pytest.fixture
 def browser(db):
-    """A browser of somebody who may only look."""
+    """A browser of a person who may only view pages."""
     return signed_in(member("Viewer"))
 
 
@@ -108,7 +108,7 @@ def test_consumers_messages_in_flight_and_dead_letters_are_told_beside_their_que
     said = words(answer)
     assert "2 consumers, 3 in flight 2 dead letters" in said
     assert '<a href="/admin/queues/sessions/dead/">2 dead letters</a>' in answer.text
-    assert said.count("1 consumer ") == 1  # of tutors, which holds nothing
+    assert said.count("1 consumer ") == 1  # the consumer of tutors, which holds nothing
     assert said.count("in flight") == 1
 
 
@@ -171,7 +171,7 @@ def test_the_store_tells_how_it_is(browser, store):
 
 def test_a_store_that_takes_nothing_says_so_beside_its_numbers(browser, store):
     queued(SESSIONS, 3)
-    store.replicaof("127.0.0.1", "1")  # nobody is there
+    store.replicaof("127.0.0.1", "1")  # no server is there
     try:
         said = words(browser.get("/admin/"))
     finally:
@@ -208,7 +208,7 @@ def test_a_key_of_another_type_is_told_and_the_other_queues_are_shown(browser, s
 
 @pytest.fixture
 def gone(settings, tmp_path):
-    """Takes the store away, when it is called."""
+    """Takes the store away when it is called."""
 
     def go() -> None:
         nowhere = f"unix://{tmp_path}/no.sock"
@@ -281,7 +281,7 @@ def test_an_overview_that_cannot_be_kept_is_shown_all_the_same(browser, store, l
 
 
 def talk(proxy: Proxy, browser, path):
-    """Who spoke on the line to the store while the page was made."""
+    """Who used the connection to the store while the page was made."""
     proxy.patient = True
     proxy.heard.clear()
     assert browser.get(path).status_code == 200
@@ -306,7 +306,7 @@ def test_a_page_costs_the_same_round_trips_whatever_lies_there(
     browser, store, proxy, path, round_trips
 ):
     store.lpush(KEYS.dead, message(1))
-    browser.get(path)  # the connection is there now
+    browser.get(path)  # now the connection exists
     empty = talk(proxy, browser, path)
     filler = [message(1)] * 1000
     for record_type in RECORD_TYPES.values():
@@ -314,7 +314,7 @@ def test_a_page_costs_the_same_round_trips_whatever_lies_there(
         for _ in range(100 if record_type is SESSIONS and path == "/admin/" else 10):
             pipeline.lpush(record_type.queue, *filler)
         pipeline.execute()
-    # On every page of dead letters there are some.
+    # Every page of dead letters holds some.
     store.lpush(KEYS.dead, *(message(number) for number in range(1000)))
     for number in range(20):
         store.zadd(KEYS.leases, {f"consumer-{number}": 2**45})

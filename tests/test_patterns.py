@@ -1,4 +1,4 @@
-"""No pattern of ours can be made to run away, and none is made of what somebody typed."""
+"""None of our patterns can take exponential time, and none is made of what people typed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
 
 
 def repeats_inside(parsed: Any, *, within: bool = False) -> bool:
-    """Whether an endless repeat stands in another, which may cost exponential time."""
+    """Whether an unlimited repeat is inside another one, which may cost exponential time."""
     for code, argument in parsed:
         endless = code in REPEATS and argument[1] == sre.MAXREPEAT
         if within and endless:
@@ -57,7 +57,7 @@ def test_no_endless_repeat_stands_in_another() -> None:
 
 
 def test_no_pattern_is_made_while_a_request_is_answered() -> None:
-    """Patterns are made where modules are read; a call takes one that is written out."""
+    """Patterns are compiled when modules are imported; a call in a function uses a literal."""
     call = re.compile(r"\bre\.(?:compile|search|match|fullmatch|sub|split|findall)\(\s*[rbf]*(\S)")
     for file in ROOT.rglob("*.py"):
         for found in call.finditer(file.read_text()):

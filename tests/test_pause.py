@@ -1,4 +1,4 @@
-"""A pause is a law of the intake: it holds for every way in."""
+"""A pause is a rule of the intake: it holds for every way in."""
 
 from __future__ import annotations
 

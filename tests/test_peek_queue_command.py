@@ -1,4 +1,4 @@
-"""`manage.py peek_queue`: messages are shown and stay where they are."""
+"""`manage.py peek_queue`: shows messages and leaves them on the queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may open and do what; asked of the server, whatever a page shows or hides."""
+"""Who may open and do what. The server is asked, whatever a page shows or hides."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_each_group_opens_the_pages_of_its_rights_and_no_other(store, group):
 def test_a_crafted_post_without_the_right_is_refused_before_anything_is_looked_at(store, group):
     browser = signed_in(member(group))
     refused = [p for p in PAGES.values() if right_of(p) not in RIGHTS[group]]
-    # A page that only reads says 405 to everybody; all others look at the right first.
+    # A page that only reads says 405 to everybody; all others check the permission first.
     assert all(browser.post(address(page)).status_code in (403, 405) for page in refused)
     if group == "Viewer":
         assert browser.post("/admin/enter/tutors/", {"tutor_id": "t"}).status_code == 403
@@ -134,7 +134,7 @@ def pages_of(user):
 
 @pytest.fixture
 def admin():
-    """A browser of somebody of the group Admin, who is no superuser."""
+    """A browser of a person in the group Admin who is not a superuser."""
     return signed_in(member("Admin"))
 
 

@@ -1,4 +1,4 @@
-"""The frame around every page of the portal: who comes in, what is shown, what is sent along."""
+"""The frame of every page of the portal: who may enter, what is shown, which headers are sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STOCK_PAGES = (
     "/admin/auth/group/",
     "/admin/password_change/",
 )
-# What may run or paint without having been loaded from a file of ours.
+# Things that can run or draw without being loaded from a file of ours.
 _INLINE = re.compile(r"<style|<script(?![^>]*\ssrc=)|\sstyle=|\son[a-z]+=|javascript:|https?://")
 
 

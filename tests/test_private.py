@@ -1,4 +1,4 @@
-"""What the portal writes is for its own user alone."""
+"""Only the portal's own user can read what the portal writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tutormax.private import is_open, make_private
 
 
 def rights(folder: Path) -> dict[str, int]:
-    """The rights of the folder and of all below it, by relative path."""
+    """The permissions of the folder and of everything in it, by relative path."""
     return {
         str(path.relative_to(folder)): path.stat().st_mode & 0o777
         for path in (folder, *folder.rglob("*"))

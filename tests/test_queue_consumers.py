@@ -1,4 +1,4 @@
-"""Who consumes from a queue, as people see it."""
+"""The consumers of a queue, as people see them."""
 
 from __future__ import annotations
 

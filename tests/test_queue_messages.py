@@ -1,4 +1,4 @@
-"""What staff see of the messages on a queue and do to them, on the store."""
+"""What staff see of the messages on a queue and can do with them, on the real store."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def message(number, *, source="api:crm", at=None, record_id=None):
 
 
 def push(*numbers, **also):
-    """Queue these messages; gives their bytes."""
+    """Queue these messages; returns their bytes."""
     pushed = [message(number, **also) for number in numbers]
     queues.push(QUEUE, pushed)
     return pushed
 
 
 def left(store):
-    """What lies on the queue, the next to be taken first."""
+    """The messages on the queue, the next to be taken first."""
     return store.lrange(QUEUE, 0, -1)[::-1]
 
 
 def noted_depth(store, keys=KEYS):
-    """The depth that is noted for the last minute in which anything was."""
+    """The depth that is noted for the last minute with any entry."""
     found = {}
     for key in store.keys(keys.counts(0)[:-1] + "*"):
         for name, value in store.hgetall(key).items():
@@ -119,7 +119,7 @@ def test_a_foreign_message_is_listed_as_such_among_the_others(store, raw, proble
 def test_a_record_is_found_by_its_id_wherever_it_lies_among_the_newest(store):
     push(1, 2)
     push(3, record_id="s1")
-    push(4, record_id="x-s1-x")  # no more than holds it
+    push(4, record_id="x-s1-x")  # it only contains the id
     push(5, record_id="Zoë/1")
     store.lpush(QUEUE, b'"s1" is no message')
     search = Search(id_field="session_id", record_id="s1")
@@ -228,7 +228,7 @@ def test_what_staff_take_off_and_put_back_is_no_reading(store):
     queues.take_off(QUEUE, pushed[:3], name="n")
     assert detail().summary.taken == 0
     assert not any(minute.taken for minute in detail().history.minutes)
-    assert noted_depth(store) == 2  # or it would look like reading from the next minute on
+    assert noted_depth(store) == 2  # otherwise the next minute would count it as reading
     queues.put_back(QUEUE, "n")
     assert noted_depth(store) == 5
     store.rpop(QUEUE)
@@ -236,7 +236,7 @@ def test_what_staff_take_off_and_put_back_is_no_reading(store):
 
 
 def recalled(most, *, number=4, meanwhile=lambda: None):
-    """What recalling an upload takes off; `meanwhile` something else happens, after each slice."""
+    """What recalling an upload takes off; after each slice, `meanwhile` does something else."""
     found = []
     for some in queues.of_upload(QUEUE, number, most=most):
         assert queues.take_off(QUEUE, some[::-1], name="recall", newest=True) == len(some)
@@ -267,7 +267,7 @@ def test_an_uploads_rows_are_found_whatever_the_clocks_that_queued_them_said(sto
     others, rows = [], []
     for part, clock in enumerate([-86_400, 3, -2, 7200, 0, -30]):
         rows += rows_of(4, range(part * 500, part * 500 + 500), at=now + timedelta(seconds=clock))
-        others += push(*range(50), at=now - timedelta(days=part))  # and one among them is old
+        others += push(*range(50), at=now - timedelta(days=part))  # one of them is old
         others += rows_of(5, range(part * 100, part * 100 + 100), at=now)
     assert recalled(3000) == rows
     assert left(store) == others

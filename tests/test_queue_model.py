@@ -1,7 +1,8 @@
-"""The whole protocol of a queue against a model in plain lists, in sequences that nobody chose.
+"""The whole protocol of a queue against a model in plain lists, in random sequences.
 
-Each step is done to the real store and to the model: what it gives and what lies where afterwards
-must be alike. `FAULTS=long pytest tests/test_queue_model.py` looks for longer, and elsewhere.
+Each step is done in the real store and in the model: the results, and the places of all messages
+afterwards, must be equal. `FAULTS=long pytest tests/test_queue_model.py` searches longer, with
+other sequences.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Protocol(stateful.RuleBasedStateMachine):
     places = st.sets(st.integers(0, 3), min_size=1)
     names = st.sampled_from(["mon", "tue"])
 
-    # Of the rules that may run each is as likely: those that would change little wait.
+    # All rules that may run are equally likely; rules that would change little must wait.
     queued = precondition(lambda self: self.model.queue)
     held = precondition(lambda self: any(self.model.held.values()))
     busy = precondition(lambda self: self.model.queue or any(self.model.held.values()))
@@ -61,7 +62,7 @@ class Protocol(stateful.RuleBasedStateMachine):
         self.store, self.proxy, self.refusals = store, proxy, refusals
         self.model = Model()
         self.raws: dict[str, bytes] = {}  # the bytes of each message
-        self.gave: dict[Consumer, list[str]] = {}  # what each consumer was given last
+        self.gave: dict[Consumer, list[str]] = {}  # the last messages of each consumer
         self.numbers = count(1)
         self.cut = None
         store.flushall()
@@ -81,10 +82,10 @@ class Protocol(stateful.RuleBasedStateMachine):
         self.cut = cut
 
     def do(self, call, promise, *facts):
-        """Make the call, and compare what it gives with what the model promises."""
+        """Make the call, and compare its result with the model."""
         cut, self.cut = self.cut, None
         promised = None
-        if cut == "not done":  # what gets lost is then the answer that the script is not known
+        if cut == "not done":  # then the answer that the script is not known gets lost
             self.store.script_flush()
         else:
             promised = promise(*facts)
@@ -116,7 +117,7 @@ class Protocol(stateful.RuleBasedStateMachine):
 
     @rule(request=requests)
     def send_again(self, request):
-        answer = b"answer %d" % next(self.numbers)  # another one each time, were it not remembered
+        answer = b"answer %d" % next(self.numbers)  # a new one each time, if it were not remembered
         once = Once(
             request=f"{request.source} {request.key}",
             fingerprint=repr(request.records),
@@ -132,7 +133,7 @@ class Protocol(stateful.RuleBasedStateMachine):
             received = intake.receive(TUTORS, rows)
             named = once if request.key else None
             said = intake.queue(received, source=request.source, once=named)
-            if said.place is None:  # with nothing to queue, the verdict stands without the store
+            if said.place is None:  # with nothing to queue, the verdict needs no store
                 assert not said.ids
                 return UNKNOWN
             return said.ids, said.rejected, said.place, said.answer, said.replayed
@@ -144,7 +145,7 @@ class Protocol(stateful.RuleBasedStateMachine):
     @stateful.initialize(target=consumers)
     def begin(self):
         for _ in range(figures.count(short=2, long=4)):
-            consumer = Consumer(QUEUE, lease_seconds=7200)  # it beats by itself every 20 minutes
+            consumer = Consumer(QUEUE, lease_seconds=7200)  # it beats every 20 minutes
             self.gave[consumer.__enter__()] = []
             self.model.register(consumer.name)
         return stateful.multiple(*self.gave)
@@ -159,20 +160,20 @@ class Protocol(stateful.RuleBasedStateMachine):
             return found, claim.pause
 
         if consumer.name not in self.model.known:
-            self.cut = None  # it says first who it is: not one call, but three
+            self.cut = None  # it says first who it is: three calls, not one
         self.do(claim, self.model.claim, consumer.name, most)
 
     @queued
     @rule(consumer=consumers)
     def claim_with_a_bare_command(self, consumer):
-        if consumer.name in self.model.lapses:  # allowed to those alone who are looked after
+        if consumer.name in self.model.lapses:  # the protocol allows it only for known consumers
             self.store.lmove(QUEUE, KEYS.claimed(consumer.name), "RIGHT", "LEFT")
             self.model.held[consumer.name].append(self.model.queue.pop(0))
 
     @given
     @rule(consumer=consumers, places=places)
     def acknowledge(self, consumer, places):
-        """Some of what it was given; by now it may be another's, or acknowledged."""
+        """Some of its messages; by now another consumer may hold them, or they are acknowledged."""
         done = self.gave[consumer] and picked(self.gave[consumer], places)
         raws = [self.raws[one] for one in done]
         self.do(lambda: consumer.acknowledge(raws), self.model.acknowledge, consumer.name, done)
@@ -186,7 +187,7 @@ class Protocol(stateful.RuleBasedStateMachine):
     @queued
     @rule(consumer=consumers, other=consumers, most=st.integers(1, 3), times=st.integers(1, 15))
     def fail(self, consumer, other, most, times):
-        """Again and again; what another one holds meanwhile lies before what failed after that."""
+        """Again and again; messages held by another one come before messages that failed later."""
         self.claim(other, 1)
         for _ in range(times):
             self.claim(consumer, most)
@@ -196,7 +197,7 @@ class Protocol(stateful.RuleBasedStateMachine):
     @busy
     @rule(consumer=consumers)
     def lease_ends(self, consumer):
-        """It was killed, if it does no more; or suspended, if it goes on as though nothing was."""
+        """It was killed, if it does no more; or it was suspended, if it continues as before."""
         if consumer.name in self.model.lapses:
             self.model.lapses[consumer.name] = at = next(self.numbers)
             self.store.zadd(KEYS.leases, {consumer.name: at})
@@ -204,14 +205,14 @@ class Protocol(stateful.RuleBasedStateMachine):
     @lapsed
     @rule(consumer=consumers)
     def beat(self, consumer):
-        """Renew the lease, and give back what those hold whose lease is over."""
+        """Renew the lease, and give back the messages of consumers whose lease is over."""
         consumer._beat_and_reap()
         self.model.beat(consumer.name)
 
     @held
     @rule(consumer=consumers)
     def leave(self, consumer):
-        """It ends. What it does all the same later is a call that was under way."""
+        """It ends. Later calls of it are calls that were already under way."""
         consumer.__exit__(None, None, None)
         self.model.give_back(consumer.name, None)
         self.model.leave(consumer.name)
@@ -284,7 +285,7 @@ class Protocol(stateful.RuleBasedStateMachine):
     @stateful.invariant()
     def all_is_as_the_model_has_it(self):
         model = self.model
-        # Every message is in its place, and in no other.
+        # Every message is in its place and nowhere else.
         found = {
             key.decode(): [self.name(raw) for raw in reversed(self.store.lrange(key, 0, -1))]
             for key in self.store.scan_iter(_type="LIST")
@@ -296,7 +297,7 @@ class Protocol(stateful.RuleBasedStateMachine):
         assert found == {key: some for key, some in promised.items() if some}
         assert sorted(chain(model.gone, *found.values())) == sorted(model.accepted)
 
-        # Everything is counted once.
+        # Everything is counted exactly once.
         minutes = self.counted("*:counts:*")
         del minutes["depth"]
         assert self.counted("*:totals") == minutes == model.totals
@@ -304,7 +305,7 @@ class Protocol(stateful.RuleBasedStateMachine):
         attempts = {sha1(self.raws[one]): number for one, number in model.attempts.items()}
         assert self.counted("*:attempts") == Counter(attempts)
 
-        # People are told so.
+        # People see the same.
         (summary,) = queues.summaries([QUEUE])
         in_flight = sum(map(len, model.held.values()))
         assert summary.taken == in_flight + len(model.dead) + len(model.gone)
@@ -325,7 +326,7 @@ class Protocol(stateful.RuleBasedStateMachine):
         }
 
     def counted(self, pattern):
-        """The numbers in all hashes of such a name, those of all minutes together."""
+        """The numbers in all hashes with such a name, added up over all minutes."""
         found = Counter()
         for key in self.store.keys(pattern):
             for name, number in self.store.hgetall(key).items():
@@ -344,12 +345,12 @@ def sha1(raw):
 
 
 def picked(messages, places):
-    """Some of the messages, in their order; one at least, where there is any."""
+    """Some of the messages, in their order; at least one, if there are any."""
     return [messages[at] for at in sorted({place % len(messages) for place in places})]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(figures.count(short=600, long=7200))  # a failure is made small first
+@pytest.mark.timeout(figures.count(short=600, long=7200))  # a failure is first made small
 def test_the_queue_does_what_its_model_does(store, proxy, settings):
     settings.QUEUE_LIMIT = LIMIT
     refusals = set()
@@ -359,9 +360,9 @@ def test_the_queue_does_what_its_model_does(store, proxy, settings):
             max_examples=figures.count(short=100, long=2000),
             stateful_step_count=figures.count(short=50, long=80),
             deadline=None,
-            derandomize=not figures.LONG,  # what fails in CI fails because of the change at hand
+            derandomize=not figures.LONG,  # a failure in CI is then caused by the change
             database=None,
             suppress_health_check=[hypothesis.HealthCheck.too_slow],
         ),
     )
-    assert refusals == {PAUSED, FULL, REUSED, UNKNOWN}  # or too little was tried
+    assert refusals == {PAUSED, FULL, REUSED, UNKNOWN}  # otherwise too little was tried

@@ -1,4 +1,4 @@
-"""What staff see of a queue in numbers: history, causes of rejections, state of the store."""
+"""The numbers of a queue for staff: history, causes of rejections, state of the store."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.test_queue_messages import KEYS, QUEUE, detail, noted_depth, push
 
 
 def past(store, *, back, **numbers):
-    """Write the numbers of a minute so many minutes ago."""
+    """Write the numbers of the minute this many minutes ago."""
     hour, minute = divmod(int(time.time()) // 60 - back, 60)
     for name, value in numbers.items():
         store.hset(KEYS.counts(hour), f"{name}:{minute}", value)
 
 
 def told(history, *, back):
-    """What is told of the minute that began so many minutes ago."""
+    """What is known of the minute that began this many minutes ago."""
     at = datetime.fromtimestamp((int(time.time()) // 60 - back) * 60, UTC)
     (found,) = (one for one in history.minutes if one.begins_at == at)
     return found.accepted, found.taken, found.rejected, found.depth
@@ -30,7 +30,7 @@ def told(history, *, back):
 
 @pytest.fixture
 def _within_a_minute():
-    """The test does not run over the end of a minute."""
+    """The test does not continue over the end of a minute."""
     if (second := datetime.now(UTC).second) > 50:
         time.sleep(60.1 - second)
 
@@ -54,7 +54,7 @@ def test_the_history_tells_what_came_in_and_went_out_minute_by_minute(store):
     assert told(history, back=48) == (5, 4, 0, 2)
     assert told(history, back=47) == (0, 0, 0, 5)
     assert told(history, back=46) == (0, None, 0, None)
-    # Of the minute that runs the depth is this moment's, and what left since anybody looked counts.
+    # For the current minute, the present depth counts, and what left since the last known depth.
     assert told(history, back=0) == (8, 5, 0, 8) == (8, 5, 0, summary.depth)
     day = queues.overview([QUEUE], hours=24).histories[0]
     assert len(day.minutes) == 24 * 60
@@ -132,7 +132,7 @@ def test_a_key_of_another_type_is_told_and_breaks_nothing(store):
     (summary,) = queues.overview([QUEUE], hours=1).summaries
     assert summary.broken
     queues.sample_depths([QUEUE, TUTORS.queue])
-    assert noted_depth(store) == 1  # by the push; the sample says nothing of it
+    assert noted_depth(store) == 1  # the push noted it; the sample says nothing of it
 
 
 def test_numbers_that_somebody_else_wrote_are_passed_over(store):

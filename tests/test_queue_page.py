@@ -1,4 +1,4 @@
-"""The page of one queue: what lies on it, and what staff may do to it."""
+"""The page of one queue: its messages, and what staff may do with them."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def listed(answer):
 
 
 def names(answer):
-    """What stands for the listed messages in forms."""
+    """The names of the listed messages in forms."""
     return re.findall(r'name="message" value="(\w+)" aria-label', answer.text)
 
 
 def notice(answer):
-    """What the page says of what was just done."""
+    """The page's notices about the last action."""
     return [str(one) for one in answer.context["messages"]]
 
 
@@ -342,7 +342,7 @@ def test_a_wrong_count_or_no_reason_discards_nothing(operator, store, form):
     answer = operator.post(f"{PAGE}discard/", {"message": chosen, **form})
     assert answer.status_code == 422
     assert 'class="problem"' in answer.text
-    assert answer.text.count('name="message"') == 2  # what was chosen is still chosen
+    assert answer.text.count('name="message"') == 2  # the chosen messages are still chosen
     assert left(store) == pushed
     assert not Activity.objects.exists()
 

@@ -22,7 +22,7 @@ def test_a_paused_queue_takes_nothing_until_it_is_resumed(store):
     assert (caught.value.reason, caught.value.code) == ("The consumer is moved", "queue_paused")
     assert caught.value.retry_after_seconds == 60
     assert detail().summary.pause == pause
-    queues.push(QUEUE, [], rejected=1)  # to be refused needs no room
+    queues.push(QUEUE, [], rejected=1)  # a rejection needs no room
     assert queues.resume_queue(QUEUE)
     assert not queues.resume_queue(QUEUE)
     pushed = push(1)
@@ -39,7 +39,7 @@ def test_a_pause_ends_by_itself_and_holds_one_queue_alone(store):
         push(1)
     assert 1 <= caught.value.retry_after_seconds <= 60
     assert store.expiretime(KEYS.pause) == int(until.timestamp())
-    store.pexpire(KEYS.pause, 1)  # its time comes
+    store.pexpire(KEYS.pause, 1)  # its time ends
     deadline = time.monotonic() + 120
     while detail().summary.pause:
         assert time.monotonic() < deadline

@@ -165,7 +165,7 @@ def watch(data_dir: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def read_until(process: subprocess.Popen[str], words: str) -> str:
-    """The first line that has the words; the test's own time limit bounds the wait."""
+    """The first line with these words; the test's own time limit ends the wait."""
     return next(line for line in process.stdout if words in line)
 
 

@@ -1,9 +1,9 @@
 """The API against its own OpenAPI schema: examples, edges of every rule, and random requests.
 
-Held for every answer: no 5xx, no status, header or body that the schema does not name, nothing
-accepted that the schema forbids, nothing refused that it allows. Four exceptions, each below with
-its reason. There is no stateful phase, as there is nothing to link: no answer names an address
-that a next request could ask for.
+Checked for every answer: no 5xx; no status, header or body that the schema does not name; nothing
+accepted that the schema forbids; nothing refused that it allows. There are four exceptions, each
+below with its reason. There is no stateful phase, because no answer names an address for a next
+request.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ schema = schemathesis.openapi.from_wsgi("/openapi.json", site)
 
 @pytest.fixture(scope="module", autouse=True)
 def both_verdicts_were_reached() -> Iterator[None]:
-    """Fuzzing that is turned away at the door finds nothing: records were accepted and refused."""
+    """Fuzzing that is always refused finds nothing, so records were accepted and refused."""
     yield
     for operation, found in statuses.items():
         if operation.startswith("POST"):
@@ -61,25 +61,25 @@ def both_verdicts_were_reached() -> Iterator[None]:
 @hypothesis.settings(
     max_examples=30,
     deadline=None,
-    derandomize=True,  # what fails in CI fails because of the change at hand
+    derandomize=True,  # a failure in CI is then caused by the change
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 def test_the_api_does_what_its_schema_says(case, store):
-    # Many cases share an Idempotency-Key: each is to be judged, not told that its key was reused.
+    # Many cases share an Idempotency-Key: each must be validated, not refused because of its key.
     store.flushall()
     answer = case.call()
     statuses[case.operation.label].add(answer.status_code)
     excluded = []
     if answer.status_code in (207, 413):
-        # By contract the good records of a batch are queued whatever the others are; and 413 is a
+        # By contract, the good records of a batch are queued whatever the others are. And 413 is a
         # refusal that schemathesis does not count as one.
         excluded.append(negative_data_rejection)
     if "the 'date-time' format" in (getattr(case.meta.phase.data, "description", None) or ""):
-        # The format tells tools what the text is. By contract a time may have no offset, and to the
-        # letter the format has one.
+        # The format tells tools what the text is. By contract a time may have no offset, but the
+        # strict definition of the format requires one.
         excluded.append(negative_data_rejection)
     if case.media_type == "application/x-ndjson":
-        # OpenAPI cannot say what a line must be, so any text passes for good.
+        # OpenAPI cannot describe a single line, so any text is valid for it.
         excluded.append(positive_data_acceptance)
     if answer.status_code == 422 and codes(answer.json()["errors"]) <= BETWEEN_FIELDS:
         excluded.append(positive_data_acceptance)

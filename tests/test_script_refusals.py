@@ -1,7 +1,7 @@
-"""Each command of each script refused in turn, by an account of the store: all or nothing is done.
+"""Each command of each script is refused in turn by the store's account: all is done or nothing.
 
-A script that fails half-way keeps what it wrote. So a right that an account lacks must be found out
-before the first write, whichever it is, and on whichever key.
+A script that fails half-way keeps what it wrote. So the script must find a missing right before its
+first write, for any command and any key.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ def commands(store: Redis, script: str) -> list[str]:
 
 
 class Steps:
-    """Each script once: what lies in the store before, and what is done."""
+    """Each script once: the store's content before it, and the call."""
 
     def __init__(self, store: Redis) -> None:
         self.store = store
-        self.consumer = Consumer(QUEUE)  # outside of `with` its heart does not beat by itself
+        self.consumer = Consumer(QUEUE)  # outside of `with` it sends no heartbeats itself
         self.consumer.name = "me"
         self._held = KEYS.claimed("me")
 
@@ -164,12 +164,12 @@ def _id(message: str) -> str:
 
 
 def lists(store: Any) -> dict[bytes, list[bytes]]:
-    """Where every message lies."""
+    """The places of all messages."""
     return {key: store.lrange(key, 0, -1) for key in store.scan_iter(_type="LIST")}
 
 
 def counts(store: Any) -> dict[tuple[bytes, bytes], bytes]:
-    """What is counted and remembered, whichever minute it is."""
+    """What is counted and remembered, in any minute."""
     return {
         (key.rstrip(b"0123456789"), field.partition(b":")[0]): value
         for key in store.scan_iter(_type="HASH")
@@ -214,7 +214,7 @@ def test_whichever_command_is_refused_all_is_done_or_nothing(store, account, scr
             if script == "push":
                 assert act().answer == ONCE.answer  # and that is remembered now
                 assert (lists(store), counts(store)) == promised, (command, pattern)
-    assert refused == set(words)  # or the steps above leave one out
+    assert refused == set(words)  # otherwise the steps above leave one out
 
 
 @pytest.mark.parametrize("script", ["push", "put_back", "take_off"])
@@ -237,7 +237,7 @@ def test_a_count_that_cannot_be_counted_on_keeps_everything_as_it_is(store, scri
         prepare()
         name, _, minute = field.partition(b":")
         store.hset(key, field, no_count)
-        if minute:  # it may end before the step, and the hour with it
+        if minute:  # the minute may end before the step, and the hour with it
             later, _, hour = key.rpartition(b":")
             store.hset(key, b"%s:%d" % (name, (int(minute) + 1) % 60), no_count)
             store.hset(b"%s:%d" % (later, int(hour) + 1), b"%s:0" % name, no_count)
@@ -293,7 +293,7 @@ def test_the_advised_account_may_nothing_that_nobody_uses():
         if one.suffix in (".py", ".lua") and one.parent.name in ("queues", "consumer", "lua")
     )
     allowed = [rule[1:].replace("|", " ") for rule in advised() if rule.startswith("+")]
-    # The client library's own, when it connects.
+    # The client library sends this when it connects.
     used = [*re.findall(r"[\w ]+", code), "ping", "select", "hello", "client setinfo"]
     assert sorted(set(allowed) - set(used)) == []
 
@@ -310,7 +310,7 @@ def test_a_right_that_a_push_needs_and_lacks_is_named_before_any_record_comes(
     assert len(reasons) == len(RECORD_TYPES)
     assert all(one.startswith("push_refused: ") for one in reasons)
     assert f"{QUEUE}: its account may not use {command.upper()}. Allow" in " ".join(reasons)
-    assert "portal" not in " ".join(reasons)  # who it is, is nobody's business
+    assert "portal" not in " ".join(reasons)  # the account's name is not shown
     assert client.get("/health").json()["status"] == "degraded"
 
 

@@ -1,4 +1,4 @@
-"""What docs/security.md promises is shown by tests that exist."""
+"""Tests that exist show the promises of docs/security.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract's section 1, field by field: its rules stand here a second time, by hand."""
+"""The contract's section 1, field by field: its rules are written here again, by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ingestion.outcomes import Rejection
 from ingestion.records import RECORD_TYPES
 from ingestion.validation import Valid, validate
 
-# As the contract prints them: they must be accepted as they stand.
+# As the contract prints them: they must be accepted unchanged.
 EXAMPLES: dict[str, dict[str, Any]] = {
     "tutors": json.loads(
         '{"tutor_id":"tutor_00001","name":"John Doe","email":"john.doe@example.com","age":28,'
@@ -52,10 +52,10 @@ LARGEST = 2_147_483_647
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """What the contract says of one field.
+    """What the contract says about one field.
 
-    `inside` are values at the bounds, `outside` the nearest beyond them with the code that they
-    are refused with, `valid` draws from everything between.
+    `inside` holds the values at the limits. `outside` holds the nearest values outside them, with
+    the code of the refusal. `valid` draws from all values between.
     """
 
     inside: tuple[Any, ...]
@@ -292,7 +292,7 @@ def each_field(*presences: str) -> pytest.MarkDecorator:
 
 
 def in_order(path: str, record: dict[str, Any]) -> dict[str, Any]:
-    """The record with the fields that hang on others set so that the rules between them hold."""
+    """The record, with dependent fields set so that the rules between fields hold."""
     record = dict(record)
     if path == "sessions":
         record["is_first_session"] = record["session_number"] == 1
@@ -307,7 +307,7 @@ def in_order(path: str, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def record_with(path: str, name: str, value: Any) -> dict[str, Any]:
-    """The example with another value in one field, and all else as this value needs it."""
+    """The example with another value in one field, and the other fields as this value needs."""
     record = EXAMPLES[path] | {name: value}
     if name == "is_first_session" and path == "sessions":
         return record | {"session_number": 1 if value is True else 3}
@@ -339,7 +339,7 @@ def refused(path: str, record: dict[str, Any]) -> set[tuple[str | None, str]]:
 
 
 def letters(record: dict[str, Any]) -> str:
-    """The record to the letter: 1, 1.0 and true are three things."""
+    """The record exactly: 1, 1.0 and true are three different values."""
     return json.dumps(record, sort_keys=True)
 
 
@@ -525,13 +525,13 @@ def records(path: str) -> st.SearchStrategy[dict[str, Any]]:
             if rule.presence != "required"
         },
     )
-    if path == "sessions":  # or hardly any would be a first session
+    if path == "sessions":  # otherwise hardly any would be a first session
         first = whole.map(lambda record: record | {"session_number": 1})
         whole = whole | first
     return whole.map(lambda record: in_order(path, record))
 
 
-# What JSON can say, and the infinity that Python reads from 1e999.
+# Values that JSON can hold, and the infinity that Python reads from 1e999.
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -540,12 +540,12 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 
 def json_kind(value: Any) -> type:
-    """The kind of a JSON value; whole or not, a number is a number."""
+    """The type of a JSON value; a number is a number, whole or not."""
     return float if type(value) is int else type(value)
 
 
 def forbidden(rule: Rule) -> st.SearchStrategy[Any]:
-    """Values that the rule forbids: of another kind, or just beyond its bounds."""
+    """Values that the rule forbids: of another type, or just outside its limits."""
     right = {json_kind(value) for value in rule.inside}
     if rule.presence == "optional":
         right.add(type(None))

@@ -26,7 +26,7 @@ EXAMPLE = dict(TUTORS.serializer_class.example)
 
 
 def _processes_with(data_dir: Path) -> list[str]:
-    """The command lines of living processes that work in this folder, by their environment."""
+    """The command lines of live processes that work in this folder, by their environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -47,7 +47,7 @@ def _wait_until_nothing_runs(data_dir: Path) -> None:
 
 
 def _refusal(data_dir: Path, **environment: str) -> str:
-    """The one sentence of a portal that does not start."""
+    """The only sentence of a portal that does not start."""
     portal = Portal(data_dir, **environment)
     assert portal.process.wait(60) == 1, portal.printed
     assert "Traceback" not in portal.printed

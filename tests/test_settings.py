@@ -1,4 +1,4 @@
-"""Environment → settings: what is read, what wins, and what is told about a wrong value."""
+"""Environment → settings: what is read, what has priority, and the message about a wrong value."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def manage(data_dir: Path, *arguments: str, **environment: str) -> subprocess.Co
 
 
 def settings_of(data_dir: Path, **environment: str) -> dict[str, Any]:
-    """All settings, as the site would have them with these variables."""
+    """All settings that the site would have with these variables."""
     done = manage(data_dir, "shell", "--no-imports", "-c", _SHOW, **environment)
     assert done.returncode == 0, done.stderr
     # Some settings hold objects, shown with their address in memory.
@@ -58,9 +58,9 @@ def settings_of(data_dir: Path, **environment: str) -> dict[str, Any]:
 
 # --- Wrong values ------------------------------------------------------------------------------
 
-# Of these any text will do.
+# Any text is valid for these.
 TEXTS = {"SECRET_KEY", "ENVIRONMENT_NAME", "REDIS_SENTINEL_PASSWORD"}
-# And of these not every one that is wrong elsewhere is wrong here, or more is to be seen.
+# For these, some values are valid that are wrong for others, or there are more findings.
 SPECIAL = {
     "DATA_DIR": "/dev/null/x",
     "DATABASE_URL": "mysql://user:canary@localhost/x",
@@ -403,7 +403,7 @@ def test_the_deployment_check_tells_what_is_missing(tmp_path):
     assert done.returncode == 1
     for finding in ("tutormax.W001", "tutormax.W002", "tutormax.W003"):
         assert f"({finding})" in done.stderr
-    # Django's own: no HTTPS, insecure cookies, DEBUG.
+    # Django's own findings: no HTTPS, insecure cookies, DEBUG.
     for finding in ("security.W008", "security.W012", "security.W016", "security.W018"):
         assert f"({finding})" in done.stderr
 

@@ -1,4 +1,4 @@
-"""The documentation for staff: what it quotes stands in the portal, and its pictures are there."""
+"""The documentation for staff: its quotations are in the portal, and its pictures exist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _shown() -> str:
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
 def test_every_page_button_and_label_that_is_named_is_there(page):
-    # What they quote is bold; so are the beginnings of some entries, which end in a mark.
+    # Quotations are bold; so are the beginnings of some entries, which end in a punctuation mark.
     bold = re.findall(r"\*\*([^*]+)\*\*", " ".join(page.read_text().split()))
     named = {word.strip("“”") for word in bold if word[-1] not in ".:?"}
     assert len(named) > 15

@@ -1,4 +1,4 @@
-"""A store that does not let the portal in is named at the start, with the setting and no secret."""
+"""A store that refuses the portal is reported at the start, with the setting and no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue and its store when the line is cut, and when the store is away, loads or hangs."""
+"""The queue when the connection to its store is cut, or when the store is away, loads or hangs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.test_queues import OTHER, QUEUE, depth, message, peek, refusal, taken
 
 
 def push_in_the_end(message: bytes) -> list[Code]:
-    """Push as soon as the store takes it; the faults on the way."""
+    """Push as soon as the store accepts it; returns the faults before that."""
     faults: list[Code] = []
     deadline = time.monotonic() + 120
     while True:
@@ -69,7 +69,7 @@ def test_control_the_clients_own_push_through_the_same_line_is_there_more_than_o
 
 def test_the_numbers_of_all_queues_cost_one_round_trip_whatever_their_depth(store, proxy):
     names = [QUEUE, OTHER, "tutormax:queue:feedbacks"]
-    queues.summaries(names)  # the connection is there now
+    queues.summaries(names)  # now the connection exists
     talks = []
     for _ in range(2):
         for queue in names:
@@ -97,7 +97,7 @@ def test_a_store_that_was_away_is_used_again_without_a_restart(use_store, tmp_pa
         queues.push(QUEUE, [b"1"])
         assert depth(QUEUE) == 1
         assert queues.health().reasons == ()
-    with embedded.running(tmp_path):  # nobody noticed that it was away
+    with embedded.running(tmp_path):  # nobody noticed the outage
         queues.push(QUEUE, [b"2"])
         assert depth(QUEUE) == 2
     assert refusal().code is Code.STORE_UNREACHABLE
@@ -162,7 +162,7 @@ def test_a_store_that_hangs_is_left_alone_for_a_while_and_used_again_by_itself(u
         assert (second.code, second.outcome_unknown) == (Code.STORE_UNREACHABLE, False)
         assert second.retry_after_seconds
         assert reasons == ("store_unreachable",)
-        # Only the first waited: the others did not even knock.
+        # Only the first one waited: the others did not try to connect.
         assert client.info("stats")["total_connections_received"] == connections
         push_in_the_end(b"after")
         assert taken(client) == [b"before", b"1", b"after"]

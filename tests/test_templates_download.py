@@ -1,4 +1,4 @@
-"""Files to start from: what is downloaded can be filled in and taken in again as it is."""
+"""Sample files: a downloaded file can be filled in and uploaded as it is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.staff import member, signed_in
 
 @pytest.fixture
 def download(db, record_type):
-    """Downloads a template of a record type as somebody who may only look."""
+    """Downloads a template of a record type as a person who may only view pages."""
     browser = signed_in(member("Viewer"))
 
     def get(ending):

@@ -1,4 +1,4 @@
-"""Rows fixed in place: what is not touched stays what the file has, and no word is a lie."""
+"""Rows fixed in place: an untouched value stays as in the file, and no message is false."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_rows_are_fixed_in_place(uploader: Client, store: Redis) -> None:
 
 
 def test_what_is_said_to_be_fixed_is_ready(uploader: Client, store: Redis) -> None:
-    """Of JSON, a number in quotes is another value than the number."""
+    """In JSON, a number in quotes is not the same value as the number."""
     record = session(1, session_number="3", duration_minutes=999, no_show="false")
     one = upload(uploader, json.dumps([record]).encode(), record_type="sessions")
     answer = fix(uploader, one, **{"fix-1-duration_minutes": "60"})

@@ -1,9 +1,10 @@
-"""The life of uploads against a model in plain Python, in sequences that nobody chose.
+"""The life of uploads against a model in plain Python, in random sequences.
 
-Staff, the clock, consumers and two workers act on uploads of one queue. At any statement and at
-any call of the store whoever acts may be killed, lose the database or the store's answer, or
+Staff, the clock, consumers and two workers act on uploads of one queue. At any statement and at any
+call of the store, the one that acts may be killed, lose the database or the store's answer, or
 stand still while the others act. After every step each row is in exactly one place, and the page
-says which. `FAULTS=long pytest tests/test_upload_model.py` looks for longer, and elsewhere.
+says in which. `FAULTS=long pytest tests/test_upload_model.py` searches longer, with other
+sequences.
 """
 
 from __future__ import annotations
@@ -38,18 +39,18 @@ from tests.test_uploads import as_csv, create, session
 from tests.upload_model import RUNNING, Model
 
 QUEUE = SESSIONS.queue
-# What staff do, and the clock, and how often as against the others.
+# The acts of staff and of the clock, with their relative frequency.
 STAFF = {"confirm": 12, "cancel": 2, "retry": 6, "recall": 2, "fix": 2, "expire": 1}
 ACTS = [*STAFF, "take over", "work", "read"]
 TROUBLES = ["killed", "killed after the call", "database away", "answer lost"]
 
 
 class Killed(BaseException):
-    """Whoever acts is gone, at once."""
+    """The process that acts is killed."""
 
 
 class Life:
-    """Two uploads at most, on one queue, and what befalls them by a throw of the dice."""
+    """Up to two uploads on one queue, and random faults during their life."""
 
     def __init__(self, seed, store, seen):
         self.dice, self.store, self.seen = Random(seed), store, seen
@@ -68,7 +69,7 @@ class Life:
 
     @contextmanager
     def planned(self, plan, upload):
-        """At the so-manyth statement or call of the store of the block, this happens."""
+        """At this statement or call of the store in the block, a fault happens."""
         self.at, self.trouble = plan or (0, None)
         self.upload, self.is_disturbed = upload, plan is not None
         try:
@@ -79,7 +80,7 @@ class Life:
             self.trouble = None
 
     def due(self, *fitting):
-        """What happens now, if anything does; what does not fit here waits for its place."""
+        """The fault that happens now, if any; one that does not fit here waits for its place."""
         self.at -= 1
         trouble = self.trouble
         fits = trouble in fitting or (isinstance(trouble, list) and "others" in fitting)
@@ -99,7 +100,7 @@ class Life:
 
     def statement(self, execute, sql, *rest):
         if self.trouble and not sql.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK", "BEGIN")):
-            # What others do while a transaction is open is not to be undone with it.
+            # Acts of others during an open transaction must not be undone with it.
             others = () if connection.in_atomic_block else ("others",)
             self.due("killed", "database away", *others)
         return execute(sql, *rest)
@@ -115,7 +116,7 @@ class Life:
     # --- Who acts ------------------------------------------------------------------------------
 
     def step(self):
-        """Something happens to somebody's upload."""
+        """Something happens to another person's upload."""
         dice, models = self.dice, self.models
         running = [one for one in models if one.state in RUNNING]
         if len(models) < 2 and (not models or dice.random() < 0.05):
@@ -139,12 +140,12 @@ class Life:
         return self.change_the_surroundings()
 
     def plan(self, last):
-        """Nothing, or what happens at which statement or call."""
+        """No fault, or a fault and the statement or call where it happens."""
         if self.dice.random() < 0.4:
             return None
         others = self.dice.choices(ACTS, k=self.dice.randint(1, 3))
         trouble = self.dice.choice([*TROUBLES, others, others, others])
-        # Those that wait for a call of the store fit from the first statement on.
+        # Faults that wait for a call of the store fit from the first statement on.
         soon = trouble in ("killed after the call", "answer lost") and self.dice.random() < 0.7
         return 1 if soon else self.dice.randint(1, last), trouble
 
@@ -183,14 +184,14 @@ class Life:
     def change_the_surroundings(self):
         size, paused = self.dice.randint(1, 3), self.dice.random() < 0.3
         self.steps.append(("size", size, "paused", paused))
-        django_settings.MAX_BATCH_RECORDS = size  # the fixture would stack one on the other
+        django_settings.MAX_BATCH_RECORDS = size  # the fixture would keep every value
         if paused:
             queues.pause_queue(QUEUE, Pause(reason="repairs", by="otto", since=datetime.now(UTC)))
         else:
             queues.resume_queue(QUEUE)
 
     def do(self, act, upload):
-        """Do it as the product does; gives whether it was to be done."""
+        """Do it as the product does; returns whether it could be done."""
         if act == "read":
             self.taken += filter(None, [self.store.rpop(QUEUE)])
             return True
@@ -222,7 +223,7 @@ class Life:
         return True
 
     def notice(self):
-        """A silent worker is noticed."""
+        """Notice a silent worker."""
         watch = work.Watch()
         for _ in range(work._SILENT_LOOKS + 1):
             tasks.requeue_abandoned(watch)
@@ -271,7 +272,7 @@ class Life:
         assert not named & loose
 
     def end(self):
-        """Whatever happened, all comes to an end by itself."""
+        """After any faults, everything must come to an end by itself."""
         queues.resume_queue(QUEUE)
         for model in self.models:
             for _ in range(10):
@@ -328,10 +329,10 @@ def rows_here(descriptor, shape, limits, tick):
 def test_an_upload_does_what_its_model_does(store, settings, monkeypatch):
     monkeypatch.setattr(queueing, "_TRY_EVERY_SECONDS", 0)
     monkeypatch.setattr(queueing, "_PATIENCE_SECONDS", 0.01)
-    # How a file is read is no part of this: without a process for each reading it is cheap.
+    # How a file is read is not tested here: without a process for each reading, it is fast.
     monkeypatch.setattr(limited, "look", look_here)
     monkeypatch.setattr(limited, "rows", rows_here)
-    settings.MAX_BATCH_RECORDS = 2  # and is what it was in the end
+    settings.MAX_BATCH_RECORDS = 2  # the fixture restores it at the end
     lives, seen = [], set()
     for name in ("push", "take_off"):
         verb = getattr(queues, name)
@@ -356,4 +357,4 @@ def test_an_upload_does_what_its_model_does(store, settings, monkeypatch):
                 fault.add_note(f"seed {seed}: {life.steps}")
                 raise
     expected = {"review", "done", "cancelled", "failed", *STAFF, *TROUBLES, "others"}
-    assert sorted(expected - seen) == []  # or too little was tried
+    assert sorted(expected - seen) == []  # otherwise too little was tried

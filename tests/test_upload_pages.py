@@ -1,4 +1,4 @@
-"""The upload pages: the way of a file, what each person may do, and what no file can do to them."""
+"""The upload pages: the steps of a file, the rights of each person, and hostile files."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def send(browser: Client, content: bytes, name: str = "may.csv", **fields: str) 
 
 
 def upload(browser: Client, content: bytes, **fields: str) -> Upload:
-    """What was sent, read as far as the worker gets without an answer."""
+    """Send a file, and let the worker read it as far as it can without an answer."""
     answer = send(browser, content, **fields)
     assert answer.status_code == 302, answer.content.decode()
     one = Upload.objects.latest("pk")
@@ -64,7 +64,7 @@ def upload(browser: Client, content: bytes, **fields: str) -> Upload:
 
 
 def work(one: Upload) -> None:
-    """What the worker does until staff are asked."""
+    """Let the worker work until it needs an answer of staff."""
     one.refresh_from_db()
     was_looked_at = one.state == State.INSPECTING
     tasks.advance.call(one.pk)
@@ -74,7 +74,7 @@ def work(one: Upload) -> None:
 
 
 def words(answer: Any) -> str:
-    """What a person reads on the page."""
+    """The text that a person reads on the page."""
     text = re.sub(r"<[^>]+>", " ", answer.content.decode())
     return re.sub(r"\s+", " ", text)
 
@@ -143,7 +143,7 @@ def test_a_page_waits_for_the_first_look_and_moves_on_by_itself(uploader: Client
     assert one.state == State.INSPECTING
     page = uploader.get(at("upload", one))
     assert "The file is being checked" in words(page)
-    # Without the script that asks for the numbers, the browser asks for the page.
+    # Without the script that asks for the numbers, the browser loads the page again.
     assert '<noscript><meta http-equiv="refresh"' in page.content.decode()
     assert uploader.get(at("upload-progress", one)).json()["state"] == "inspecting"
     assert uploader.get(at("upload-check", one))["Location"] == at("upload", one)
@@ -301,7 +301,7 @@ def test_an_upload_that_waits_says_what_for_and_that_it_goes_on_by_itself(
     why = "the queue sessions is paused by otto (“Consumer update”)"
     assert f"0 of 1 rows queued Waiting: {why}. It continues by itself." in said
     queues.resume_queue(SESSIONS.queue)
-    # The worker has not looked again; so long its own words are shown.
+    # The worker has not looked again; until then the page shows its words.
     waiting = uploader.get(at("upload-progress", one)).json()["waiting"]
     assert waiting == "Waiting: the queue is paused: Consumer update. It continues by itself."
     work(one)

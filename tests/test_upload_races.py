@@ -1,4 +1,4 @@
-"""Two who act on one upload at once: one does what they meant, the other is told."""
+"""Two people act on one upload at the same time: one succeeds, the other is told."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.django_db]
 
 @contextmanager
 def before(words: str, act: Callable[[], Any]) -> Iterator[None]:
-    """Somebody else's act comes just before the first statement that begins so."""
+    """Another person's act happens just before the first statement with this beginning."""
     done = []
 
     def watch(execute: Any, sql: str, *rest: Any) -> Any:
@@ -40,7 +40,7 @@ def before(words: str, act: Callable[[], Any]) -> Iterator[None]:
 
 @contextmanager
 def after_push(at: int, act: Callable[[], Any]) -> Iterator[None]:
-    """Something happens when the `at`-th push has come to the store, before its answer comes."""
+    """Something happens after the `at`-th push has reached the store, before its answer comes."""
     push, pushes = queues.push, []
 
     def push_and_act(*facts: Any, **rest: Any) -> Any:
@@ -56,7 +56,7 @@ def after_push(at: int, act: Callable[[], Any]) -> Iterator[None]:
 
 
 class Killed(BaseException):
-    """The worker is gone, at once."""
+    """The worker is killed."""
 
 
 def killed_after_its_push(upload: Upload, at: int) -> None:
@@ -147,7 +147,7 @@ def test_a_chunk_that_a_killed_worker_pushed_is_told_when_the_upload_is_cancelle
     assert (upload.rows_queued, len(queued(store))) == (2, 4)
     actions.cancel(upload)
     assert upload.state == State.CANCELLING
-    Upload.objects.filter(pk=upload.pk).update(claim="")  # as its silence is noticed
+    Upload.objects.filter(pk=upload.pk).update(claim="")  # as after its silence was noticed
     assert advance(upload).state == State.CANCELLED
     assert (upload.rows_queued, upload.places) == (4, [[0, 4]])
     assert actions.recall(upload) == 4

@@ -24,9 +24,9 @@ from tests.record_types import SESSIONS
 pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).resolve().parent.parent
-_BOUND_SECONDS = 300  # for what hangs: a busy machine takes long to start a process
+_BOUND_SECONDS = 300  # ends a hanging test: a busy machine takes long to start a process
 
-# The worker as it is, but quicker to miss a beat.
+# The real worker, but it notices a missing beat sooner.
 _WORKER = """
 import django; django.setup()
 from django.core import management
@@ -38,7 +38,7 @@ worker._KEEP_HOUSE_EVERY_SECONDS = 1
 management.execute_from_command_line(["manage.py", "worker"])
 """
 
-# The same, and it kills itself between the third push and the note that it was made.
+# The same, but it kills itself between the third push and the note of it.
 _DYING_WORKER = _WORKER.replace(
     "management.execute_from_command_line",
     """
@@ -85,7 +85,7 @@ actions.confirm(Upload.objects.get(pk=sys.argv[1]))
 
 
 class Site:
-    """A portal's folder with its store and database, and the workers on it."""
+    """A portal's folder with its store and database, and the workers that use it."""
 
     def __init__(self, data_dir: Path, store: Redis) -> None:
         self.data_dir = data_dir
@@ -207,7 +207,7 @@ def test_workers_killed_at_random_points_queue_every_good_row_exactly_once(site:
         if state == "review":
             site.confirm(number)
         before = site.row(number)["progress_rows"]
-        # Some progress first, so that the end is reached whatever the machine is busy with.
+        # Wait for some progress first, so that the end is reached even on a busy machine.
         site.wait_for(
             number,
             lambda row: row["state"] != state or row["progress_rows"] > before,  # noqa: B023
@@ -234,7 +234,7 @@ def test_a_chunk_pushed_by_a_worker_that_died_before_it_could_note_it_is_not_pus
     site.wait_for(number, reached("review"))
     site.confirm(number)
     assert worker.wait(_BOUND_SECONDS) == -signal.SIGKILL
-    # The third chunk lies on the queue, and nobody knows.
+    # The third chunk is on the queue, and nobody has noted it.
     assert site.row(number)["rows_queued"] == 2_000
     assert site.queued_ids() == good[:3_000]
     site.start_worker()

@@ -1,4 +1,4 @@
-"""Who works on an upload: killed, silent, stopped, waiting; and what is left on the disk."""
+"""Workers on an upload: killed, silent, stopped, waiting; and which files stay on the disk."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def die(*_: Any, **__: Any) -> None:
 
 
 def be_killed(upload: Upload) -> None:
-    """A worker takes it up and is killed; then its silence is noticed."""
+    """A worker claims it and is killed; then its silence is noticed."""
     with pytest.raises(Killed):
         tasks.advance.call(upload.pk)
     notice()
@@ -62,7 +62,7 @@ def test_a_file_that_ends_its_worker_three_times_is_failed_and_kept_for_a_look(
         for _ in range(3):
             be_killed(upload)
         assert advance(upload).state == State.FAILED
-    assert "broke off three times" in upload.failure
+    assert "was interrupted three times" in upload.failure
     assert upload.file.storage.exists(upload.file.name)
     actions.retry(upload)
     assert advance(upload).state == State.REVIEW
@@ -131,7 +131,7 @@ def test_who_beats_keeps_the_upload() -> None:
     upload = create(as_csv([session(1)]))
     watch = work.Watch()
     for n in range(9):
-        beat_at = now() - timedelta(days=n)  # wherever that worker's clock stands
+        beat_at = now() - timedelta(days=n)  # the worker's clock may show any time
         Upload.objects.filter(pk=upload.pk).update(claim="alive", beat_at=beat_at)
         watch.look()
     upload.refresh_from_db()
@@ -169,7 +169,7 @@ def test_what_a_killed_worker_saved_is_deleted_later(monkeypatch: pytest.MonkeyP
         be_killed(upload)
     (loose,) = files() - before
     stored_files.delete_left_behind()
-    assert loose in files()  # it may be about to be named
+    assert loose in files()  # an upload may be about to name it
     LooseFile.objects.update(since=now() - timedelta(hours=2))
     stored_files.delete_left_behind()
     assert files() == before
@@ -204,7 +204,7 @@ def test_a_file_that_was_swept_away_is_never_named() -> None:
 
 
 def test_who_has_nothing_new_to_tell_keeps_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a chunk of rows that takes its time to be pushed lost the upload."""
+    """Otherwise a chunk of rows that takes long to be pushed would lose the upload."""
     monkeypatch.setattr(work, "_TELL_EVERY_SECONDS", 0.0)
     upload = read(as_csv([session(1)]))
     actions.confirm(upload)

@@ -1,4 +1,4 @@
-"""Uploaded files: what is found in them, what is asked, and what becomes of every row."""
+"""Uploaded files: what is found in them, which questions are asked, and the fate of every row."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def create(content: bytes, record_type: RecordType | None = None, name: str = "f
 
 
 def advance(upload: Upload) -> Upload:
-    """What the worker does."""
+    """Do the work of the worker."""
     tasks.advance.call(upload.pk)
     upload.refresh_from_db()
     return upload
@@ -194,7 +194,7 @@ def test_no_cell_of_an_error_file_runs_as_a_formula(start: str, file_format: str
     upload = read(WRITERS[file_format](records), SESSIONS)
     content = error_file(upload)
     if file_format == "csv":
-        # As programs part it that take another mark, and know of no quotes there.
+        # As programs see it that split cells at another mark and know no quotes.
         cells = re.split(r"[,;|\t\r\n]", content.decode("utf-8-sig"))
     else:
         book = load_workbook(io.BytesIO(content))
@@ -259,7 +259,7 @@ def test_a_file_with_more_rows_than_allowed_is_not_read_on(settings: Any) -> Non
 def test_json_that_breaks_off_fails_with_the_place_and_queues_nothing(store: Redis) -> None:
     upload = read(as_json([session(n) for n in range(50)])[:-30])
     assert upload.state == State.FAILED
-    assert "breaks off" in upload.failure
+    assert "incomplete" in upload.failure
     with pytest.raises(NotNowError):
         actions.confirm(upload)
 
@@ -309,7 +309,7 @@ def inspect(content: bytes, record_type: RecordType | None = SESSIONS) -> Inspec
 
 
 def answer(upload: Upload, **choices: Any) -> None:
-    """Choose something of the layout."""
+    """Choose a part of the layout."""
     found = actions.found(upload)
     layout = replace(found.layout, **choices)
     actions.answer(upload, inspection.answered(found, SESSIONS, layout))
@@ -383,7 +383,7 @@ def test_an_ambiguous_date_order_is_asked_and_never_guessed(
 
 
 def decide(upload: Upload, order: DateOrder) -> None:
-    """Answer what comes first in the file's dates, asked for or not."""
+    """Say what comes first in the file's dates, whether asked or not."""
     advance(upload)
     answer(upload, notation=Notation(date_order=order))
 
@@ -470,7 +470,7 @@ def test_a_later_fix_of_a_row_keeps_the_earlier_ones(store: Redis) -> None:
     upload = read(as_csv([session(1, duration_minutes="90 min")]))
     actions.fix(upload, {2: {"duration_minutes": 90}})
     advance(upload)
-    # The serializer may have learned since then: the row is refused again, for another field.
+    # The rules may have changed since then: the row is refused again, for another field.
     row = {"line": 2, "fields": json.dumps(session(1, duration_minutes=90)), "errors": []}
     Upload.objects.update(findings={**upload.findings, "bad": [row]})
     upload.refresh_from_db()

@@ -1,4 +1,4 @@
-"""One verdict per record, whatever it is."""
+"""Every record gets exactly one verdict."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_whatever_json_is_sent_each_record_has_exactly_one_verdict(path, data):
 
 
 def by_the_serializer(record_type: RecordType, record: Any) -> list[tuple[str | None, str, str]]:
-    """What the serializer itself says of a record."""
+    """The serializer's own errors for a record."""
     serializer = record_type.serializer_class(data=record)
     serializer.is_valid()
 

@@ -1,4 +1,4 @@
-"""How a queue is doing, in words."""
+"""The state of a queue, in words."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_what_the_dead_hold_was_not_read():
     judgement = verdicts.judge(summary(9, 7200), moved(20, 2), held)
     assert judgement.verdict == "stopped"
     assert "in the last 5 minutes (2 messages)" in judgement.meaning
-    # A third message left: somebody takes with a bare RPOP.
+    # A third message left: somebody takes messages with a plain RPOP.
     assert verdicts.judge(summary(9, 7200), moved(20, 3), held).verdict == "building"
 
 
@@ -121,7 +121,7 @@ def test_every_verdict_has_words():
 
 
 def minutes(*flows):
-    """The minutes up to the one that `NOW` lies in; (accepted, taken) each."""
+    """The minutes up to the one with `NOW`; (accepted, taken) for each."""
     last = NOW.replace(second=0)
     begins = [last - timedelta(minutes=back) for back in range(len(flows))][::-1]
     return [
@@ -167,7 +167,7 @@ def test_a_line_runs_from_the_left_edge_to_the_right_with_gaps_where_nothing_is_
 
 def test_two_lines_share_a_height():
     assert sparkline([0, 5], most=10).line == "M0 19L60 10"
-    assert sparkline([0, 50], most=10).line == "M0 19L60 1"  # never out of its box
+    assert sparkline([0, 50], most=10).line == "M0 19L60 1"  # it never leaves its box
 
 
 def test_the_area_below_a_line_is_closed_for_each_part_of_it():

@@ -1,4 +1,4 @@
-"""The words that we do not use stand nowhere: see the glossary."""
+"""Nobody uses words that the glossary rules out, or phrases that are hard to read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _texts() -> Iterator[tuple[Path, str]]:
     ],
 )
 def test_a_word_that_we_do_not_use_stands_nowhere(words: str, instead: str) -> None:
-    # A name such as `what_he_may` is made of words as well.
+    # A name such as `what_he_may` consists of words too.
     ruled_out = re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])", re.IGNORECASE)
     found = [
         f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]}"

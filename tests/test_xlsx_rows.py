@@ -1,4 +1,4 @@
-"""Workbooks as rows of text: what Excel means, and what would harm the reader."""
+"""Workbooks as rows of text: what Excel means, and what could harm the reader."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_a_cell_at_the_far_end_costs_no_memory() -> None:
 @pytest.mark.parametrize("in_rows_of", [1, 1_000_000])
 def test_a_million_empty_cells_cost_no_memory(in_rows_of: int) -> None:
     row = "<row>" + '<c s="1"/>' * in_rows_of + "</row>"
-    # Some noise, or it would be taken for a bomb.
+    # Some noise, or it would be treated as a zip bomb.
     file = workbook(sheet_xml(row * (1_000_000 // in_rows_of)), stored=True)
     tracemalloc.start()
     try:

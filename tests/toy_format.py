@@ -1,6 +1,6 @@
 """A format for tests, and the limited process that knows it too: `python -m tests.toy_format`.
 
-Its files begin with a line `%toy`; then come a table's header row and its rows, whose cells are
+Its files begin with a line `%toy`. Then come a table's header row and its rows, with cells that are
 separated by a mark.
 """
 

@@ -1,4 +1,4 @@
-"""The life of an upload as it is promised, in plain Python: who may do what, and what that does."""
+"""The promised life of an upload in plain Python: who may do what, and what that does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 RUNNING = ("inspecting", "reading", "queueing", "cancelling")
 
-# By whatever is done to it, a state is followed by these alone.
+# Only these states can follow a state, by any action.
 FOLLOWS = {
     "inspecting": {"check", "reading", "failed", "cancelled"},
     "check": {"inspecting", "reading", "cancelled"},
@@ -22,7 +22,7 @@ FOLLOWS = {
 
 @dataclass
 class Model:
-    """One file: what its rows are, by line, and what was done to it."""
+    """One file: its rows by line, and what was done to it."""
 
     number: int
     rows: dict[int, str]  # "good", "bad", or "twice" for the id of the first good row again
@@ -33,7 +33,7 @@ class Model:
 
     @property
     def ready(self) -> list[int]:
-        """The lines that are to be queued, in order."""
+        """The lines that must be queued, in order."""
         return [line for line, kind in self.rows.items() if kind == "good" or line in self.fixed]
 
     @property
@@ -43,7 +43,7 @@ class Model:
         ]
 
     def after(self, act: str) -> str | None:
-        """The state after an act of staff, or of time; None if it is not to be done now."""
+        """The state after an act of staff or of time; None if it is not possible now."""
         if self.expired:
             return self.state if act == "recall" and self.confirmed else None
         unconfirmed = self.state in ("inspecting", "check", "reading", "review")

@@ -1,4 +1,4 @@
-"""A real web server over the small site of `rsgi_site.py`, talked to over real sockets."""
+"""A real web server for the small site of `rsgi_site.py`, used over real sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CAP = 2**20
-LARGE = 600_000  # past what always has room
+LARGE = 600_000  # more than the small buffers that are always free
 CHUNKED = "Transfer-Encoding: chunked"
 
 
@@ -66,12 +66,12 @@ class Server:
         return answer.json()
 
     def events(self) -> list[dict[str, Any]]:
-        """What was logged as JSON so far."""
+        """The JSON lines of the log so far."""
         lines = self._log.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def is_deaf(self) -> bool:
-        """Whether nobody listens on the port any more."""
+        """Whether nobody listens on the port now."""
         try:
             self.connect().close()
         except ConnectionRefusedError:

@@ -1,4 +1,4 @@
-"""Workbooks made by hand, for what no program would write."""
+"""Workbooks made by hand, with content that no program would write."""
 
 from __future__ import annotations
 

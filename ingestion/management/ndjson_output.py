@@ -40,8 +40,8 @@ def end_of_file(name: str) -> Iterator[Delivery]:
             # from which a line can be removed.
             if os.path.exists(name) and not os.path.isfile(name):
                 raise CommandError(
-                    f"{name} is no plain file. Name one, or leave out --output: standard output "
-                    "may lead anywhere."
+                    f"{name} is not a plain file. Name one, or leave out --output and redirect "
+                    "standard output."
                 )
             file = stack.enter_context(open(name, "a+b", buffering=0))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,8 +85,7 @@ def _append(file: FileIO, messages: Sequence[bytes]) -> None:
             raise
     except OSError as fault:
         raise DeliveryError(
-            f"{file.name} cannot be written: {fault.strerror}. The messages in hand are on the "
-            "queue again."
+            f"{file.name} cannot be written: {fault.strerror}. The messages are back on the queue."
         ) from fault
 
 
@@ -96,8 +95,7 @@ def _print(file: FileIO, messages: Sequence[bytes]) -> None:
         _write(file, lines)
     except OSError as fault:
         raise DeliveryError(
-            f"Standard output takes no more: {fault.strerror}. The messages in hand are on the "
-            "queue again."
+            f"Standard output takes no more: {fault.strerror}. The messages are back on the queue."
         ) from fault
 
 

@@ -33,13 +33,13 @@ _KEEP_RESULTS_DAYS = 1
 # How many times a step may be interrupted without progress, for any reason.
 _TRIES = 3
 _BROKE_OFF = (
-    "The work broke off three times, so it is not tried again by itself. "
-    "The file is kept: ask somebody to look at it, and at the log under upload {number}."
+    "The work was interrupted three times, so it is not tried again by itself. "
+    "The file is kept: ask an administrator to look at it, and at the log of upload {number}."
 )
 
 # Why a file cannot be read to its end, in words for its sender.
 _SENTENCES = {
-    Code.MALFORMED_JSON: "The JSON breaks off or is malformed after {rows:,} records. Correct "
+    Code.MALFORMED_JSON: "The JSON is incomplete or malformed after {rows:,} records. Correct "
     "it there, or export it again.",
     Code.MALFORMED_ENCODING: "The file is not in UTF-8. Save it as UTF-8 and upload it again.",
     Code.NOT_AN_ARRAY: "The file must hold one JSON array of records, or a record on every line.",
@@ -99,7 +99,7 @@ def _do(work: Work) -> None:
         raise
     except Exception:
         logger.exception("upload_step_crashed", upload=upload.pk)
-        _fail(work, f"The server made a mistake. Its log says more under upload {upload.pk}.")
+        _fail(work, f"The server made a mistake. Its log says more about upload {upload.pk}.")
 
 
 def requeue_abandoned(watch: Watch) -> None:

@@ -1,4 +1,4 @@
-"""An attacker's tools, and the portal that they are tried on. Everything goes to 127.0.0.1."""
+"""An attacker's tools, and the portal that is attacked. Everything goes to 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Target:
 
     portal: Portal
     store: Redis
-    # Signed in before anything else: an attack may shut the door for this address.
+    # Sign in first: an attack may block this address.
     browsers: dict[str, Browser] = field(default_factory=dict)
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """A `manage.py` command on the portal's data, its output captured."""
+        """A `manage.py` command on the portal's data; its output is captured."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
@@ -64,7 +64,7 @@ class Target:
         )
 
     def queued(self) -> Counter[str]:
-        """The ids of all tutors that lie on the queue."""
+        """The ids of all tutors on the queue."""
         found: Any = self.store.lrange(TUTORS.queue, 0, -1)
         return Counter(re.search(rb'"tutor_id":"([^"]+)"', one)[1].decode() for one in found)
 
@@ -82,9 +82,9 @@ class Target:
 
 @contextmanager
 def attacked(folder: Path, **environment: str) -> Iterator[Target]:
-    """A portal to be attacked, ended at the end of the block.
+    """A portal to be attacked; it ends with the block.
 
-    Its account at the store may do everything at first; an attack may take rights away.
+    At first its account at the store may do everything; an attack may take rights away.
     """
     server = Server(folder / "store", **DURABLE, **{"maxmemory-policy": "noeviction"})
     try:
@@ -106,7 +106,7 @@ def attacked(folder: Path, **environment: str) -> Iterator[Target]:
 
 
 class Browser:
-    """A session with the portal: cookies, and the token that its forms carry."""
+    """A session with the portal: cookies, and the token of its forms."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -116,14 +116,14 @@ class Browser:
         )
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> Page:
-        """GET, without following what it leads to."""
+        """GET, without following redirects."""
         return self._open(path + (f"?{urlencode(query)}" if query else ""))
 
     def post(
         self, path: str, fields: Mapping[str, str], file: tuple[str, bytes] | None = None
     ) -> Page:
-        """POST a form as its page would send it, `file` in the field of that name."""
-        self.get("/admin/login/")  # sets the cookie, where there is none yet
+        """POST a form as its page would send it, with `file` in the field of that name."""
+        self.get("/admin/login/")  # sets the cookie if there is none yet
         token = next(one.value or "" for one in self._cookies if one.name == "csrftoken")
         form: dict[str, Any] = {**fields, "csrfmiddlewaretoken": token}
         if file is not None:
@@ -149,7 +149,7 @@ class Browser:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """What a browser got."""
+    """The answer that a browser got."""
 
     status: int
     text: str
@@ -157,7 +157,7 @@ class Page:
 
 
 class _Kept(urllib.request.HTTPErrorProcessor):
-    """Every answer is an answer: none is followed, none is an exception."""
+    """Every answer is returned: no redirect is followed, and no status raises."""
 
     def http_response(self, request: Any, response: Any) -> Any:
         return response
@@ -166,9 +166,9 @@ class _Kept(urllib.request.HTTPErrorProcessor):
 
 
 class Neighbour:
-    """An honest client that sends a record now and again while others attack.
+    """An honest client that sends a record now and then while others attack.
 
-    `waits` are the seconds that each of its requests took; `statuses` counts its answers.
+    `waits` holds the seconds of each of its requests; `statuses` counts its answers.
     """
 
     def __init__(self, target: Target, key: str = "") -> None:
@@ -189,7 +189,7 @@ class Neighbour:
 
     @property
     def told(self) -> str:
-        """How its requests fared, in words."""
+        """The results of its requests, in words."""
         slowest = max(self.waits) * 1000
         return (
             f"its neighbour's {len(self.waits)} records were taken, the slowest in {slowest:.0f} ms"

@@ -1,4 +1,4 @@
-"""One portal for the attacks of a module, with two web workers and a store that knows accounts."""
+"""One portal for the attacks of a module, with two web workers and a store that has accounts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> Iterator[Table]:
-    """Where an attack notes what it came to; `make attacks` writes it all into the docs."""
+    """Where an attack notes its result; `make attacks` writes all of them into the docs."""
     noted = Table()
     yield noted
     if LONG and not request.config.option.keyword and not request.session.testsfailed:

@@ -1,4 +1,4 @@
-"""What the attacks came to, as a table for the terminal and for docs/security.md."""
+"""The results of the attacks, as a table for the terminal and for docs/security.md."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Table:
         sys.stdout.write(f"\n{line}")
 
     def write(self) -> None:
-        """Print all of it, and put it into the page in the place of the one before."""
+        """Print the table, and replace the one in the page."""
         when = f"\nMeasured on {datetime.now(UTC):%Y-%m-%d}; {machine()}.\n"
         text = _HEAD + "".join(sorted(self._lines)) + when
         sys.stdout.write(f"\n{text}")

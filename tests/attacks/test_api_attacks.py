@@ -1,4 +1,4 @@
-"""What a client, with a key or without one, tries."""
+"""Attacks by a client, with a key or without one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCHES = "/api/tutors/batch"
 
 
 def new_key(target: Target, client: str) -> str:
-    """The key of a new client, which the portal knows."""
+    """The key of a new client; the portal knows it."""
     made = target.run("api_key", "create", client, "--scope", "tutors")
     assert made.returncode == 0, made.stderr
     key = made.stdout.strip().splitlines()[-1]

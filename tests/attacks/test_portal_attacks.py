@@ -1,4 +1,4 @@
-"""What somebody with an account, or with a file for somebody who has one, tries."""
+"""Attacks by a person with an account, or with a file for such a person."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PATHS = (
 
 
 def upload(target: Target, browser: Browser, content: bytes, name: str = "rows.csv") -> str:
-    """The address of a new upload, once nothing is done with it any more."""
+    """The address of a new upload, after all work on it has ended."""
     page = browser.post("/admin/upload/", {"record_type": "tutors"}, (name, content))
     assert page.status == 302, page.text
     progress = f"/admin/uploads/{re.findall('[0-9]+', page.location)[-1]}/progress"
@@ -114,7 +114,7 @@ def test_a_password_is_tried_ten_times_however_many_workers_there_are(
 
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(sign_in, range(tries)))
-    # A try counts when it begins, so tries at the same moment may shut the door a little earlier.
+    # An attempt counts when it begins, so simultaneous attempts may be blocked a little earlier.
     assert 1 <= statuses.count(200) <= 10, statuses
     assert statuses[-8:] == [429] * 8
     assert set(statuses) == {200, 429}
@@ -128,7 +128,7 @@ def test_cells_of_an_error_file_start_no_formula_at_any_delimiter(
     names = [f"x{parted}{start}" for parted in ("", ";", ",", "\t", "|") for start in starts]
     browser = target.browsers["Uploader"]
     address = upload(target, browser, tutor_csv(*names, age="none"))
-    # A program that parts cells elsewhere sees no quotes, and each line end ends a row.
+    # A program that splits cells at another mark ignores the quotes, and each line end ends a row.
     content = re.sub("\r\n?", "\n", browser.get(f"{address}to-fix").text)
     for delimiter in ";,\t|":
         for row in csv.reader(io.StringIO(content), delimiter=delimiter):

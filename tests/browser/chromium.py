@@ -1,4 +1,4 @@
-"""The real browser that the pages are looked at with."""
+"""The real browser for the tests of the pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 
-# Without these it asks its maker for updates and settings.
+# Without these options it asks its maker for updates and settings.
 _QUIET = (
     "--no-sandbox",
     "--disable-background-networking",
@@ -22,7 +22,7 @@ _QUIET = (
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, ended at the end of the block. A process can hold one at a time."""
+    """Debian's Chromium; it ends with the block. A process can have one at a time."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=_QUIET)
         yield browser

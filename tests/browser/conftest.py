@@ -35,11 +35,11 @@ def portal(tmp_path_factory) -> Iterator[Portal]:
 
 @pytest.fixture(scope="session")
 def school(portal: Portal) -> School:
-    """What lies in that portal."""
+    """The content of that portal."""
     return fill(portal)
 
 
-# Not for the whole session: while it is open, Django takes every test for asynchronous.
+# Not for the whole session: while it is open, Django thinks that every test is asynchronous.
 @pytest.fixture(scope="module")
 def browser(portal: Portal) -> Iterator[Browser]:
     """Chromium."""
@@ -49,9 +49,9 @@ def browser(portal: Portal) -> Iterator[Browser]:
 
 @pytest.fixture
 def tab(browser: Browser, portal: Portal, school: School) -> Iterator[Callable[..., Page]]:
-    """`tab("uma", …)` opens a tab in which Uma is signed in; nothing may go wrong in it.
+    """`tab("uma", …)` opens a tab in which Uma is signed in; any error in it fails the test.
 
-    None is nobody; other arguments are those of the browser's context.
+    With None nobody is signed in; the other arguments go to the browser's context.
     """
     with ExitStack() as opened:
 

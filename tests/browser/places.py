@@ -1,4 +1,4 @@
-"""Every page of the portal: what it is called, who opens it, and how."""
+"""Every page of the portal: its name, who opens it, and how."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.browser.school import School
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """A page as one of its states: `page` is the name of its address in `ingestion.portal.urls`.
+    """A page in one of its states: `page` is the name of its address in `ingestion.portal.urls`.
 
-    `path` may be filled from `School.uploads` and `School.rejections`; `act` leads on from there.
+    `path` may be filled from `School.uploads` and `School.rejections`. `act` continues from there.
     """
 
     page: str
@@ -31,7 +31,7 @@ class Place:
 
 
 def press(name: str) -> Callable[[Page], None]:
-    """Press the first button whose name begins so."""
+    """Press the first button whose name begins with this text."""
     return lambda tab: tab.get_by_role("button", name=re.compile(f"^{name}")).first.click()
 
 

@@ -1,8 +1,8 @@
 """A portal in the middle of a working day: its staff, their uploads, and a day of its queues.
 
-Run as a process of its own beside a started portal, it fills that portal through the portal's own
-pages and intake, and prints what a `School` says. Only the past is written past them: nobody can
-wait a day for a chart.
+As a separate process beside a started portal, it fills that portal through the portal's own pages
+and intake, and prints a `School`. Only the past is written directly: nobody can wait a day for a
+chart.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 from tests.portal_process import ROOT, Portal
 
 PEOPLE = {"vera": "Viewer", "uma": "Uploader", "otto": "Operator", "ada": "Admin", "leo": "Viewer"}
-"""Who works there, and in which group."""
+"""The people who work there, and their groups."""
 
 PASSWORD = "correct horse battery"
 _BOUND_SECONDS = 240
@@ -32,7 +32,7 @@ _BOUND_SECONDS = 240
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class School:
-    """What a test has to know of it: `sessions` are cookies of people who are signed in,
+    """What a test must know of it: `sessions` are cookies of people who are signed in,
     `uploads` numbers by state, `rejections` pages of refused records by their record type."""
 
     sessions: Mapping[str, str]
@@ -153,7 +153,7 @@ def _main() -> None:
 
 
 def _with_faults(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The records with what files from people have: wrong cells, a row twice, an empty row."""
+    """The records with typical errors of files: wrong cells, a repeated row, an empty row."""
     wrong = [dict(record) for record in records]
     faults = (
         {"age": "n/a", "duration_minutes": "1 hour"},
@@ -167,7 +167,7 @@ def _with_faults(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _renamed(session: dict[str, Any]) -> dict[str, Any]:
-    """A session as another program names its columns, with dates that do not tell their order."""
+    """A session with another program's column names, and dates that do not show their order."""
     kept = {name: value for name, value in session.items() if name != "actual_start"}
     names = {"session_id": "Ref", "scheduled_start": "Planned", "subject": "Course"}
     begins = {"scheduled_start": "03/04/2026 15:00"}
@@ -175,7 +175,7 @@ def _renamed(session: dict[str, Any]) -> dict[str, Any]:
 
 
 def _accept(path: str, records: Sequence[dict[str, Any]]) -> None:
-    """What a program sends."""
+    """Records that a program sends."""
     from ingestion import intake
     from ingestion.decoding import Row
     from ingestion.records import RECORD_TYPES
@@ -192,7 +192,7 @@ def _refuse(
     feedback: Sequence[dict[str, Any]],
     tutors: Sequence[dict[str, Any]],
 ) -> dict[str, str]:
-    """What a program sends that is wrong. Gives the page of the latest one of each type."""
+    """Invalid records that a program sends. Returns the page of the latest one of each type."""
     from ingestion import queues
     from ingestion.records import RECORD_TYPES
 
@@ -219,7 +219,7 @@ def _refuse(
 
 
 def _read_before(queue: str, count: int) -> None:
-    """Let so many messages have come and gone on earlier days."""
+    """Simulate this many messages that came and left on earlier days."""
     from django_redis import get_redis_connection
 
     from ingestion.queues.keys import Keys
@@ -237,7 +237,7 @@ def _take(path: str, count: int) -> None:
 
 
 def _consume(path: str) -> None:
-    """Let consumers fail at some messages, die over others, and hold a few for the whole day."""
+    """Let consumers fail at some messages, die during others, and hold a few for the whole day."""
     from django_redis import get_redis_connection
 
     from ingestion.consumer import Consumer
@@ -247,13 +247,13 @@ def _consume(path: str) -> None:
 
     queue = RECORD_TYPES[path].queue
     store, keys = get_redis_connection("store"), Keys(queue)
-    # Their leases outlast this process and every test.
+    # Their leases last longer than this process and every test.
     busy, idle, gone = (Consumer(queue, lease_seconds=24 * 3600).__enter__() for _ in range(3))
     for reason in _REASONS:
         for _ in range(MAX_ATTEMPTS):
             busy.claim()
             busy.give_back(reason=reason)
-    # They did not all die this very moment.
+    # They did not all die at the same moment.
     for place, message in enumerate(store.lrange(keys.dead, 0, -1)):
         name = hashlib.sha1(message, usedforsecurity=False).hexdigest()
         why = json.loads(store.hget(keys.reasons, name))
@@ -268,7 +268,7 @@ def _consume(path: str) -> None:
 
 
 def _names(path: str, count: int) -> list[str]:
-    """How a page names the oldest messages."""
+    """The names of the oldest messages on a page."""
     from ingestion import queues
     from ingestion.queues import Window
     from ingestion.records import RECORD_TYPES
@@ -279,7 +279,7 @@ def _names(path: str, count: int) -> list[str]:
 
 
 def _age(queue: str, seconds: float) -> None:
-    """Let the messages have come in evenly over the last `seconds`."""
+    """Change the messages so that they came in evenly over the last `seconds`."""
     from django_redis import get_redis_connection
 
     store = get_redis_connection("store")
@@ -315,12 +315,12 @@ def _standing(ago: int) -> float:
     return max(0.0, 1 - max(0, ago - 30) / 20)
 
 
-# How deep each queue was so many minutes ago, as a share of what lies on it now.
+# How deep each queue was this many minutes ago, relative to its present depth.
 _SHAPES = {"tutors": _draining, "sessions": _filling, "feedback": _standing}
 
 
 def _write_past(queue: str, shape: Callable[[int], float]) -> None:
-    """Write the numbers of the last day's minutes, so that they end in what lies there now."""
+    """Write the numbers of the last day's minutes, so that they end with the present depth."""
     from django_redis import get_redis_connection
 
     from ingestion.queues.keys import Keys

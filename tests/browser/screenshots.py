@@ -14,7 +14,7 @@ from tests.portal_process import ROOT, running_portal
 IMAGES = ROOT / "docs" / "images"
 LARGEST_BYTES = 150_000
 
-# The names of places, and the height down to which each is shown.
+# The names of places, and the height that each picture shows.
 PICTURES = {
     "overview": 800,
     "queue": 925,
@@ -33,7 +33,7 @@ PICTURES = {
 
 
 def main() -> None:
-    """Start a portal, fill it, and take each picture anew."""
+    """Start a portal, fill it, and take all pictures again."""
     places = {place.name: place for place in PLACES}
     IMAGES.mkdir(exist_ok=True)
     with (

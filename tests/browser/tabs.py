@@ -1,4 +1,4 @@
-"""A tab that notes whatever goes wrong in it."""
+"""A tab that notes all errors in it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
 
 @contextmanager
 def opened(browser: Browser, address: str, session: str | None, **how: Any) -> Iterator[Page]:
-    """A tab in a context of its own, made with `how`; `session` is the cookie of a signed-in one.
+    """A tab with its own context, made with `how`; `session` is the cookie of a signed-in person.
 
-    At the end of the block it fails where a console complained (which tells of what the content
-    policy forbids too), where anything but a page itself was answered with an error, and where
-    anything was asked of another site.
+    It fails at the end of the block if a console complained (also about something that the content
+    policy forbids), if any request except the page's own was answered with an error, or if another
+    site was asked for anything.
     """
-    # Colours that fade from one to the other would be judged on their way.
+    # Colours would be checked while they fade from one to the other.
     context = browser.new_context(base_url=address, reduced_motion="reduce", **how)
     if session:
         context.add_cookies([{"name": "sessionid", "value": session, "url": address}])
     complaints: list[str] = []
 
     def console(message: ConsoleMessage) -> None:
-        # A page that is itself a refusal is one to look at; `response` sees to all others.
+        # A page may itself be a refusal that a test looks at. `response` checks all others.
         refusal = message.text.startswith("Failed to load resource: the server responded")
         if message.type in ("error", "warning") and not refusal:
             complaints.append(message.text)
@@ -38,7 +38,7 @@ def opened(browser: Browser, address: str, session: str | None, **how: Any) -> I
             complaints.append(f"{answer.status} {answer.url}")
 
     def failed(asked: Request) -> None:
-        # What a page still asks for when it is left is called off.
+        # When a page is left, its open requests are cancelled.
         if asked.failure != "net::ERR_ABORTED":
             complaints.append(f"{asked.failure} {asked.url}")
 

@@ -1,4 +1,4 @@
-"""Figures that renew themselves under somebody's eyes, and leave everything else alone."""
+"""Figures that refresh themselves while a person looks at them, and leave the rest alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def store(portal) -> Iterator[Redis]:
 
 @pytest.fixture
 def page(tab) -> Page:
-    """The overview, renewed every 5 seconds of a clock that stands still until it is moved."""
+    """The overview, refreshed every 5 seconds of a clock that waits until a test moves it."""
     page = tab("otto", viewport={"width": 1280, "height": 500})
     page.clock.install()
     page.goto("/admin/")
@@ -42,7 +42,7 @@ def depth(store: Redis) -> str:
 
 
 def add_message(store: Redis) -> str:
-    """One more on the queue; gives the depth as pages show it."""
+    """Add one message to the queue; returns the depth as pages show it."""
     store.lpush(SESSIONS.queue, store.lindex(SESSIONS.queue, 0))
     return depth(store)
 
@@ -93,7 +93,7 @@ def test_consumers_and_dead_letters_are_renewed_and_their_link_keeps_the_focus(p
     expect(consumers).to_contain_text("3 consumers, 18 in flight")
     expect(link).to_be_focused()
     assert page.evaluate("scrollY") == 120
-    # So long as it has the focus it stays, even where the rest of its row goes.
+    # As long as it has the focus it stays, even if the rest of its row goes.
     store.zrem(KEYS.leases, "newcomer")
     store.delete(KEYS.claimed("newcomer"))
     store.lrem(KEYS.dead, 1, letter)

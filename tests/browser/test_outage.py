@@ -1,4 +1,4 @@
-"""The store does not answer: every page says so, and shows what was known."""
+"""The store does not answer: every page says so, and shows the last known state."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NEEDS_NONE = (
 
 @contextmanager
 def held_still(portal) -> Iterator[None]:
-    """The store answers nothing in the block."""
+    """The store answers nothing inside the block."""
     with Redis.from_url(embedded.url(portal.data_dir)) as client:
         store = client.info("server")["process_id"]
     os.kill(store, signal.SIGSTOP)
@@ -45,13 +45,13 @@ def held_still(portal) -> Iterator[None]:
         yield
     finally:
         os.kill(store, signal.SIGCONT)
-        # After a time-out the portal makes a pause of a second. The next test begins after it.
+        # After a time-out the portal does not call the store for a second. Wait for the next test.
         portal.wait_for(lambda: portal.get("/api/queue/stats").status == 200)
 
 
 @pytest.fixture
 def stopped_store(portal, tab) -> Iterator[None]:
-    """The store, held still after the overview was seen once."""
+    """The store, stopped after the overview was opened once."""
     seen = tab("otto")
     seen.goto("/admin/")
     with held_still(portal):
@@ -83,10 +83,10 @@ def test_the_last_known_numbers_are_shown_as_such_and_never_as_zeros(tab):
 
 def test_a_change_that_the_store_never_answered_is_told_as_unknown(portal, tab):
     page = tab("otto")
-    # Not a pause: the store may do it once it goes on, and other tests want the queue.
+    # Not a pause: the store may make it later, and other tests need the queue.
     page.goto("/admin/queues/tutors/resume/")
     page.get_by_label("Reason").fill("Nobody hears this")
-    # Only now: a page that found the store away keeps the next command from it for a second.
+    # Only now: a page that finds the store away delays the next command by a second.
     with held_still(portal):
         page.get_by_role("button", name="Resume the queue").click()
         expect(page.get_by_text("It is unknown whether this was done")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Every page, light and dark, wide and narrow: fit for everybody, and silent."""
+"""Every page, light and dark, wide and narrow: accessible to everybody, and without errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.browser.places import PLACES
 WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 WIDE, NARROW = 1280, 390
 
-# What sticks out of the window to the right and cannot be scrolled to.
+# Elements that overflow the window at the right and cannot be reached by scrolling.
 CUT_OFF = """() => [...document.querySelectorAll("main :is(a, button, input, label, p, li)")]
     .filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth + 1)
     .filter((one) => {
@@ -26,7 +26,7 @@ CUT_OFF = """() => [...document.querySelectorAll("main :is(a, button, input, lab
     })
     .map((one) => one.outerHTML)"""
 
-# Messages of a list in which one cell is printed over another: on a phone a grid places them.
+# Messages of a list in which one cell covers another: on a phone a grid places them.
 PRINTED_OVER = """() => [...document.querySelectorAll(".messages tr")].filter((row) => {
     const boxes = [...row.cells].filter((one) => one.checkVisibility()).map((one) => {
         const range = document.createRange();
@@ -43,8 +43,8 @@ LONGEST_TIMES = """() => document.querySelectorAll(".messages time").forEach((on
     one.textContent = one.textContent.includes(" ago") ? "59 min 59 s ago" : "1 h";
 })"""
 
-# Answers that are no pages: files, numbers for scripts, changes that end in a redirect, and what is
-# refused to everybody.
+# Answers that are not pages: files, numbers for scripts, changes that end in a redirect, and
+# addresses that refuse everybody.
 NOT_PAGES = {
     "queue-put-back",
     "upload-progress",
@@ -77,11 +77,11 @@ def test_no_page_is_forgotten():
 
 
 def violations(tab: Page) -> list[str]:
-    """What axe-core holds against the page as it stands."""
+    """The violations that axe-core finds on the page."""
     options = {
         "runOnly": {"type": "tag", "values": WCAG},
         "resultTypes": ["violations"],
-        # It would fetch stylesheets anew, by wrong addresses, for rules that are not asked for.
+        # It would load stylesheets again, from wrong addresses, for rules that are not checked.
         "preload": False,
     }
     found = Axe().run(tab, options=options).response["violations"]
@@ -105,7 +105,8 @@ def test_a_page_is_fit_for_everybody(tab, school, place):
     assert page.evaluate(CUT_OFF) == []
     page.evaluate(LONGEST_TIMES)
     assert page.evaluate(PRINTED_OVER) == []
-    # So both schemes and both widths are judged: one changes no layout, the other no colour.
+    # These combinations test both schemes and both widths: a scheme changes no layout, and a width
+    # changes no colour.
     assert faults + violations(page) == []
 
 

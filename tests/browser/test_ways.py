@@ -41,7 +41,7 @@ def queued(store: Redis, record_type: Any) -> list[str]:
 
 
 def sessions(prefix: str) -> list[dict[str, Any]]:
-    """Five sessions, of which the second and the third cannot be taken."""
+    """Five sessions; the second and the third are not valid."""
     example = dict(SESSIONS.serializer_class.example)
     found = [{**example, "session_id": f"{prefix}-{number}"} for number in range(5)]
     found[1]["engagement_score"] = "87%"
@@ -55,7 +55,7 @@ def file(name: str, records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def until_still(page: Page) -> None:
-    """Wait for the worker as somebody without scripts does: look again."""
+    """Wait for the worker as a person without scripts does: reload the page."""
     for _ in range(100):
         if not page.get_by_role("progressbar", name="Progress").count():
             return
@@ -65,7 +65,7 @@ def until_still(page: Page) -> None:
 
 
 def press_with_keys(page: Page, wanted: Locator, key: str = "Enter") -> None:
-    """Go on with the Tab key until `wanted` has the focus, seen by its ring, and press `key`."""
+    """Press the Tab key until `wanted` has the focus and a visible ring; then press `key`."""
     expect(wanted).to_be_visible()
     for _ in range(MOST_TABS):
         if wanted.evaluate("element => element === document.activeElement"):
@@ -79,7 +79,7 @@ def press_with_keys(page: Page, wanted: Locator, key: str = "Enter") -> None:
 def test_a_file_is_queued_by_keyboard_alone(tab, store):
     page = tab(None)
     page.goto("/admin/")
-    # Whoever opens the page can type at once.
+    # The page gives its first field the focus, so a person can type at once.
     page.keyboard.type("uma")
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)

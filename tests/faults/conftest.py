@@ -16,9 +16,9 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
-    """Where a campaign notes what it came to; `make faults` writes it all into the docs."""
+    """Where a campaign notes its result; `make faults` writes all of them into the docs."""
     noted = Figures()
     yield noted
-    # A part of the campaigns, or a run with a failure, is no table to publish.
+    # A part of the campaigns, or a run with a failure, gives no table to publish.
     if LONG and not request.config.option.keyword and not request.session.testsfailed:
         noted.write()

@@ -1,7 +1,7 @@
-"""A process that starts consumers as processes of their own, quickly: it has imported it all.
+"""A process that quickly starts consumers as separate processes: it has imported everything.
 
-Each line of its input is one consumer to fork, as JSON; it answers with the pid. What a consumer
-does is told in `Consuming`. When its input ends, it kills those that still live.
+Each line of its input is one consumer to fork, as JSON; it answers with the pid. `Consuming` says
+what a consumer does. When the input ends, the process kills the consumers that still live.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 class Consumers:
-    """Starts consumers that note each message in a file of their own before they let go of it.
+    """Starts consumers that note each message in their own file before they acknowledge it.
 
     A line of the file is the time of the system's monotonic clock and the message. Every message
-    takes `work_seconds`; one that begins with `killer` kills its consumer; one that begins with
-    `wait:` takes until the file of this name is there.
+    takes `work_seconds`. A message that begins with `killer` kills its consumer. A message that
+    begins with `wait:` takes until the file of this name exists.
     """
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
@@ -42,7 +42,7 @@ class Consumers:
         return int(self._process.stdout.readline())
 
     def delivered(self) -> list[tuple[float, str]]:
-        """All notes so far, the oldest first: when, and which message."""
+        """All notes so far, the oldest first: the time and the message."""
         notes = []
         for file in self._folder.glob("*.notes"):
             for line in file.read_text().splitlines():
@@ -53,7 +53,7 @@ class Consumers:
 
 @contextmanager
 def consumers(folder: Path, data_dir: Path) -> Iterator[Consumers]:
-    """Consumers of the embedded store on `data_dir`, all dead at the end of the block."""
+    """Consumers of the embedded store on `data_dir`; all are dead at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.consuming"],
         cwd=ROOT,
@@ -127,7 +127,7 @@ def _main() -> None:
     django.setup()
     import ingestion.consumer  # noqa: F401 (before the fork, so that each starts at once)
 
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead leave no trace
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # dead processes are removed at once
     pids = []
     for line in sys.stdin:
         pid = os.fork()

@@ -1,4 +1,4 @@
-"""What the fault campaigns came to, and the table of docs/reliability.md that shows it."""
+"""The results of the fault campaigns, and the table of docs/reliability.md that shows them."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def count(*, short: int, long: int) -> int:
 
 
 in_long_form = pytest.mark.skipif(not LONG, reason="takes long: `make faults` runs it")
-"""For a control that starts much, or waits long, to show what its campaign shows faster."""
+"""For a control that is slow, and shows the same as its campaign with fewer trials."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What one campaign came to.
+    """The result of one campaign.
 
-    `trials` is how often the fault struck; `acknowledged` how many records or messages the sender
-    was told are safe, as noted outside the system; `lost` how many of those are not there, and
-    `doubled` how many are there more than once. A campaign that sends nothing to be acknowledged
-    leaves these out, and its remark says what it came to.
+    `trials` is how often the fault happened. `acknowledged` is how many records or messages the
+    sender was told are safe, noted outside the system. `lost` is how many of those are missing, and
+    `doubled` how many are there more than once. A campaign without acknowledged records leaves
+    these out, and its remark gives the result.
     """
 
     trials: int
@@ -63,15 +63,15 @@ class Figures:
         self._rows: dict[str, _Row] = {}
 
     def add(self, number: str, fault: str, outcome: Outcome, *, remark: str = "") -> None:
-        """Note what the product made of a fault, like R1; `remark` adds figures of its own."""
+        """Note the result of the product for a fault like R1; `remark` adds its own figures."""
         row = self._rows.setdefault(number, _Row())
         row.fault, row.outcome, row.remark = fault, outcome, remark
         sys.stdout.write(f"\n{number} {outcome} {remark}\n")
 
     def add_control(self, number: str, without: str, outcome: Outcome | None = None) -> None:
-        """Note what the same campaign came to without the protection; `without` says which.
+        """Note the result of the same campaign without the protection; `without` names it.
 
-        It says it all where no records were counted.
+        If no records were counted, `without` is the whole remark.
         """
         text = without
         if outcome:
@@ -81,7 +81,7 @@ class Figures:
         sys.stdout.write(f"\n{number} control, {text}\n")
 
     def write(self) -> None:
-        """Put the table into the page, in the place of the one before."""
+        """Replace the table in the page."""
         lines = [_line(number, self._rows[number]) for number in sorted(self._rows, key=_order)]
         when = f"\nMeasured on {datetime.now(UTC):%Y-%m-%d}; {machine()}.\n"
         PAGE.write_text(_TABLE.sub(lambda _: _HEAD + "".join(lines) + when, PAGE.read_text()))

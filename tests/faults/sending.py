@@ -1,4 +1,4 @@
-"""Clients that send through every fault, and what they were told against what is on the queue."""
+"""Clients that send through every fault; what they were told is compared with the queue."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NO_ANSWER = "no answer"
 class Senders:
     """Clients that send batches one by one, each again and again until it is acknowledged.
 
-    `batch` is the records of one; with 1 they go to the address of single records. After all but a
-    201 a batch goes to the next of `addresses`. It carries an Idempotency-Key unless `keyed` is
-    False.
+    A batch has `batch` records; if it is 1, they go to the address for one record. After any answer
+    except 201, a batch goes to the next of `addresses`. It carries an Idempotency-Key unless
+    `keyed` is False.
     """
 
     def __init__(self, *addresses: str, clients: int, batch: int = 1, keyed: bool = True) -> None:
@@ -38,7 +38,8 @@ class Senders:
         self._leaving = threading.Event()
         self._threads = [threading.Thread(target=self._send) for _ in range(clients)]
         self.acknowledged: list[str] = []  # the names of the batches
-        # Of every try: "201", the code of its refusal, NOT_REACHED, or NO_ANSWER: it broke off.
+        # One entry for each try: "201", the code of its refusal, NOT_REACHED, or NO_ANSWER (it was
+        # cut).
         self.heard: list[str] = []
 
     def __enter__(self) -> Senders:
@@ -47,19 +48,19 @@ class Senders:
         return self
 
     def __exit__(self, fault: object, *_: object) -> None:
-        if fault:  # nobody may be there any more to acknowledge the last batches
+        if fault:  # perhaps nobody is left to acknowledge the last batches
             self._leaving.set()
         self.stop()
 
     def stop(self) -> None:
-        """Return when each client has its last batch acknowledged."""
+        """Return when the last batch of each client is acknowledged."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(60)
             assert not thread.is_alive(), Counter(self.heard)
 
     def more_acknowledged(self, batches: int) -> Callable[[], bool]:
-        """Tells whether so many more have been acknowledged since this was called."""
+        """Says whether this many more were acknowledged since this was called."""
         enough = len(self.acknowledged) + batches
         return lambda: len(self.acknowledged) >= enough
 
@@ -100,9 +101,9 @@ def new_batch(records: int) -> tuple[str, list[dict[str, object]]]:
 
 
 def settle(store: str, acknowledged: Collection[str], *, trials: int, batch: int = 1) -> Outcome:
-    """Take all that is on the queue at this address and hold it against what was acknowledged.
+    """Take all messages off the queue at this address and compare them with the acknowledged ones.
 
-    A batch that is there in part counts as well: what it lacks is lost.
+    A batch that is there in part counts too: its missing records are lost.
     """
     ids: Counter[str] = Counter()
     with Redis.from_url(store) as client:
@@ -118,7 +119,7 @@ def settle(store: str, acknowledged: Collection[str], *, trials: int, batch: int
 
 
 def web_processes(portal: Portal) -> list[int]:
-    """The pids of the portal's web server: what keeps it up, then those that serve.
+    """The pids of the portal's web server: first its main process, then the serving processes.
 
     Empty while one of them is missing.
     """
@@ -129,7 +130,7 @@ def web_processes(portal: Portal) -> list[int]:
             if b"tutormax: web server" in Path(f"/proc/{pid}/cmdline").read_bytes()
         )
         workers = _children(keeper)
-    except (ValueError, OSError):  # none, or it died meanwhile
+    except (ValueError, OSError):  # there is none, or it died meanwhile
         return []
     return [keeper, *workers] if workers else []
 

@@ -1,4 +1,4 @@
-"""A portal with a store of its own, and the lines on both sides of it, which can be cut."""
+"""A portal with its own store, and the connections on both sides, which can be cut."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _Given = TypeVar("_Given")
 
 
 class FaultyLine(ClientLine):
-    """While `cuts` lasts, the client never hears the answer.
+    """While `cuts` lasts, the client never gets the answer.
 
-    Half the lines are cut at once, while the portal still works on the request, and half when it
-    has answered.
+    Half the connections are cut at once, while the portal still works on the request, and half
+    after it has answered.
     """
 
     def __init__(self, portal: Portal) -> None:
@@ -50,7 +50,7 @@ class FaultyLine(ClientLine):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Site:
-    """A running portal and its store; `client_line` and `store_line` lead to them, and are cut."""
+    """A running portal and its store; `client_line` and `store_line` are connections to them."""
 
     portal: Portal
     store: Redis
@@ -63,7 +63,7 @@ class Site:
         return Counter(msgspec.json.decode(message)["data"]["tutor_id"] for message in messages)
 
     def key_of(self, client: str) -> dict[str, str]:
-        """The header of a new API client, which may send tutors, once the portal knows its key."""
+        """The header with a new API key for tutors, after the portal knows the key."""
         made = subprocess.run(
             [sys.executable, "manage.py", "api_key", "create", client, "--scope", "tutors"],
             cwd=ROOT,
@@ -88,7 +88,7 @@ class Site:
 
 @contextmanager
 def running_site(folder: Path, **environment: str) -> Iterator[Site]:
-    """A portal with these settings, and its store, ended at the end of the block."""
+    """A portal with these settings, and its store; both end with the block."""
     with (
         embedded.running(folder / "store") as running,
         Redis.from_url(running.url) as store,
@@ -102,7 +102,7 @@ def running_site(folder: Path, **environment: str) -> Iterator[Site]:
 
 
 def tutor(name: str = "", **fields: Any) -> dict[str, Any]:
-    """A valid record with this id, or one of its own."""
+    """A valid record with this id, or with a new one."""
     return {
         **TUTORS.serializer_class.example,
         "tutor_id": name or uuid.uuid4().hex,
@@ -111,7 +111,7 @@ def tutor(name: str = "", **fields: Any) -> dict[str, Any]:
 
 
 def outcome(trials: int, acknowledged: Collection[str], names: Counter[str]) -> Outcome:
-    """What clients were told is safe against the `names` that are on the queue."""
+    """Compares what clients were told is safe with the `names` that are on the queue."""
     return Outcome(
         trials=trials,
         acknowledged=len(acknowledged),
@@ -121,7 +121,7 @@ def outcome(trials: int, acknowledged: Collection[str], names: Counter[str]) -> 
 
 
 def at_once(calls: Collection[Callable[[], _Given]]) -> list[_Given]:
-    """What the calls give, all begun at the same moment, each in a thread of its own."""
+    """The results of the calls, which all begin at the same moment in separate threads."""
     gate = threading.Barrier(len(calls))
 
     def wait_and_call(call: Callable[[], _Given]) -> _Given:

@@ -33,7 +33,7 @@ LEASE_SECONDS = 1.5
 
 
 def eventually(condition: Callable[[], object], within_seconds: float = 30) -> None:
-    """Wait for what must come; the bound is for the broken only."""
+    """Wait for something that must happen; the time limit only ends a broken test."""
     deadline = time.monotonic() + within_seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -41,7 +41,7 @@ def eventually(condition: Callable[[], object], within_seconds: float = 30) -> N
 
 
 def in_flight(store: Redis) -> dict[int, list[str]]:
-    """What consumers hold, by their pid; nothing where they hold nothing."""
+    """What consumers hold, by pid; a consumer that holds nothing is left out."""
     found = {}
     for key in store.scan_iter(KEYS.claimed("*")):
         held: list[Any] = store.lrange(key, 0, -1)
@@ -58,17 +58,17 @@ def starting(store: Redis, tmp_path: Path) -> Iterator[Consumers]:
 
 
 def settled(store: Redis) -> bool:
-    """Whether nothing waits and nothing is in hand; also while messages move between the two."""
+    """Whether no message waits and none is held, even while messages move between the two."""
     return not (in_flight(store) or store.llen(QUEUE) or in_flight(store))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Storm:
-    """What became of the messages when consumers were killed at random points.
+    """What happened to the messages when consumers were killed at random points.
 
-    `in_hand` were held by a consumer as it was killed; `slowest_seconds` is the longest that such a
-    message took to be delivered again, or to be in the hand of another that was killed. Doubled
-    are messages that were delivered more than once.
+    `in_hand` messages were held by a consumer when it was killed. `slowest_seconds` is the longest
+    time until such a message was delivered again, or was held by another consumer that was killed.
+    Doubled are messages that were delivered more than once.
     """
 
     outcome: Outcome
@@ -77,7 +77,7 @@ class Storm:
 
 
 def storm(store: Redis, starting: Consumers, *, kills: int, **how: Any) -> Storm:
-    """Kill one of four consumers again and again, each at a random point of its work."""
+    """Kill one of four consumers again and again, each time at a random point of its work."""
     chance = random.Random(7)
     pushed: list[str] = []
 
@@ -125,7 +125,7 @@ def storm(store: Redis, starting: Consumers, *, kills: int, **how: Any) -> Storm
 def outcome(
     trials: int, pushed: Collection[str], delivered: Collection[str], dead: Collection[str]
 ) -> Outcome:
-    """What was pushed against what was delivered, and what was put aside as a dead letter."""
+    """Compares the pushed messages with the delivered ones and the dead letters."""
     times = Counter(delivered)
     return Outcome(
         trials=trials,
@@ -161,9 +161,9 @@ def test_control_plain_rpop_killed_at_random_loses_messages(store, starting, fig
 def killers_deaths(
     store: Redis, starting: Consumers, *, most: int, **how: Any
 ) -> tuple[int, list[int]]:
-    """Start a consumer for each that a message kills, until all is settled or `most` are dead.
+    """Start a consumer for each one that a message kills, until all is settled or `most` are dead.
 
-    Gives how many died, and the pids of the two that are there at the end.
+    Returns how many died, and the pids of the two that are there at the end.
     """
     living = [starting.start(QUEUE, lease_seconds=0.6, **how) for _ in range(2)]
     deaths = 0
@@ -256,7 +256,7 @@ def test_a_suspended_consumer_loses_its_messages_to_another_and_goes_on(store, s
 
 
 def three_with_a_message_each(store: Redis, starting: Consumers, go: Path) -> set[int]:
-    """Their pids; each has its message in hand until the file is there."""
+    """Their pids; each holds its message until the file exists."""
     pids = {starting.start(QUEUE, lease_seconds=LEASE_SECONDS) for _ in range(3)}
     eventually(lambda: store.zcard(KEYS.leases) == 3)
     store.lpush(QUEUE, *(f"wait:{go}" for _ in pids))
@@ -265,7 +265,7 @@ def three_with_a_message_each(store: Redis, starting: Consumers, go: Path) -> se
 
 
 def all_keep_their_messages(store: Redis, starting: Consumers, pids: set[int], go: Path) -> None:
-    time.sleep(1)  # the time to take somebody for dead
+    time.sleep(1)  # long enough to be treated as dead
     assert in_flight(store).keys() == pids
     go.touch()
     eventually(lambda: len(starting.delivered()) >= 3 and not in_flight(store))

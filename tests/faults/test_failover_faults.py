@@ -1,6 +1,7 @@
-"""The store's machine is lost and a replica takes its place, by Sentinels or in a cluster.
+"""The store's machine is lost and a replica takes its place, with Sentinels or in a cluster.
 
-The replica has heard nothing for a moment then: what the primary alone acknowledged is gone.
+Just before, the replica has heard nothing for a moment: records that only the primary acknowledged
+are gone.
 """
 
 from __future__ import annotations

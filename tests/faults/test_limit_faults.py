@@ -1,4 +1,4 @@
-"""More than a queue may hold, and more than a client may send."""
+"""More messages than a queue may hold, and more records than a client may send."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rush:
-    """What became of batches that came at once when there was room for a few.
+    """The result for batches that came at once when there was room for a few.
 
-    `refused` batches were turned away; `strays` are records of those that are on the queue all the
-    same. `deepest` is the deepest that the queue was, and `beyond` how often it was beyond its
-    limit and one batch.
+    `refused` batches were turned away; `strays` are their records that are on the queue anyway.
+    `deepest` is the largest depth of the queue, and `beyond` how often the depth was greater than
+    the limit and one batch.
     """
 
     outcome: Outcome
@@ -50,10 +50,10 @@ class Rush:
 
 
 def rush(site: Site, push: Callable[[list[str]], bool]) -> Rush:
-    """Batches from `THREADS` threads at once, again and again, at a queue that is almost full.
+    """Batches from `THREADS` threads at once, again and again, for a queue that is almost full.
 
-    `push` puts records of these ids on the queue, or says that there is no room. Nobody takes
-    any meanwhile, so the queue is the deepest at the end of each round.
+    `push` puts records with these ids on the queue, or says that there is no room. Nobody takes
+    messages meanwhile, so the queue is deepest at the end of each round.
     """
     site.store.flushall()
     taken: list[str] = []
@@ -151,7 +151,7 @@ GREEDY_THREADS = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crowd:
-    """What a client was answered that sends all it can, and its neighbour that sends a little."""
+    """The answers to a client that sends all it can, and to its neighbour that sends a little."""
 
     outcome: Outcome
     greedy: Counter[int]
@@ -159,9 +159,9 @@ class Crowd:
 
 
 def crowd(folder: Path, *, apart: bool) -> Crowd:
-    """A client sends without a pause; its neighbour begins once that one is over its quota.
+    """A client sends without a pause; its neighbour begins once the client is over its quota.
 
-    Unless they are kept `apart`, the portal knows both by one name.
+    Unless they are kept `apart`, the portal knows both by the same name.
     """
     greedy: list[int] = []
     neighbour: list[int] = []

@@ -1,4 +1,4 @@
-"""Clients that send too slowly, or too much: the others are served, and memory stays flat."""
+"""Clients that send too slowly, or too much: the others are served, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Drips(threading.Thread):
 
     def __init__(self, port: int) -> None:
         super().__init__()
-        self.freed = 0  # so many has the server closed
+        self.freed = 0  # how many the server has closed
         self._stopping = threading.Event()
         self._open: dict[int, socket.socket] = {}
         for _ in range(SOCKETS):
@@ -54,7 +54,7 @@ class Drips(threading.Thread):
             self._open[one.fileno()] = one
 
     def run(self) -> None:
-        """Drip until all are closed, or nobody wants it any more."""
+        """Drip until all are closed, or until the test is over."""
         poll = select.poll()
         for number in self._open:
             poll.register(number, select.POLLIN)
@@ -71,7 +71,7 @@ class Drips(threading.Thread):
                     self._drip(one)
 
     def stop(self) -> None:
-        """Close what is still open."""
+        """Close all that are still open."""
         self._stopping.set()
         self.join()
         for one in self._open.values():
@@ -81,7 +81,7 @@ class Drips(threading.Thread):
     def _receive(one: socket.socket) -> bytes:
         try:
             return one.recv(4096)
-        except ConnectionResetError:  # with a byte of ours under way to it
+        except ConnectionResetError:  # a byte of ours was on its way to it
             return b""
 
     @staticmethod
@@ -89,12 +89,12 @@ class Drips(threading.Thread):
         try:
             one.sendall(b" ")
         except (BrokenPipeError, ConnectionResetError):
-            return  # closed by the server: its next `recv` tells
+            return  # closed by the server: the next `recv` shows it
 
 
 @contextmanager
 def dripping(port: int) -> Iterator[Drips]:
-    """Sockets that drip on this port within the block."""
+    """Sockets that drip on this port inside the block."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     drips = Drips(port)
@@ -114,7 +114,7 @@ def test_sockets_that_drip_keep_nobody_waiting_and_are_freed(tmp_path, figures):
         Senders(portal.address, clients=4) as sent,
     ):
         portal.wait_for(sent.more_acknowledged(20))
-        assert drips.freed == 0  # so they were served beside all of them
+        assert drips.freed == 0  # so these requests were served while all of them were open
         portal.wait_for(lambda: drips.freed == SOCKETS)
         sent.stop()
         outcome = settle(embedded.url(tmp_path), sent.acknowledged, trials=SOCKETS)
@@ -126,7 +126,7 @@ def test_sockets_that_drip_keep_nobody_waiting_and_are_freed(tmp_path, figures):
 
 @contextmanager
 def over_wsgi(folder: Path) -> Iterator[int]:
-    """The same site on the same server, bodies read by the threads that run Django; its port."""
+    """The same site on the same server, but the threads of Django read the bodies; its port."""
     port = free_port()
     options = ["--interface", "wsgi", "--http", "1", "--no-ws", "--no-log", "--port", str(port)]
     options += ["--blocking-threads", "4", "--backlog", "4096", "--workers-kill-timeout", "1"]
@@ -185,7 +185,7 @@ BOMB = gzip.compress(bytes(SIZE))
 
 
 def statuses(port: int, times: int) -> set[int]:
-    """What bodies of 100 MiB are answered: with their length, in chunks, and packed."""
+    """The answers to bodies of 100 MiB: with a length, in chunks, and compressed."""
     answered = set()
     for _ in range(times):
         for headers, body in (
@@ -207,7 +207,7 @@ def statuses(port: int, times: int) -> set[int]:
 
 
 def growth_bytes(portal: Portal, times: int) -> tuple[int, set[int]]:
-    """By how much such bodies raise the most memory that the server has ever had; its answers."""
+    """How much such bodies raise the server's highest use of memory, and its answers."""
     _, *workers = web_processes(portal)
     assert portal.post("/api/tutors", TUTORS.serializer_class.example).status == 201
     before = sum(map(peak_bytes, workers))
@@ -228,7 +228,7 @@ def test_bodies_far_over_the_limit_are_refused_and_never_held(tmp_path, figures)
     fault = "bodies of 100 MiB: with a length, in chunks, a gzip bomb"
     figures.add("P3", fault, Outcome(trials=3 * BODIES), remark=remark)
     assert answered == {413}
-    assert grown < 4 * LIMIT  # a gzip bomb is unpacked up to it, in a buffer that doubles
+    assert grown < 4 * LIMIT  # a gzip bomb is unpacked up to the limit, in a buffer that doubles
 
 
 @in_long_form

@@ -1,6 +1,7 @@
-"""Whatever an address of the portal holds, it is answered, and never by a fault of ours (5xx).
+"""Every address of the portal gets an answer, and never a server error (5xx), whatever it holds.
 
-Some hundred addresses with the other tests, 5,000 by `make faults`; the seed makes them the same.
+There are about a hundred addresses with the other tests, and 5,000 with `make faults`; the seed
+makes them reproducible.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ PARTS = (
 
 
 def routes(patterns: list[Any], before: str = "") -> Iterator[str]:
-    """Every route of the portal, with `<…>` for what varies."""
+    """Every route of the portal, with `<…>` for its parameters."""
     for one in patterns:
         route = before + str(one.pattern)
         if isinstance(one, URLResolver):
@@ -106,7 +107,7 @@ def hostile(chance: random.Random) -> str:
 
 @pytest.fixture
 def people(db: None, store: Any) -> list[Client]:
-    """A browser of each role and of a stranger, and something to see."""
+    """A browser for each role and for a stranger, and some content."""
     browsers = [signed_in(member(group)) for group in GROUPS]
     root = User.objects.create_superuser("root")
     layout = layouts.to_json(Layout(shape=Shape(file_format="ndjson")))
@@ -130,7 +131,7 @@ def people(db: None, store: Any) -> list[Client]:
 
 
 def form(chance: random.Random) -> dict[str, list[str]]:
-    """What no form of the portal sends."""
+    """Values that no form of the portal sends."""
     return {
         chance.choice(FIELDS): [chance.choice(VALUES).replace("\ud800", "?")]
         * chance.choice((1, 1, 2, 60))
@@ -150,7 +151,7 @@ def test_no_form_is_a_fault(people: list[Client]) -> None:
 
 
 def faults(people: list[Client], *, trials: int, lists_alone: bool = False) -> dict[str, int]:
-    """The hostile addresses that were answered by a fault of ours."""
+    """The hostile addresses that were answered with a server error."""
     chance = random.Random(20260401)
     found: dict[str, int] = {}
     for _ in range(trials):

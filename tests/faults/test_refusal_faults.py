@@ -1,4 +1,4 @@
-"""The store refuses for every reason there is, or is set up so that the promise would be false."""
+"""The store refuses for every possible reason, or its configuration breaks the promise."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('RENAME', KEYS[2], KEYS[1]
 
 @contextmanager
 def full(store: Redis) -> Iterator[None]:
-    """Its memory is used up, and it drops nothing."""
+    """Its memory is full, and it drops nothing."""
     store.config_set("maxmemory", 1)
     yield
     store.config_set("maxmemory", 0)
@@ -52,14 +52,14 @@ def full(store: Redis) -> Iterator[None]:
 @contextmanager
 def read_only(store: Redis) -> Iterator[None]:
     """It is a replica."""
-    store.replicaof("127.0.0.1", "1")  # nobody is there
+    store.replicaof("127.0.0.1", "1")  # no server is there
     yield
     store.replicaof("NO", "ONE")
 
 
 @contextmanager
 def mistaken(store: Redis) -> Iterator[None]:
-    """One of the queue's keys holds what it must not."""
+    """One of the queue's keys holds a value of the wrong type."""
     hour, _ = this_minute()
     names = (TUTORS.queue, KEYS.totals, KEYS.counts(hour), KEYS.causes(hour), KEYS.pause)
     key = random.choice(names)
@@ -70,7 +70,7 @@ def mistaken(store: Redis) -> Iterator[None]:
 
 @contextmanager
 def miscounted(store: Redis) -> Iterator[None]:
-    """The script fails at its first write, past all that it has read."""
+    """The script fails at its first write, after all that it reads."""
     before = store.hget(KEYS.totals, "accepted") or 0
     store.hset(KEYS.totals, "accepted", "many")
     yield
@@ -89,7 +89,7 @@ REFUSALS = (full, read_only, mistaken, miscounted, forgetful)
 
 
 def refuse(url: str, wait: Callable[[], None]) -> None:
-    """Let the store refuse for all reasons in turn; `wait` lets clients meet it as it is then."""
+    """Let the store refuse for all reasons in turn; `wait` gives clients time to meet each."""
     with Redis.from_url(url) as store:
         for number in range(ROUNDS):
             with REFUSALS[number % len(REFUSALS)](store):
@@ -106,7 +106,7 @@ def test_a_store_that_refuses_never_has_half_a_batch(tmp_path, figures):
     ):
 
         def wait() -> None:
-            enough = len(sent.heard) + 16  # the last of them began when it was as it is now
+            enough = len(sent.heard) + 16  # the last of them began in the present state
             portal.wait_for(lambda: len(sent.heard) >= enough)
 
         refuse(store.url, wait)

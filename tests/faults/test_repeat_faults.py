@@ -1,4 +1,4 @@
-"""Requests that come again: the answer was lost, many come at once, or the content is another."""
+"""Repeated requests: the answer was lost, many come at once, or the content is different."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def fresh_key() -> dict[str, str]:
 
 @dataclass(kw_only=True, slots=True)
 class Repeater:
-    """A client that sends each request, singles and batches, until it is answered."""
+    """A client that sends each request, singles and batches, until it gets an answer."""
 
     site: Site
     acknowledged: list[str] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Repeater:
     )
 
     def send(self, headers: dict[str, str]) -> None:
-        """One request; with a key among `headers`, what it was answered is asked for again."""
+        """One request; if `headers` have a key, the request is sent again for the same answer."""
         self.site.client_line.unheard.clear()
         one = tutor()
         body: Any
@@ -91,10 +91,10 @@ class Repeater:
 
 
 def cut_again_and_again(site: Site, *, keyed: bool) -> Outcome:
-    """Cut each of the two lines half of `CUTS` times, now and then twice for one request."""
+    """Cut each of the two connections half of `CUTS` times, sometimes twice for one request."""
     client = Repeater(site=site)
     for line, until in ((site.client_line, CUTS // 2), (site.store_line, CUTS)):
-        # Now and then the portal's own look at the queues meets a cut instead.
+        # Sometimes a cut hits the portal's own read of the queues instead.
         while client.repeated < until:
             line.cuts = min(until - client.repeated, random.choice([1, 1, 2]))
             client.send(fresh_key() if keyed else {})
@@ -143,7 +143,7 @@ def test_control_a_plain_push_whose_answers_are_cut_off_is_there_twice(
 
 
 def send_at_once(site: Site, *, keyed: bool) -> list[str]:
-    """The same request many times at once, round after round; the id of each round's record."""
+    """The same request many times at once, in several rounds; the id of each round's record."""
     pool = urllib3.PoolManager(retries=False, timeout=30, maxsize=AT_ONCE)
     address = f"{site.portal.address}/api/tutors"
     names = []
@@ -184,7 +184,7 @@ def test_control_many_at_once_without_a_key_each_have_their_effect(
 
 
 def take_a_key_again(site: Site, *, keyed: bool) -> tuple[Outcome, set[tuple[int, ...]]]:
-    """Two clients with the same key, one of which also sends other content; and the answers."""
+    """Two clients with the same key; one of them also sends other content. And the answers."""
     pool = urllib3.PoolManager(retries=False, timeout=10)
     clients = [site.key_of(f"{name}-{uuid.uuid4().hex[:8]}") for name in ("one", "other")]
     names = []

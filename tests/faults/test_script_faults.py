@@ -1,4 +1,4 @@
-"""A1: the store refuses one command of a script after the other, and is killed in between."""
+"""A1: the store refuses one command of a script after another, and is killed in between."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.test_script_refusals import (
 
 _Given = TypeVar("_Given")
 
-LIVES = count(short=3, long=20)  # of the store, each ended by a kill
+LIVES = count(short=3, long=20)  # lives of the store; a kill ends each
 REFUSALS = count(short=4, long=15)  # in each life
 COPIES = "taken off"
 
@@ -47,9 +47,9 @@ Push = Callable[[str, Sequence[bytes]], None]
 class Traffic:
     """Senders that repeat, consumers, and staff, each in a thread, until each is stopped.
 
-    What they were told is noted here: `acknowledged`, the batches with their messages; `gone`, the
-    messages of which a consumer was told that they are let go of; and `perhaps_gone`, those of
-    which it never heard.
+    These notes hold what they were told. `acknowledged`: the batches with their messages. `gone`:
+    the messages that a consumer was told are acknowledged. `perhaps_gone`: messages for which it
+    got no answer.
     """
 
     def __init__(self, push: Push, *, senders: int, others: bool) -> None:
@@ -82,7 +82,7 @@ class Traffic:
             assert not thread.is_alive()
 
     def _tried(self, call: Callable[[], _Given]) -> _Given | None:
-        """What the call gives; None if the store did not do it, or is not known to have."""
+        """The result of the call; None if the store did not do it, or if that is unknown."""
         self.calls += 1
         try:
             return call()
@@ -131,14 +131,14 @@ class Traffic:
             self._tried(random.choice(steps))
 
     def settle(self, store: Redis, *, trials: int) -> Outcome:
-        """Put everything back on the queue, and hold that against what was told."""
+        """Put everything back on the queue, and compare it with what was told."""
         for one in self.consumers:
             one.give_back()
         queues.put_back(QUEUE, COPIES)
         queues.put_back_all_dead(QUEUE)
         there = Counter(store.lrange(QUEUE, 0, -1))
         told = {message for some in self.acknowledged.values() for message in some}
-        stray = there.keys() - told  # of a push that nobody was told of
+        stray = there.keys() - told  # from a push that nobody was told about
         twice = {one for one, times in there.items() if times > 1} | (there.keys() & self.gone)
         return Outcome(
             trials=trials,
@@ -150,7 +150,7 @@ class Traffic:
 
 @contextmanager
 def as_portal(data: Path, use_store: Callable[[str], None]) -> Iterator[None]:
-    """The portal's account is used within the block; every life of the store must know it."""
+    """Use the portal's account inside the block; every life of the store must know it."""
     address, _, _ = embedded.url(data).partition("?")
     use_store(f"{address.replace('unix://', 'unix://portal@')}?password=any")
     yield
@@ -188,14 +188,14 @@ def _wait_for_calls(traffic: Traffic) -> None:
 
 
 def push(name: str, messages: Sequence[bytes]) -> None:
-    """As the intake does: with the answer to remember."""
+    """As the intake does it: with the answer to remember."""
     once = Once(request=name, fingerprint=name, answer=name.encode(), ttl_seconds=3600)
     pushed = queues.push(QUEUE, messages, rejected=1, causes={"blank": 1}, once=once)
     assert pushed.answer in (None, once.answer)
 
 
 def former_push(name: str, messages: Sequence[bytes]) -> None:
-    """As it was: the answer is remembered, then the messages are pushed."""
+    """As it was once: the answer is remembered first, then the messages are pushed."""
     store = get_redis_connection("store")
     if not store.exists(KEYS.answer(name)):
         store.eval(FORMER, 2, QUEUE, KEYS.answer(name), name, name, *messages)

@@ -1,4 +1,4 @@
-"""Who takes more than a fair share: sockets that never read, requests that are dear to answer."""
+"""Clients that take more than a fair share: they never read, or their answers are expensive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LARGE_FILE = "/static/drf_spectacular_sidecar/redoc/bundles/redoc.standalone.js"
 
 @contextmanager
 def unread(port: int) -> Iterator[select.poll]:
-    """Sockets that ask for a large answer each and read none of it; the poll tells who was cut."""
+    """Sockets that each ask for a large answer and read none of it; the poll shows who was cut."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     cut = select.poll()
@@ -40,12 +40,12 @@ def unread(port: int) -> Iterator[select.poll]:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             one.connect(("127.0.0.1", port))
             one.sendall(f"GET {LARGE_FILE} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            cut.register(one, 0)  # the end of a connection is told without asking
+            cut.register(one, 0)  # the end of a connection is always reported
         yield cut
 
 
 def memory_bytes(portal: Portal) -> int:
-    """The most memory that the serving processes have ever had."""
+    """The highest memory use of the serving processes so far."""
     return sum(
         int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
         for pid in web_processes(portal)[1:]
@@ -100,7 +100,7 @@ DEAR = gzip.compress(b"[" + b",".join([b"{}"] * 10_000) + b"]", mtime=0)
 
 
 def waits(site: Site, *, greedy: dict[str, str], neighbour: dict[str, str]) -> list[float]:
-    """The milliseconds that a neighbour's requests took while others sent dear ones."""
+    """The milliseconds of a neighbour's requests while others sent expensive ones."""
     pool = urllib3.PoolManager(retries=False, timeout=60, maxsize=SENDERS + 1)
     address = f"{site.portal.address}/api/tutors"
     begun, done = threading.Event(), threading.Event()

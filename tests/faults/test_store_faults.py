@@ -1,4 +1,4 @@
-"""The store is killed, hangs, or starts again full, under clients that repeat."""
+"""The store is killed, hangs, or starts again with much data, under clients that repeat."""
 
 from __future__ import annotations
 
@@ -113,12 +113,12 @@ def test_control_without_a_key_what_is_sent_again_after_a_hang_is_there_twice(tm
 # --- R5: loads ---------------------------------------------------------------------------------
 
 MESSAGES = count(short=8_000, long=1_000_000)
-# So few would be loaded before anybody could see it.
+# So few messages would be loaded before anybody could see it.
 SLOWLY = count(short=200, long=0)  # microseconds of delay for each of them
 
 
 def fill(store: embedded.Store) -> list[str]:
-    """Put messages on the queue, each by a command of its own; gives the names of their records."""
+    """Put messages on the queue, each by its own command; returns the names of their records."""
     names = [f"loaded{number}" for number in range(MESSAGES)]
     with Redis.from_url(store.url) as client:
         for start in range(0, MESSAGES, 10_000):
@@ -133,7 +133,7 @@ def fill(store: embedded.Store) -> list[str]:
 
 @contextmanager
 def starting(data: Path, config: Mapping[str, str]) -> Iterator[None]:
-    """A store that is about to run within the block, and may still load for a long time."""
+    """A store that will soon run inside the block, and may still load for a long time."""
     done = threading.Event()
 
     def run() -> None:
@@ -150,9 +150,9 @@ def starting(data: Path, config: Mapping[str, str]) -> Iterator[None]:
 
 
 def reloaded(folder: Path, config: Mapping[str, str]) -> tuple[Outcome, Counter[str], str]:
-    """Start a full store anew while clients send; also gives what /health/ready said, in order."""
+    """Restart a full store while clients send; also returns the answers of /health/ready."""
     data = folder / "store"
-    # Its file has never been rewritten: all of it is commands to be run again, the longest load.
+    # Its file has never been rewritten: it is all commands to run again, which is the longest load.
     config = {"auto-aof-rewrite-percentage": "0", **config}
     with embedded.running(data, config=config) as store:
         names = fill(store)

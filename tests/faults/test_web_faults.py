@@ -32,7 +32,7 @@ pytestmark = [
 
 
 def kill(portal: Portal, store: embedded.Store, number: int) -> None:
-    """Kill what serves, and each second time all of the web server."""
+    """Kill the serving processes, and every second time the whole web server."""
     if number % 2:
         kill_all(portal, store, number)
     else:
@@ -42,7 +42,7 @@ def kill(portal: Portal, store: embedded.Store, number: int) -> None:
 
 
 def kill_all(portal: Portal, store: embedded.Store, number: int) -> None:
-    """Kill what serves, and what would replace it: the portal then starts both anew."""
+    """Kill the serving processes and their main process: the portal restarts all of them."""
     portal.wait_for(lambda: web_processes(portal))
     killed = web_processes(portal)
     kill_between_push_and_answer(store, *killed)
@@ -58,13 +58,13 @@ def kill_between_push_and_answer(store: embedded.Store, *pids: int) -> None:
 
 
 def started_anew(portal: Portal, killed: list[int]) -> bool:
-    """Whether the whole web server is another one than that."""
+    """Whether the whole web server was replaced."""
     running = web_processes(portal)
     return bool(running) and not {*running} & {*killed}
 
 
 def restart(portal: Portal, store: embedded.Store, number: int) -> None:
-    """End the portal as whoever deploys a new version does."""
+    """End the portal as a person does who installs a new version."""
     assert portal.end(signal.SIGTERM) == 0
 
 
@@ -76,7 +76,7 @@ def campaign(
     portals: int,
     keyed: bool = True,
 ) -> tuple[Outcome, Senders]:
-    """Strike portals on one store in turn while clients send; what has ended is started anew."""
+    """Strike portals on one store in turn while clients send; an ended portal is restarted."""
     ports = [str(free_port()) for _ in range(portals)]
     with embedded.running(folder / "store") as store, ExitStack() as stack:
 

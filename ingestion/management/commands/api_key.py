@@ -50,13 +50,13 @@ class Command(PortalCommand):
         )
         listed = doing.add_parser("list", help="all clients and their keys")
         listed.add_argument("--json", action="store_true", help="as JSON")
-        rotate = doing.add_parser("rotate", help="a further key; the others end after a while")
+        rotate = doing.add_parser("rotate", help="a new key; the other keys end after a while")
         rotate.add_argument("client")
         rotate.add_argument(
             "--overlap",
             choices=list(OVERLAPS),
             default="1d",
-            help="how long the others still hold (default: 1d)",
+            help="how long the other keys stay valid (default: 1d)",
         )
         for made in (create, rotate):
             made.add_argument(
@@ -64,11 +64,11 @@ class Command(PortalCommand):
                 type=int,
                 default=_DAYS,
                 metavar="N",
-                help=f"the key is good for so long, up to {LONGEST_DAYS} days (default: {_DAYS})",
+                help=f"how long the key is valid, up to {LONGEST_DAYS} days (default: {_DAYS})",
             )
         revoke = doing.add_parser("revoke", help="end a client's keys now")
         revoke.add_argument("client")
-        revoke.add_argument("--key", help="this one alone, by its name, like tmx_4fGh7Kq2")
+        revoke.add_argument("--key", help="only the key with this name, like tmx_4fGh7Kq2")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do it, and write it to the activity log in the same transaction."""
@@ -108,7 +108,9 @@ class Command(PortalCommand):
         ended = api_keys.revoke(client, key)
         for one in ended:
             _note(Activity.Action.KEY_REVOKED, client, {"key": one})
-        self.stdout.write(f"{client}: {len(ended)} revoked; dead everywhere within 5 seconds.")
+        self.stdout.write(
+            f"{client}: {len(ended)} revoked. No server accepts them after 5 seconds."
+        )
 
     def _list(self, options: dict[str, Any]) -> None:
         keys = list(_keys())
@@ -132,8 +134,8 @@ class Command(PortalCommand):
 
     def _tell(self, key: ApiKey, text: str) -> None:
         self.stderr.write(
-            f"The key of {key.client}, good until {key.expires_at:%Y-%m-%d %H:%M} UTC. It is shown "
-            "this once; the client sends it as Authorization: Api-Key <key>."
+            f"The key of {key.client}, valid until {key.expires_at:%Y-%m-%d %H:%M} UTC. It is "
+            "shown only now. The client sends it as Authorization: Api-Key <key>."
         )
         self.stdout.write(text)
 

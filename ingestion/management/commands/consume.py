@@ -29,11 +29,11 @@ class Command(StoreCommand):
 
     help = (
         "Takes messages off a queue and writes them as NDJSON to standard output, to a file, or "
-        "hands them to a Python function. A message is taken off only once its line is written "
-        "or the function returned; what a killed consumer had in hand comes again within half a "
-        f"minute. A message that fails {MAX_ATTEMPTS} times becomes a dead letter (see the command "
-        "dead_letters). SIGTERM or Ctrl-C finishes the message in hand; a second one does not "
-        "wait. While the queue is paused nothing is taken."
+        "gives them to a Python function. A message leaves the queue only when its line is written "
+        "or the function has returned. The messages that a killed consumer held come again within "
+        f"half a minute. A message that fails {MAX_ATTEMPTS} times becomes a dead letter (see the "
+        "command dead_letters). After SIGTERM or Ctrl-C the command finishes its message and ends; "
+        "after a second one it ends at once. While the queue is paused, nothing is taken."
     )
 
     examples = (

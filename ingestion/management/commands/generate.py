@@ -100,7 +100,7 @@ class Command(PortalCommand):
             help="the first day of sessions, like 2024-05-14 (default: today)",
         )
         made.add_argument(
-            "--days", metavar="N", type=int, default=1, help="so many of them (default: 1)"
+            "--days", metavar="N", type=int, default=1, help="the number of these days (default: 1)"
         )
         parser.add_argument(
             "--key", type=_key, help="the API key for --post or --demo to a portal elsewhere"
@@ -143,8 +143,8 @@ class Command(PortalCommand):
             raise CommandError(str(fault)) from fault
         except KeyboardInterrupt:
             raise CommandError(
-                "Stopped before everything was sent; the records of one request more than are told "
-                "here may be queued."
+                "Stopped before everything was sent. The records of one more request may be queued "
+                "in addition to these."
             ) from None
         total = sum(deliveries.values(), Delivery())
         if total.accepted != total.sent:

@@ -85,11 +85,11 @@ class Command(StoreCommand):
     """
 
     help = (
-        f"Queues the records of a {registry.titles()} file; the format is told by the content. "
-        "An outage of the store in the middle is waited out for some minutes. "
-        "Exit status: 0 every record is queued; 1 the file could not be read, or not to its end, "
-        "and the message says how much is queued; 2 some records were refused, the others are "
-        "queued (a command line that makes no sense ends with 2 as well)."
+        f"Queues the records of a {registry.titles()} file; the content shows the format. "
+        "If the store fails in the middle, the command waits some minutes for it. "
+        "Exit status: 0 every record is queued; 1 the file could not be read to its end or the "
+        "store failed, and the message says how much is queued; 2 some records were refused and "
+        "the others are queued, or the command line is wrong."
     )
 
     examples = (
@@ -104,14 +104,14 @@ class Command(StoreCommand):
         """Which file, and which records it holds."""
         parser.add_argument("file", metavar="FILE", help="the file; - is standard input")
         add_record_type(
-            parser, "--type", help="which records these are; without it, told by their fields"
+            parser, "--type", help="the type of the records; without it, their fields show it"
         )
         parser.add_argument(
             "--resume",
             metavar="PLACE",
             type=_place,
-            help="go on with a file where a former run ended: that run printed the place, and what "
-            "it queued is not queued again",
+            help="continue a file where an earlier run ended: that run printed the place, and the "
+            "records that it queued are not queued again",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -129,7 +129,7 @@ class Command(StoreCommand):
                 guess = file_rows.guess_record_type(look)
                 if guess is None:
                     raise CommandError(
-                        "It is not certain which records these are: say it with --type "
+                        "The type of the records is not certain: name it with --type "
                         f"{', '.join(RECORD_TYPES)}."
                     )
                 record_type = guess
@@ -146,7 +146,7 @@ class Command(StoreCommand):
         if not tally.read:
             raise CommandError("The file holds no record.")
         if tally.causes:
-            raise CommandError("Mend the refused records and send them again.", returncode=2)
+            raise CommandError("Correct the refused records and send them again.", returncode=2)
 
     def _queue(
         self, file: BinaryIO, rows: Iterator[Row], record_type: RecordType, tally: _Tally
@@ -268,7 +268,7 @@ def _reason(fault: BaseException) -> str:
     if isinstance(fault, IntakeError):
         return in_words(fault)
     if isinstance(fault, OSError):
-        return f"The file cannot be read on: {fault.strerror}."
+        return f"The rest of the file cannot be read: {fault.strerror}."
     return "Stopped."
 
 
@@ -279,10 +279,10 @@ def _done(tally: _Tally, again: str) -> str:
             f"Before that, {tally.queued:,} records were queued, up to line or record "
             f"{tally.last_place:,}."
         )
-    unsure = f" Up to {tally.unsure:,} records behind it may be queued as well."
+    unsure = f" Up to {tally.unsure:,} records after it may be queued as well."
     while_known = duration(settings.IDEMPOTENCY_SECONDS)
     resume = (
-        f"\nTo go on there, and queue nothing twice, within {while_known}:"
+        f"\nTo continue there and queue nothing twice, run this within {while_known}:"
         f"\n{again} --resume {tally.run}:{tally.read}"
     )
     return f"{done}{unsure if tally.unsure else ''}{resume if tally.read or tally.unsure else ''}"
@@ -295,12 +295,12 @@ def _begun(file: BinaryIO, resume: tuple[str, int] | None) -> _Tally:
         return _Tally(run=f"{secrets.token_hex(6)}-{size_bytes}")
     run, read = resume
     if run.partition("-")[2] != str(size_bytes):
-        raise CommandError("This is not the file that the former run read: its size is another.")
+        raise CommandError("This is not the file that the earlier run read: its size is different.")
     return _Tally(run=run, read=read)
 
 
 def _place(text: str) -> tuple[str, int]:
     found = re.fullmatch(r"([0-9a-f]{12}-[0-9]+):([0-9]{1,15})", text)
     if found is None:
-        raise ArgumentTypeError("write the place as the former run printed it")
+        raise ArgumentTypeError("write the place as the earlier run printed it")
     return found[1], int(found[2])

@@ -39,7 +39,7 @@ class Command(StoreCommand):
             metavar="N",
             type=_count,
             default=10,
-            help=f"so many messages at most, up to {_MOST_MESSAGES} (default: %(default)s)",
+            help=f"how many messages to show, up to {_MOST_MESSAGES} (default: %(default)s)",
         )
         parser.add_argument(
             "--newest", action="store_true", help="the newest first, not the next to be taken"

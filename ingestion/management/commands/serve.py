@@ -140,7 +140,7 @@ class Command(PortalCommand):
         if password:
             lines += [
                 f"  Sign in as    {_STAFF_NAME}",
-                f"  Password      {password}   (shown this once: note it down)",
+                f"  Password      {password}   (shown only now: note it down)",
                 "",
             ]
         self.stdout.write("\n".join([*lines, "Ctrl-C stops it.", ""]))

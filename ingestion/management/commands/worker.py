@@ -30,8 +30,8 @@ class Command(PortalCommand):
     """Runs the tasks of the database's queue, one at a time, and the housekeeping beside them."""
 
     help = (
-        "Reads and queues uploaded files in the background. SIGTERM ends it in good order: the "
-        "file at hand goes on where it stopped. Several may run, on several machines."
+        "Reads and queues uploaded files in the background. SIGTERM ends it cleanly: the next "
+        "worker continues the current file. Several may run, on several machines."
     )
 
     examples = ("",)
