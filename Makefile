@@ -68,8 +68,7 @@ attacks: $(VENV)/.test
 	ATTACKS=long $(BIN)/pytest tests/attacks -s -o timeout=3600
 
 # make bench  measures the portal beside its peers and writes docs/performance.md; takes an hour and
-#             needs wrk and redis-tools. ROWS="single batch" measures some rows; ROUNDS=1 SCALE=0.01
-#             tries it; WORKERS=2 is two server processes for each. A part is not written.
+#             a half, and needs wrk and redis-tools. To try it: ROWS="single batch" ROUNDS=1 SCALE=0.01
 ROUNDS := 5
 WORKERS := 1
 SCALE := 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import sys
 import time
@@ -39,6 +40,8 @@ def main() -> int:
     if absent := {package for program, package in _PROGRAMS.items() if not shutil.which(program)}:
         parser.error(f"the load generators are missing: apt-get install {' '.join(sorted(absent))}")
 
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # wrk takes many
     with TemporaryDirectory(prefix="tutormax-bench-") as folder:
         sizes = Sizes(scale=options.scale, workers=options.workers)
         files = Files(
@@ -54,7 +57,8 @@ def main() -> int:
         found = measure([known[name] for name in chosen], options.rounds, Site(Path(folder)))
     for result in found:
         _tell(f"\n{result.table()}\n")
-    _tell(f"\n{results.goals(found)}\n")
+    if any(result.row.goals for result in found):
+        _tell(f"\n{results.goals(found)}\n")
     whole = len(chosen) == len(known) and sizes.scale == 1 and sizes.workers == 1
     if whole and options.rounds >= _ROUNDS:
         results.write(found, options.rounds)

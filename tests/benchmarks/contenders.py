@@ -81,7 +81,7 @@ _FOUR_THREADS = ("--blocking-threads", "4")
 PORTAL = "this portal"
 WITHOUT_LANE = "this portal, FAST_LANE=off"
 FASTAPI = "FastAPI + Pydantic + redis.asyncio"
-TUNED = "the same, one LPUSH a batch"
+TUNED = "FastAPI, one LPUSH a batch"
 NINJA = "django-ninja"
 DRF = "Django REST framework"
 LITESTAR = "Litestar + msgspec"

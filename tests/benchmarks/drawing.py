@@ -25,7 +25,7 @@ def bars(groups: Mapping[str, Mapping[str, float]]) -> str:
     y = 0
     for title, values in groups.items():
         y += _HEAD
-        parts.append(f'<text class="title" x="0" y="{y - 14}">{escape(title)}, a second</text>')
+        parts.append(f'<text class="title" x="0" y="{y - 14}">{escape(title)}</text>')
         most = max(values.values(), default=1)
         for name, value in sorted(values.items(), key=lambda one: -one[1]):
             width = max(1, round(value / most * _LONGEST))

@@ -540,7 +540,7 @@ def _growth(sizes: Sizes) -> Iterator[Row]:
     few, many = sizes.load(4), sizes.load(32)
     forms = {"single": (data.single(), many), "batch": (data.batch(), few)}
     cases = {
-        f"{form}, {workers} processes": partial(_sent, PORTAL, work, sender, workers=workers)
+        f"{form}, processes: {workers}": partial(_sent, PORTAL, work, sender, workers=workers)
         for form, (work, sender) in forms.items()
         for workers in (1, 2, 4)
     }
@@ -550,7 +550,7 @@ def _growth(sizes: Sizes) -> Iterator[Row]:
         figures=_LOADED,
         cases=cases,
         goals=tuple(
-            _times("processes", f"{form}, {workers} processes", f"{form}, 1 processes", 1)
+            _times("processes", f"{form}, processes: {workers}", f"{form}, processes: 1", 1)
             for form in forms
             for workers in (2, 4)
         ),
@@ -560,7 +560,7 @@ def _growth(sizes: Sizes) -> Iterator[Row]:
         title="From 1 to 10,000 sessions a batch, 4 connections",
         figures=_LOADED,
         cases={
-            f"{size:,} a batch": partial(_sent, PORTAL, data.batch(size=size), few)
+            f"records a batch: {size:,}": partial(_sent, PORTAL, data.batch(size=size), few)
             for size in (1, 10, 1000, 10_000)
         },
     )
@@ -569,7 +569,7 @@ def _growth(sizes: Sizes) -> Iterator[Row]:
         title="From an empty queue to 10,000,000 messages",
         figures=_LOADED,
         cases={
-            f"{form}, {waiting:,} waiting": partial(_sent, PORTAL, work, sender, waiting=waiting)
+            f"{form}, waiting: {waiting:,}": partial(_sent, PORTAL, work, sender, waiting=waiting)
             for form, (work, sender) in forms.items()
             for waiting in (0, sizes.of(1_000_000), sizes.of(10_000_000))
         },
@@ -579,7 +579,7 @@ def _growth(sizes: Sizes) -> Iterator[Row]:
         title="From 1 to 2,000 connections, one session a request",
         figures=_LOADED,
         cases={
-            f"{number:,} connections": partial(_sent, PORTAL, data.single(), sizes.load(number))
+            f"connections: {number:,}": partial(_sent, PORTAL, data.single(), sizes.load(number))
             for number in (1, 4, 32, 256, 1000, 2000)
         },
     )

@@ -130,7 +130,10 @@ def test_a_run_becomes_a_table_and_a_drawing(known, tmp_path, monkeypatch):
     assert text.endswith("<!-- /figures -->\nafter\n") and "old" not in text
     assert f"| {PORTAL} | 100 | 90 - 110 | 10 |" in text
     assert "| ≥ 5 times | 10 times | yes | server 0.50" in text
-    assert "| ≥ 20 times | 10 times | **no** | server 0.50" in text
+    assert (
+        "| ≥ 20 times | 10 times | **no** | waiting for each other, or for the disk: server 0.50"
+        in text
+    )
     assert "not measured" in text
     assert drawing.read_text().count("<rect") == 4
 
