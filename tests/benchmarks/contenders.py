@@ -63,8 +63,10 @@ def _granian(app: str, interface: str, *more: str) -> tuple[str, ...]:
     return _python("granian", f"{_PEERS}.{app}:app", *words.split(), *more)
 
 
-# Everything is on: the requests have a key and an Idempotency-Key (see `Portals`), there is a
-# quota, and each request has its line in the log. Limits that a load would meet are far away.
+# Of all requests, so that the load is the same for all.
+_HEADERS = {"Idempotency-Key": "unique"}
+# Everything is on: the requests have an API key as well, there is a quota, and each request has its
+# line in the log. Limits that a load would meet are far away.
 _PORTAL = Peer(
     command=(sys.executable, "manage.py", "serve"),
     environment={
@@ -197,7 +199,7 @@ class Site:
                 server=process.pid,
                 store=store.client,
                 store_process=store.process.pid,
-                headers=self._headers if is_portal else {},
+                headers=self._headers if is_portal else _HEADERS,
                 environment=environment,
             )
 
@@ -215,7 +217,7 @@ class Site:
                 *("createsuperuser", "--noinput", "--username", name, "--email", "b@example.com"),
             )
             key = manage(environment, "api_key", "create", "bench", *scopes).strip()
-            self._headers = {"Authorization": f"Api-Key {key}", "Idempotency-Key": "unique"}
+            self._headers = {**_HEADERS, "Authorization": f"Api-Key {key}"}
         shutil.copytree(first, folder / "var")
         return portal_environment(folder / "var")
 
