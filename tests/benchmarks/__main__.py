@@ -16,10 +16,13 @@ from tempfile import TemporaryDirectory
 from redis.exceptions import RedisError
 
 from tests.benchmarks import results
+from tests.benchmarks.command_rows import commands
 from tests.benchmarks.contenders import MissingError, Site
 from tests.benchmarks.data import Files
+from tests.benchmarks.rest_rows import growth, intake
 from tests.benchmarks.results import Result
-from tests.benchmarks.rows import Row, Sizes, rows
+from tests.benchmarks.row import Row, Sizes
+from tests.benchmarks.serving_rows import serving
 
 _ROUNDS = 5
 _PROGRAMS = {"wrk": "wrk", "redis-benchmark": "redis-tools"}
@@ -66,6 +69,11 @@ def main() -> int:
     else:
         _tell("\nOnly a whole run is written into docs/performance.md.")
     return 1 if any(result.failed for result in found) else 0
+
+
+def rows(sizes: Sizes, files: Files) -> list[Row]:
+    """All rows, in the order of the page."""
+    return [*intake(sizes), *commands(sizes, files), *serving(sizes), *growth(sizes)]
 
 
 def measure(chosen: Sequence[Row], rounds: int, site: Site) -> list[Result]:

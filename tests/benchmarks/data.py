@@ -1,8 +1,9 @@
-"""What is sent: records from the generator, and files of them."""
+"""What is sent: records from the generator, files of them, and messages on a queue."""
 
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Iterator
 from datetime import date, datetime
 from functools import cached_property
@@ -12,13 +13,16 @@ from typing import Any
 
 import msgspec
 from openpyxl import Workbook
+from redis import Redis
 
 from ingestion.generator import Record, generate
 from tests.benchmarks.load import Work
+from tests.benchmarks.peers.envelopes import SESSIONS, envelope, utc_now
 
 _LONG_TEXT = "We went through every exercise twice, and it was worth the time. "
 _LONG_TEXT_CHARACTERS = 2000
 _BLOCK = 10_000
+_FILL_AT_ONCE = 1000
 _BAD_EVERY = 20
 
 
@@ -67,6 +71,28 @@ def ndjson(*, size: int) -> Work:
         batch=True,
         content_type="application/x-ndjson",
     )
+
+
+def fill(store: Redis, messages: int, *, real: bool = False) -> None:
+    """Put so many messages on the queue of sessions, whole ones or short ones.
+
+    The append-only file is off meanwhile, and holds all of them afterwards.
+    """
+    if not messages:
+        return
+    record = records("sessions", 1)[0] if real else {}
+    message = envelope(record, utc_now())
+    store.config_set("appendonly", "no")
+    left = messages
+    while left:
+        chunk = min(left, _FILL_AT_ONCE)
+        store.lpush(SESSIONS, *[message] * chunk)
+        left -= chunk
+    store.config_set("appendonly", "yes")
+    while any(
+        store.info("persistence")[f"aof_rewrite_{word}"] for word in ("in_progress", "scheduled")
+    ):
+        time.sleep(0.05)
 
 
 class Files:

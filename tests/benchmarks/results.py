@@ -15,7 +15,7 @@ from types import MappingProxyType
 from tests.benchmarks import drawing
 from tests.benchmarks.contenders import EMPTY
 from tests.benchmarks.load import Sample
-from tests.benchmarks.rows import Goal, Row
+from tests.benchmarks.row import Goal, Row
 from tests.machine import machine
 from tests.portal_process import ROOT
 

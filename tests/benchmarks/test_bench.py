@@ -12,12 +12,12 @@ from shutil import which
 import pytest
 
 from tests.benchmarks import data, load, results
-from tests.benchmarks.__main__ import measure
+from tests.benchmarks.__main__ import measure, rows
 from tests.benchmarks.contenders import EMPTY, FASTAPI, PEERS, PORTAL, Contender, Site
 from tests.benchmarks.data import Files
 from tests.benchmarks.load import Sender
 from tests.benchmarks.results import Result
-from tests.benchmarks.rows import Row, Sizes, rows
+from tests.benchmarks.row import Row, Sizes
 
 _PAGE = results.PAGE.read_text()
 
