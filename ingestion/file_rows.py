@@ -19,7 +19,7 @@ from ingestion.files.look import Look
 from ingestion.files.raw_rows import Problem, RawRow
 from ingestion.files.registry import FORMATS
 from ingestion.files.shape import TOO_MANY_COLUMNS, Shape, UnreadableFileError, field_name
-from ingestion.formulas import unguarded
+from ingestion.formulas import unescape_formulas
 from ingestion.outcomes import Code, FieldCode, FieldError, PayloadError
 from ingestion.records import RECORD_TYPES, RecordType
 
@@ -34,8 +34,7 @@ class Layout:
     """Where the records are in a file, and what its cells mean.
 
     `columns` says which field each column is; None if the names of the columns say it. `armed`
-    means that it is an error file of ours: its guards against formulas are removed
-    (`ingestion.formulas`).
+    means that it is an error file of ours, whose formulas are escaped (`ingestion.formulas`).
     """
 
     shape: Shape
@@ -141,8 +140,8 @@ class FileRows:
         return map(self._table_row if self._format.is_table else self._json_row, self._raws)
 
     def _texts(self, raw: RawRow) -> list[str]:
-        """The cells of the original: in an error file, the guards are removed here."""
-        return list(map(unguarded, raw.texts)) if self._armed else raw.texts
+        """The cells of the original: the escapes of an error file are removed here."""
+        return list(map(unescape_formulas, raw.texts)) if self._armed else raw.texts
 
     def _table_row(self, raw: RawRow) -> FileRow:
         row = None

@@ -25,10 +25,10 @@ _BEGINNING = (
     rf"|(?<![{_PARTING}{_PASSED_OVER}])[{_PASSED_OVER}]*+[{_PARTING}][{_PARTING}{_PASSED_OVER}]*+)"
 )
 _harmful = re.compile(rf"{_BEGINNING}(?='*+[{_SIGNS}])")
-_guarded = re.compile(rf"{_BEGINNING}'(?='*+[{_SIGNS}])")
+_escaped = re.compile(rf"{_BEGINNING}'(?='*+[{_SIGNS}])")
 
 
-def guarded(text: str) -> str:
+def escape_formulas(text: str) -> str:
     """The same text for a cell, with an apostrophe before each sign that would start a formula.
 
     If there are apostrophes already, one more is added, so that removing one is always right. A
@@ -37,6 +37,6 @@ def guarded(text: str) -> str:
     return _harmful.sub(r"\1'", text)
 
 
-def unguarded(text: str) -> str:
-    """The text from which `guarded` made this one; other texts lose an apostrophe there too."""
-    return _guarded.sub(r"\1", text)
+def unescape_formulas(text: str) -> str:
+    """The text before `escape_formulas`; any other text loses an apostrophe in the same places."""
+    return _escaped.sub(r"\1", text)

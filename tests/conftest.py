@@ -52,7 +52,7 @@ def store(_running_store: str) -> Iterator[Redis]:
     """The real store that the portal uses, emptied, as a plain client."""
     with Redis.from_url(_running_store) as client:
         client.flushall()
-        connection._left_alone_until.clear()  # the test before may have opened the circuit breaker
+        connection._circuit_open_until.clear()  # an earlier test may have opened it
         yield client
 
 

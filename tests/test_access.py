@@ -58,7 +58,7 @@ def test_a_proxy_on_this_machine_speaks_for_somebody_else(store, header, value):
     assert not store.exists(TUTORS.queue)
 
 
-def test_who_is_not_known_learns_nothing_of_what_is_wrong_with_the_request(store):
+def test_an_unknown_sender_does_not_learn_what_is_wrong_with_the_request(store):
     peer = {"REMOTE_ADDR": "192.0.2.1"}
     for wrong in ({"CONTENT_TYPE": "text/plain"}, {"HTTP_CONTENT_ENCODING": "br"}):
         assert send("POST", "/api/tutors", b"{", **peer, **wrong).status == 401
@@ -68,7 +68,7 @@ def test_who_is_not_known_learns_nothing_of_what_is_wrong_with_the_request(store
 @pytest.mark.parametrize(
     "path", ["/", "/health", "/health/live", "/health/ready", "/docs", "/redoc", "/openapi.json"]
 )
-def test_what_tells_no_numbers_is_open_to_all(store, path):
+def test_addresses_without_numbers_are_open_to_all(store, path):
     assert send("GET", path, REMOTE_ADDR="192.0.2.1").status == 200
 
 

@@ -53,7 +53,7 @@ def test_an_entry_says_who_did_what_to_what_and_why(rf):
     assert entry.facts == {"count": 3}
 
 
-def test_nobody_in_particular_does_nothing(rf):
+def test_an_action_needs_a_signed_in_person(rf):
     with pytest.raises(TypeError):
         note(rf, AnonymousUser())
 
@@ -109,7 +109,7 @@ def test_the_list_is_searched_filtered_and_links_to_uploads(rf):
     assert "No results" in browser.get(f"{LIST}?q=nobody").text
 
 
-def test_of_a_long_id_its_beginning_is_shown_and_all_of_it_exported(rf):
+def test_a_long_id_is_cut_in_the_list_and_complete_in_the_export(rf):
     facts = {"dead_letters": 3, "copies": "0123456789abcdef" * 2, "scopes": "tutors and sessions"}
     note(rf, member("Operator"), facts=facts)
     answer = signed_in(member("Viewer")).get(LIST)
@@ -119,7 +119,7 @@ def test_of_a_long_id_its_beginning_is_shown_and_all_of_it_exported(rf):
     assert facts["copies"] in row[-1]
 
 
-def test_the_filters_offer_what_there_is_and_nothing_without_a_name(rf):
+def test_the_filters_offer_only_values_that_exist_and_have_a_name(rf):
     note(rf, member("Operator"))
     answer = signed_in(member("Viewer")).get(LIST)
     filters = answer.text.partition('id="changelist-filter"')[2]

@@ -62,7 +62,7 @@ def test_no_two_keys_are_alike():
     assert len({text.new_key() for _ in range(200)}) == 200
 
 
-def test_of_a_key_nothing_is_stored_that_would_open_anything():
+def test_nothing_is_stored_of_a_key_that_could_be_used():
     key = key_of()
     stored = json.dumps(
         [ApiClient.objects.values().get(), ApiKey.objects.values().get()], default=str
@@ -167,7 +167,7 @@ def test_a_good_key_may_have_white_space_around_it(store, between):
 
 
 @pytest.mark.parametrize("tail", ["\xff", "\xa0", "\x85", " x", "\x00"])
-def test_a_good_key_with_something_behind_it_is_a_wrong_one(store, tail):
+def test_a_good_key_with_something_after_it_is_wrong(store, tail):
     value = f"Api-Key {key_of()}{tail}"
     assert send("POST", "/api/tutors", BODY, HTTP_AUTHORIZATION=value).status == 401
 
@@ -205,7 +205,7 @@ def test_a_key_counts_in_its_header_alone(store):
     assert answer.status == 401
 
 
-def test_where_the_site_is_open_a_key_still_names_its_client_and_bounds_it(store, settings):
+def test_on_an_open_site_a_key_still_names_its_client_and_limits_it(store, settings):
     settings.OPEN_WITHOUT_KEY = True
     key = key_of(scopes=("tutors",))
     assert status(key) == 201
@@ -248,7 +248,7 @@ def test_no_client_passes_for_another_sender(store):
         key_of("portal")
 
 
-def test_a_client_that_passes_for_another_sender_since_long_is_told_at_the_start():
+def test_the_start_names_an_old_client_that_looks_like_another_sender():
     assert run_checks(tags=[Tags.database], databases=["default"]) == []
     ApiClient.objects.create(name="portal", scopes=["tutors"])
     (warning,) = run_checks(tags=[Tags.database], databases=["default"])

@@ -107,7 +107,7 @@ def test_of_a_thousand_records_with_37_bad_ones_of_ten_kinds_963_are_queued_in_o
 
 
 @both_framings
-def test_where_no_record_is_valid_the_answer_has_the_shape_of_an_error_and_of_a_batch(
+def test_if_no_record_is_valid_the_answer_has_the_shape_of_an_error_and_of_a_batch(
     post, store, framed
 ):
     answer = post(BATCH, *framed([session(0, no_show=True), {}]))
@@ -125,7 +125,7 @@ def test_where_no_record_is_valid_the_answer_has_the_shape_of_an_error_and_of_a_
     assert not store.exists(SESSIONS.queue)
 
 
-def test_what_is_no_record_spoils_no_other(post, store):
+def test_an_item_that_is_not_a_record_affects_no_other(post, store):
     body = post(BATCH, [session(0), None, 5, "x", [], session(1)]).json()
     assert [(entry["index"], entry["errors"][0]["code"]) for entry in body["errors"]] == [
         (place, "not_an_object") for place in (1, 2, 3, 4)
@@ -274,7 +274,7 @@ def test_fields_that_are_dropped_are_named_with_their_records(post, store, frame
     assert "ignored_fields" not in post(BATCH, *framed([session(0)])).json()
 
 
-def test_of_names_that_are_dropped_some_are_told_and_the_others_counted(post):
+def test_some_dropped_names_are_listed_and_the_others_counted(post):
     odd = {"x" * 65: 1, "line\nfeed": 1, "\ud800": 1, "": 1}
     many = {f"field_{number}": 1 for number in range(100)}
     answer = post(BATCH, [session(0, **odd), session(1, **many)])
@@ -306,7 +306,9 @@ def test_of_names_that_are_dropped_some_are_told_and_the_others_counted(post):
         (b"{}", "application/ndjson", 415, "unsupported_media_type"),
     ],
 )
-def test_what_is_no_batch_is_refused_as_a_whole(post, store, content, content_type, status, code):
+def test_a_body_that_is_not_a_batch_is_refused_as_a_whole(
+    post, store, content, content_type, status, code
+):
     answer = post(BATCH, content, content_type)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert not store.exists(SESSIONS.queue)
@@ -343,7 +345,7 @@ def test_a_batch_may_be_gzip(post, store, framed):
     assert len(queued_ids(store)) == 100
 
 
-def test_gzip_cut_behind_its_first_lines_queues_none_of_them(post, store):
+def test_gzip_that_is_cut_after_its_first_lines_queues_none_of_them(post, store):
     packed = gzip.compress(lines(*[session(n) for n in range(100)]))[:-20]
     answer = post(BATCH, packed, NDJSON, **{"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed_compression")

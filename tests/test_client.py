@@ -74,7 +74,7 @@ def sent(url: str, number: int = 1, tell: Callable[[str], object] = print) -> De
         SILENCE,
     ],
 )
-def test_what_can_pass_is_tried_again_with_the_same_key_and_body(
+def test_a_temporary_failure_is_tried_again_with_the_same_key_and_body(
     answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "_TIMEOUT", Timeout(connect=5, read=1))
@@ -98,7 +98,7 @@ def test_what_can_pass_is_tried_again_with_the_same_key_and_body(
         ((301, {"Location": "http://127.0.0.1:9/"}, b""), "answered 301"),
     ],
 )
-def test_what_never_passes_is_not_tried_again(answer: Answer, sentence: str) -> None:
+def test_a_permanent_failure_is_not_tried_again(answer: Answer, sentence: str) -> None:
     with (
         ScriptedPortal(answer, ACCEPTED) as faulty,
         pytest.raises(PortalError, match=re.escape(sentence)) as fault,
@@ -135,7 +135,9 @@ def test_when_all_tries_fail_it_says_whether_records_may_be_queued(
     assert (MAY_BE_QUEUED in str(fault.value)) is may_be_queued
 
 
-def test_what_is_only_read_is_never_said_to_be_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_only_reads_never_says_that_records_may_be_queued(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(client, "_PATIENCE_SECONDS", 0.0)
     with ScriptedPortal(CUT) as faulty, pytest.raises(PortalError, match="broke") as fault:
         Portal(faulty.url, api_prefix="/api").queue_numbers()
@@ -166,7 +168,7 @@ def test_an_outage_is_told_once_while_it_lasts() -> None:
     assert told == [f"{busy.url} answered 503: It is full. Trying again…"]
 
 
-def test_where_nobody_was_ever_there_it_gives_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_gives_up_soon_if_nobody_ever_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "_PATIENCE_SECONDS", 3600.0)
     monkeypatch.setattr(client, "_FIRST_PATIENCE_SECONDS", 0.5)
     with closing(socket.socket()) as unheard:
@@ -181,7 +183,7 @@ def test_a_portal_that_comes_up_meanwhile_gets_the_records() -> None:
     assert (delivery.accepted, len(starting.requests)) == (1, 1)
 
 
-def test_what_a_lost_try_had_queued_counts_once_and_as_replayed() -> None:
+def test_records_that_a_lost_try_queued_count_once_and_as_replayed() -> None:
     replayed = (201, {"Idempotent-Replayed": "true"}, ACCEPTED[2])
     with ScriptedPortal(CUT, replayed, ACCEPTED) as portal:
         assert sent(portal.url, 2) == Delivery(

@@ -127,7 +127,7 @@ def test_a_message_of_several_lines_becomes_one_line(store: Redis, capfdbinary: 
 
 
 @pytest.mark.parametrize("bad", [b"", b"nope", b'{"a": ', b'"\xff"', b"[" * 100_000])
-def test_what_is_no_json_becomes_a_dead_letter_and_the_rest_goes_on(
+def test_a_message_that_is_not_json_becomes_a_dead_letter_and_the_rest_goes_on(
     store: Redis, capfdbinary: Any, bad: bytes
 ) -> None:
     store.lpush(TUTORS.queue, b"1", b"2", bad, b"3")
@@ -178,7 +178,7 @@ def test_a_file_that_cannot_be_opened_is_told_and_nothing_is_taken(
 
 
 @pytest.mark.parametrize("name", ["/dev/null", "/dev/full", "pipe", "."])
-def test_what_is_no_plain_file_is_refused_before_anything_is_taken(
+def test_an_output_that_is_not_a_plain_file_is_refused_before_anything_is_taken(
     store: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     fill(TUTORS, 2)
@@ -254,7 +254,7 @@ def test_a_message_that_its_handler_refuses_is_a_dead_letter_with_the_reason(sto
     assert (letter["attempts"], letter["size_bytes"]) == (MAX_ATTEMPTS, len(refused))
 
 
-def test_max_stops_after_so_many_messages(store: Redis) -> None:
+def test_max_stops_after_this_many_messages(store: Redis) -> None:
     fill(TUTORS, 10)
     call_command(
         "consume", "tutors", "--handler", f"{HERE}:collect", "--max", "5", "--batch-size", "3"

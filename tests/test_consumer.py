@@ -118,7 +118,7 @@ def test_messages_of_the_same_bytes_are_each_delivered(store):
         assert claimed(consumer, 2) == []
 
 
-def test_what_was_claimed_and_not_acknowledged_is_given_again(store):
+def test_a_claimed_message_that_is_not_acknowledged_is_claimed_again(store):
     fill(b"1", b"2", b"3", b"4")
     with Consumer(QUEUE) as consumer:
         assert claimed(consumer, 2) == [b"1", b"2"]
@@ -191,7 +191,7 @@ def test_nothing_is_claimed_while_the_queue_is_paused(store):
 # --- Give back, attempts, dead letters ---------------------------------------------------------
 
 
-def test_what_is_given_back_lies_where_it_was(store):
+def test_messages_that_are_given_back_are_where_they_were(store):
     fill(*(b"%d" % number for number in range(1, 7)))
     with Consumer(QUEUE) as consumer:
         claimed(consumer, 4)
@@ -401,7 +401,7 @@ def test_a_pause_that_was_set_by_hand_is_honoured(store):
     assert claim.pause.reason == "set outside the portal"
 
 
-def test_one_that_cannot_be_reaped_does_not_keep_the_others(store):
+def test_the_others_are_reaped_even_if_one_consumer_cannot_be(store):
     store.set(KEYS.claimed("broken"), "not a list")
     store.zadd(KEYS.leases, {"broken": 1, b"\xff": 2, "dead": 3})
     store.lpush(KEYS.claimed("dead"), b"1")

@@ -67,7 +67,7 @@ def test_a_claim_that_waits_heeds_a_pause_that_was_set_meanwhile(store, monkeypa
         assert one.attempts == 0
 
 
-def test_acknowledging_what_one_no_longer_holds_forgets_no_attempt(store):
+def test_acknowledging_a_lost_message_forgets_no_attempt(store):
     fill(b"1")
     with Consumer(QUEUE) as slow, Consumer(QUEUE) as other:
         claimed(slow)
@@ -290,7 +290,7 @@ AWAY = [
 
 
 @pytest.mark.parametrize("fault", AWAY, ids=lambda one: f"{type(one).__name__}-{one.__context__!r}")
-def test_what_is_wrong_downstream_counts_against_no_message(store, log, monkeypatch, fault):
+def test_a_failure_downstream_counts_against_no_message(store, log, monkeypatch, fault):
     monkeypatch.setattr("ingestion.consumer._FIRST_BACKOFF_SECONDS", 0.001)
     fill(b"1", b"2", b"3")
     tries: list[Any] = []

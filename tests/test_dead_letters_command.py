@@ -52,7 +52,7 @@ def no_data(message: Any) -> None:
     message["nothing"]
 
 
-def test_only_so_many_dead_letters_are_listed_and_the_rest_is_told(store: Redis) -> None:
+def test_the_number_of_dead_letters_that_are_not_listed_is_told(store: Redis) -> None:
     messages = bury(store, 60)
     shown = told("tutors")
     assert json.loads(messages[49])["id"] in shown

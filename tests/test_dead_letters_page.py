@@ -134,7 +134,7 @@ def test_who_sees_no_payloads_is_refused_the_reason_too(viewer, store):
     assert "Anna" not in answer.text
 
 
-def test_one_that_is_gone_is_said_to_be(operator, store):
+def test_the_page_says_that_a_dead_letter_is_gone(operator, store):
     dead(1)
     (name,) = names(operator.get(PAGE))
     store.delete(KEYS.dead)
@@ -176,7 +176,7 @@ def test_all_are_put_back_after_they_were_counted(operator, store):
     assert Activity.objects.count() == 1
 
 
-def test_where_a_colleague_was_faster_the_page_says_how_many_were_put_back(operator, store):
+def test_if_a_colleague_was_faster_the_page_says_how_many_were_put_back(operator, store):
     letters = dead(1, 2)
     form = {"message": names(operator.get(PAGE)), "reason": ""}
     discard_dead(QUEUE, letters[:1])

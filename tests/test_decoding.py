@@ -64,7 +64,7 @@ NO_JSON = {
 
 
 @pytest.mark.parametrize("content", NO_JSON.values(), ids=NO_JSON)
-def test_what_is_no_json_is_refused(content):
+def test_text_that_is_not_json_is_refused(content):
     assert refusal(content) == "malformed_json"
 
 
@@ -82,7 +82,7 @@ NO_UTF_8 = {
 
 
 @pytest.mark.parametrize("content", NO_UTF_8.values(), ids=NO_UTF_8)
-def test_what_is_no_utf_8_or_has_a_byte_order_mark_is_refused(content):
+def test_bytes_that_are_not_utf_8_or_have_a_byte_order_mark_are_refused(content):
     assert refusal(content) == "malformed_encoding"
 
 
@@ -150,7 +150,7 @@ def test_a_record_of_more_values_than_any_can_have_is_refused_however_it_is_fram
 
 
 @pytest.mark.parametrize("framing", [Framing.ARRAY, Framing.LINES])
-def test_a_long_text_is_no_many_values(framing):
+def test_a_long_text_does_not_count_as_many_values(framing):
     texts = ["x" * length for length in (4000, 5000, 70_000, 300_000, 3_000_000)]
     content = json.dumps(texts)
     if framing is Framing.LINES:
@@ -203,7 +203,7 @@ def test_a_million_blank_lines_are_too_many():
         (b"[]x", 1, 3),
     ],
 )
-def test_where_the_json_goes_wrong_is_told_by_line_and_column(content, line, column):
+def test_the_place_of_a_json_error_is_told_by_line_and_column(content, line, column):
     for framing in (Framing.RECORD, Framing.ARRAY):
         with pytest.raises(PayloadError) as caught:
             rows(Payload(content=content, framing=framing), most=10)
@@ -218,7 +218,7 @@ def test_many_lines_that_are_announced_as_one_value_are_told_as_such():
         assert caught.value.detail == "It goes wrong at line 2, column 1."
 
 
-def test_where_an_entry_of_a_long_array_goes_wrong_is_told_too():
+def test_the_place_of_an_error_in_a_long_array_is_told_too():
     entries = [b'{"a": "%s"}' % (b"x" * 100)] * 3000
     entries[1500] = b'{"a": tru}'
     content = b"[\n" + b",\n".join(entries) + b"]"
@@ -287,7 +287,7 @@ def test_absurd_nesting_is_refused(content):
     ],
     ids=str,
 )
-def test_what_is_json_is_read_as_it_stands(content, value):
+def test_valid_json_is_read_unchanged(content, value):
     assert decode(content) == value
 
 

@@ -56,7 +56,9 @@ def test_the_schema_is_the_same_in_yaml(client, schema):
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/openapi.yaml"])
-def test_the_schema_is_made_once_and_sent_to_who_has_it_not(client, path, monkeypatch):
+def test_the_schema_is_made_once_and_sent_only_to_clients_that_do_not_have_it(
+    client, path, monkeypatch
+):
     first = client.get(path)
     monkeypatch.setattr(SchemaGenerator, "get_schema", None)
     again = client.get(path)

@@ -47,7 +47,9 @@ def test_five_hundred_stalled_bodies_keep_nobody_waiting(server: Server) -> None
         assert server.echo(body=bytes(CAP))["bytes"] == CAP
 
 
-def test_past_the_threads_and_the_line_a_request_is_told_to_come_back(tmp_path: Path) -> None:
+def test_with_all_threads_busy_and_a_full_line_a_request_is_told_to_come_back(
+    tmp_path: Path,
+) -> None:
     with serving(tmp_path, WEB_THREADS=1, MAX_WAITING_REQUESTS=1) as server:
         entered, opened = tmp_path / "entered", tmp_path / "open"
         gate = f"GET /gate?entered={entered}&open={opened}"
@@ -128,7 +130,7 @@ def test_a_file_from_staff_may_be_larger_than_a_body_of_the_api(server: Server) 
         "of another key",
     ],  # the last one has the time
 )
-def test_a_made_up_session_raises_no_cap(server: Server, cookie: str) -> None:
+def test_an_invented_session_raises_no_limit(server: Server, cookie: str) -> None:
     body = bytes(2 * CAP)
     form = "Content-Type: multipart/form-data; boundary=x"
     answer = server.ask(
@@ -137,7 +139,7 @@ def test_a_made_up_session_raises_no_cap(server: Server, cookie: str) -> None:
     assert answer.is_refusal(413, "body_too_large")
 
 
-def test_a_session_of_nobody_raises_no_cap(server: Server) -> None:
+def test_a_session_without_a_person_raises_no_limit(server: Server) -> None:
     form = "Content-Type: multipart/form-data; boundary=x"
     cookie = f"Cookie: sessionid={session(seen='1')}"
     answer = server.ask("POST /admin/upload/", f"Content-Length: {2 * CAP}", form, cookie)

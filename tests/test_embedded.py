@@ -273,7 +273,7 @@ def test_the_store_of_a_living_process_is_adopted_and_left_running(
     assert gone(pid)
 
 
-def test_of_processes_that_start_at_once_one_starts_and_all_share(
+def test_if_processes_start_at_once_one_starts_the_store_and_all_share_it(
     data_dir: Path, other_process: Callable[..., OtherProcess]
 ) -> None:
     others = [other_process(data_dir) for _ in range(4)]
@@ -324,7 +324,7 @@ def test_nothing_is_started_for_a_parent_that_is_gone_already(tmp_path: Path) ->
     assert [file.name for file in tmp_path.iterdir()] == ["for us"]
 
 
-def test_an_orphan_is_healed(data_dir: Path, other_process: Callable[..., OtherProcess]) -> None:
+def test_an_orphan_is_replaced(data_dir: Path, other_process: Callable[..., OtherProcess]) -> None:
     other = other_process(data_dir, platform="darwin")  # there, nothing ends it with its parent
     other.go()
     pid, _ = other.entered()

@@ -139,7 +139,7 @@ def test_the_curl_line_sends_the_same_record(browser, store, post):
     assert message["data"] == record
 
 
-def test_before_anything_is_entered_the_example_stands_for_it(browser):
+def test_before_anything_is_entered_the_example_is_shown(browser):
     context = browser.get("/admin/enter/feedback/").context
     assert json.loads(context["json"]) == FEEDBACK.serializer_class.example
 
@@ -239,7 +239,7 @@ def test_what_is_typed_becomes_the_fields_kind_of_value(record_type, name, text,
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\r\n"])
-def test_what_is_left_empty_is_absent(text):
+def test_an_input_that_is_left_empty_is_an_absent_field(text):
     names = FEEDBACK.serializer_class().fields
     assert EntryForm(FEEDBACK, dict.fromkeys(names, text)).record() == {}
 

@@ -147,7 +147,7 @@ def is_control(character: str) -> bool:
     return unicodedata.category(character) == "Cc"
 
 
-def test_of_all_unicode_exactly_white_space_is_blank_and_it_and_controls_are_not_for_ids():
+def test_only_white_space_is_blank_and_ids_hold_neither_white_space_nor_controls():
     not_blank = re.compile(NOT_BLANK_PATTERN)
     an_id = re.compile(ID_PATTERN)
     for code_point in range(sys.maxunicode + 1):
@@ -209,7 +209,7 @@ def test_an_email_address_is_taken(address):
         f"{'a' * 320}@example.com",
     ],
 )
-def test_what_is_no_email_address_is_refused(text):
+def test_a_text_that_is_not_an_email_address_is_refused(text):
     assert codes("email", text) == ["invalid_email"]
 
 
@@ -282,7 +282,7 @@ def test_a_date_and_time_stays_to_the_letter_naive_or_with_its_offset(text):
         "now",
     ],
 )
-def test_what_is_no_date_and_time_is_refused(text):
+def test_a_text_that_is_not_a_date_and_time_is_refused(text):
     assert codes("datetime", text) == ["invalid_datetime"]
 
 
@@ -430,7 +430,7 @@ def test_a_list_is_held_to_its_length_and_each_entry_to_its_own_rule(kind, value
     assert codes(kind, value) == expected
 
 
-def test_of_a_list_that_is_too_long_no_entry_is_judged():
+def test_no_entry_of_a_list_that_is_too_long_is_validated():
     assert codes("list", [None] * 1_000_000) == ["max_length"]
 
 

@@ -87,7 +87,7 @@ def test_the_format_is_told_by_the_content(content: bytes, expected: str) -> Non
         (b"\xef\xbb\xbf<html><table>", Code.UNKNOWN_FILE_FORMAT),
     ],
 )
-def test_what_is_no_file_of_records_is_refused_with_a_reason(content: bytes, code: Code) -> None:
+def test_a_file_that_holds_no_records_is_refused_with_a_reason(content: bytes, code: Code) -> None:
     with pytest.raises(PayloadError) as refusal:
         file_rows.look(io.BytesIO(content))
     assert refusal.value.code is code

@@ -206,7 +206,7 @@ def test_no_value_of_any_field_is_altered(record_type: Any, name: str) -> None:
             assert content(found) == meaning(record_type, record), value
 
 
-def test_it_happened(db: None, store: Any) -> None:
+def test_a_no_in_a_form_does_not_become_a_yes(db: None, store: Any) -> None:
     """A session whose "no" would have become yes."""
     intake.queue(intake.receive(SESSIONS, [Row(value=BAD_SESSION)]), source=Source(client="crm"))
     name = queues.rejections([SESSIONS.queue])[0].id
@@ -222,7 +222,7 @@ def test_it_happened(db: None, store: Any) -> None:
     assert (message["data"]["no_show"], message["data"]["technical_issues"]) == (False, False)
 
 
-def test_what_is_neither_yes_nor_no_must_be_decided() -> None:
+def test_a_value_that_is_neither_yes_nor_no_must_be_decided() -> None:
     record = {**SESSIONS.serializer_class.example, "no_show": "maybe", "technical_issues": None}
     form = EntryForm(SESSIONS, record=record)
     assert "maybe (as sent)" in str(form["no_show"])

@@ -107,7 +107,7 @@ def test_other_arguments_never_give_a_session_id_again(change: dict[str, Any]) -
     assert not ids[0] & ids[1]
 
 
-def test_of_a_type_that_it_does_not_know_it_copies_the_example_under_other_ids() -> None:
+def test_it_copies_the_example_of_an_unknown_type_with_other_ids() -> None:
     example = {"invoice_id": "invoice-1", "cents": 250}
     made = copies(example, "invoice_id", number=3, seed="1")
     assert made == copies(example, "invoice_id", number=3, seed="1")
@@ -185,9 +185,7 @@ def test_the_archetypes_keep_their_shares_in_every_population(
         ({"feedback": 31}, "30 sessions cannot have 31"),
     ],
 )
-def test_counts_that_cannot_be_had_are_refused_in_a_sentence(
-    change: dict[str, int], sentence: str
-) -> None:
+def test_impossible_counts_are_refused_in_a_sentence(change: dict[str, int], sentence: str) -> None:
     demo: dict[str, Any] = {
         "seed": 1,
         "tutors": 15,

@@ -161,7 +161,7 @@ def test_a_store_that_would_break_the_promise_is_not_ready_and_says_what_to_do(
         ({"appendonly": "no", "no-appendfsync-on-rewrite": "yes"}, "memory"),
     ],
 )
-def test_who_promises_less_is_ready_with_less(client, store, settings, config, promise):
+def test_a_lower_promise_is_ready_with_a_weaker_store(client, store, settings, config, promise):
     settings.INGESTION_DURABILITY = promise
     with configured(store, config):
         assert client.get("/health/ready").status_code == 200
@@ -174,7 +174,7 @@ def test_no_promise_allows_a_store_that_drops_records(client, store, settings, p
         assert words(client.get("/health/ready")) == ["evicts_keys"]
 
 
-def test_a_store_that_hides_its_configuration_is_ready_only_where_that_is_accepted(
+def test_a_store_that_hides_its_configuration_is_ready_only_if_that_is_accepted(
     client, store, settings
 ):
     store.execute_command("ACL", "SETUSER", "default", "-config")

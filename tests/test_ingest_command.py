@@ -371,7 +371,7 @@ def test_a_queue_that_is_full_for_a_while_is_waited_for(
     assert (len(taken), store.llen(TUTORS.queue)) == (2000, 500)
 
 
-def test_a_pause_is_told_with_its_reason_and_not_waited_for_where_nothing_is_queued_yet(
+def test_a_pause_is_told_with_its_reason_and_not_waited_for_if_nothing_is_queued_yet(
     store: Redis, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "_PATIENCE_SECONDS", 3600.0)
@@ -450,7 +450,7 @@ def test_a_stopped_run_prints_the_command_that_goes_on_and_queues_nothing_twice(
     assert store.llen(TUTORS.queue) == 2499
 
 
-def test_another_file_is_not_gone_on_with(store: Redis, file: Path) -> None:
+def test_another_file_is_not_continued(store: Redis, file: Path) -> None:
     file.write_text(as_csv(tutors(3)))
     place = f"0123456789ab-{file.stat().st_size + 1}:1"
     status, _, words = ingest(file, "--resume", place)
@@ -465,14 +465,18 @@ def test_another_file_is_not_gone_on_with(store: Redis, file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"a,b\n\0,1\n"])
-def test_what_is_plainly_no_text_is_told_plainly(store: Redis, file: Path, content: bytes) -> None:
+def test_the_command_says_plainly_that_a_file_is_not_text(
+    store: Redis, file: Path, content: bytes
+) -> None:
     file.write_bytes(content)
     status, _, words = ingest(file)
     assert status == 1
     assert words == f"{file} cannot be read: it is no CSV, Excel (.xlsx), JSON or NDJSON file."
 
 
-def test_what_has_a_reason_of_its_own_is_told_with_it(store: Redis, file: Path) -> None:
+def test_a_file_that_cannot_be_read_for_a_known_reason_is_refused_with_this_reason(
+    store: Redis, file: Path
+) -> None:
     file.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504))
     assert "old Excel file" in ingest(file)[2]
 

@@ -102,9 +102,7 @@ def test_rows_and_lines_are_accepted_like_arrays(store, record_type):
     assert [one["data"] for one in taken(store, record_type)] == [first, second] * 2
 
 
-def test_where_no_record_is_valid_nothing_is_queued_and_the_rejections_are_counted(
-    store, record_type
-):
+def test_if_no_record_is_valid_nothing_is_queued_and_the_rejections_are_counted(store, record_type):
     receipt = accept(record_type, payload({}, []), source=COMMAND)
     assert (receipt.ids, receipt.rejected) == ((), 2)
     assert not store.exists(record_type.queue)

@@ -78,7 +78,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     return Reader(tmp_path, monkeypatch)
 
 
-def test_what_is_read_apart_is_what_is_read_here(reader: Reader, tmp_path: Path) -> None:
+def test_a_limited_process_reads_the_same_as_this_process(reader: Reader, tmp_path: Path) -> None:
     content = 'tutor_id;name\n1;Zoë\n\n2;"a\nb"\n3;M\udcffller\n"broken\n'.encode(
         errors="surrogateescape"
     )
@@ -157,7 +157,7 @@ def test_a_process_that_dies_is_a_refused_file(
     assert advice in refusal.value.advice
 
 
-def test_who_stops_listening_ends_the_process(reader: Reader) -> None:
+def test_the_process_ends_if_its_reader_stops_reading(reader: Reader) -> None:
     class StopError(Exception):
         pass
 

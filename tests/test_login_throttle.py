@@ -40,7 +40,7 @@ def other_peer(number):
 
 
 @pytest.mark.slow
-def test_of_a_hundred_tries_at_an_account_ten_are_looked_at():
+def test_ten_of_a_hundred_attempts_at_an_account_are_checked():
     member("Viewer")
     answers = [sign_in(peer=other_peer(n)).status_code for n in range(100)]
     assert answers == [200] * (LIMIT - 1) + [429] * (100 - LIMIT + 1)
@@ -49,7 +49,7 @@ def test_of_a_hundred_tries_at_an_account_ten_are_looked_at():
 
 
 @pytest.mark.slow
-def test_of_a_hundred_tries_from_an_address_ten_are_looked_at():
+def test_ten_of_a_hundred_attempts_from_an_address_are_checked():
     member("Viewer")
     answers = [sign_in(f"name-{n}").status_code for n in range(100)]
     assert answers == [200] * (LIMIT - 1) + [429] * (100 - LIMIT + 1)

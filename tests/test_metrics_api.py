@@ -43,7 +43,7 @@ def test_it_tells_what_was_accepted_rejected_and_waits(client, post, record_type
     assert 0 <= samples["tutormax_queue_oldest_age_seconds", label, None] < 60
 
 
-def test_it_tells_who_takes_what_died_and_whether_the_queue_rests(client, store):
+def test_it_has_consumers_dead_letters_and_pauses(client, store):
     queue = RECORD_TYPES["sessions"].queue
     keys = Keys(queue)
     store.lpush(keys.dead, "1", "2")

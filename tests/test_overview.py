@@ -91,7 +91,7 @@ def test_a_pause_is_told_with_its_reason_and_who_set_it(browser, store):
 # --- Who takes from the queues -----------------------------------------------------------------
 
 
-def test_of_consumers_and_dead_letters_nothing_is_said_where_there_are_none(browser, store):
+def test_without_consumers_and_dead_letters_nothing_is_said_of_them(browser, store):
     queued(SESSIONS, 3)
     answer = browser.get("/admin/")
     said = words(answer)
@@ -124,7 +124,7 @@ def test_a_consumer_whose_lease_ran_out_is_told(browser, store):
         assert "1 consumer, 4 in flight 1 consumer lapsed" in said
 
 
-def test_a_consumer_that_hangs_is_named_where_nothing_is_read(browser, store):
+def test_a_consumer_that_hangs_is_named_if_nothing_is_read(browser, store):
     queued(SESSIONS, 9, age_seconds=400)
     with Consumer(QUEUE) as consumer:
         store.lpush(KEYS.claimed(consumer.name), message(1))
@@ -251,7 +251,7 @@ def test_an_overview_of_another_day_says_which(browser, store, gone):
     assert "as of 03:04:05 on 2 January" in words(browser.get("/admin/"))
 
 
-def test_of_a_store_that_never_answered_nothing_is_made_up(browser, no_store):
+def test_no_numbers_are_invented_if_the_store_never_answered(browser, no_store):
     answer = browser.get("/admin/")
     assert answer.status_code == 200
     said = words(answer)

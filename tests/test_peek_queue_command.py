@@ -55,7 +55,7 @@ def test_newest_and_count_choose_what_is_shown(store: Redis) -> None:
     assert [row[0] for row in rows(peek("tutors", "--count", "2"))] == ids[::-1][:2]
 
 
-def test_payloads_are_shown_only_where_they_are_asked_for(store: Redis) -> None:
+def test_payloads_are_shown_only_on_request(store: Redis) -> None:
     fill(TUTORS, 2, name="Zoë Canary")
     assert "Canary" not in peek("tutors")
     shown = peek("tutors", "--payload")
@@ -68,7 +68,7 @@ def test_payloads_are_shown_only_where_they_are_asked_for(store: Redis) -> None:
     assert '"record-1"' in second
 
 
-def test_json_has_all_of_it_and_the_records_only_where_they_are_asked_for(store: Redis) -> None:
+def test_json_has_all_of_it_and_the_records_only_on_request(store: Redis) -> None:
     fill(TUTORS, 1, name="Zoë Canary")
     store.lpush(TUTORS.queue, b"\xff")
     assert "Canary" not in peek("tutors", "--json")

@@ -139,7 +139,7 @@ def admin():
 
 
 @pytest.mark.parametrize("group", ["Viewer", "Uploader", "Operator"])
-def test_accounts_are_nobodys_business_but_the_admins(group):
+def test_only_admins_see_accounts(group):
     browser = signed_in(member(group))
     other = User.objects.create_user("other")
     assert browser.get("/admin/auth/user/").status_code == 403
@@ -190,7 +190,7 @@ def test_nobody_but_a_superuser_makes_a_superuser(admin):
     assert user.is_superuser
 
 
-def test_nobody_hands_out_a_group_that_may_more_than_they(admin):
+def test_nobody_gives_a_group_with_more_rights_than_their_own(admin):
     beyond = Group.objects.create(name="Beyond")
     beyond.permissions.add(Permission.objects.get(codename="delete_session"))
     user = member("Viewer")
@@ -201,7 +201,7 @@ def test_nobody_hands_out_a_group_that_may_more_than_they(admin):
 
 
 @pytest.mark.parametrize("is_active", [True, False])
-def test_an_account_that_holds_more_is_out_of_reach_even_while_it_sleeps(admin, is_active):
+def test_an_account_with_more_rights_is_out_of_reach_even_while_it_is_not_active(admin, is_active):
     stronger = User.objects.create_user("stronger", is_staff=True, is_active=is_active)
     stronger.user_permissions.add(Permission.objects.get(codename="delete_session"))
     assert all(admin.post(url, {"post": "yes"}).status_code == 403 for url in pages_of(stronger))

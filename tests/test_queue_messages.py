@@ -165,7 +165,7 @@ def test_several_calls_under_one_name_are_put_back_in_the_queues_order(store):
     assert left(store) == [pushed[n] for n in (2, 3, 4, 5, 0, 1)]
 
 
-def test_of_messages_that_are_alike_as_many_are_taken_off_as_were_given(store):
+def test_as_many_equal_messages_are_taken_off_as_were_given(store):
     (twin,) = push(1)
     queues.push(QUEUE, [twin, twin])
     assert queues.take_off(QUEUE, [twin, twin], name="n") == 2
@@ -213,7 +213,7 @@ def test_copies_are_kept_for_seven_days(store):
 
 
 @pytest.mark.parametrize("key", [KEYS.totals, KEYS.copies("n")])
-def test_taking_off_and_putting_back_change_nothing_where_a_key_is_of_another_type(store, key):
+def test_taking_off_and_putting_back_change_nothing_if_a_key_has_another_type(store, key):
     pushed = push(1, 2)
     store.set(key, "not ours")
     with pytest.raises(StoreError):
@@ -223,7 +223,7 @@ def test_taking_off_and_putting_back_change_nothing_where_a_key_is_of_another_ty
     assert left(store) == pushed
 
 
-def test_what_staff_take_off_and_put_back_is_no_reading(store):
+def test_messages_that_staff_take_off_and_put_back_do_not_count_as_read(store):
     pushed = push(*range(5))
     queues.take_off(QUEUE, pushed[:3], name="n")
     assert detail().summary.taken == 0
@@ -273,7 +273,7 @@ def test_an_uploads_rows_are_found_whatever_the_clocks_that_queued_them_said(sto
     assert left(store) == others
 
 
-def test_none_is_overlooked_while_others_push_take_off_and_read(store, monkeypatch):
+def test_no_message_is_missed_while_others_push_take_off_and_read(store, monkeypatch):
     monkeypatch.setattr("ingestion.queues.messages._LOOK_THROUGH", 50)
     others = push(*range(80))
     rows = rows_of(4, range(40))

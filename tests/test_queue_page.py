@@ -88,7 +88,7 @@ def test_pages_end_where_nothing_more_can_be_reached(viewer, store):
     assert "Only the oldest and the newest 10,000 can be shown." in words(last)
 
 
-def test_where_a_message_came_from_is_told_and_leads_to_upload_and_line(viewer, store):
+def test_the_source_of_a_message_is_shown_with_a_link_to_upload_and_line(viewer, store):
     push(1, source="upload:12#345")
     push(2, source="api:crm")
     push(3, source="<b>")
@@ -221,7 +221,7 @@ def test_whatever_lies_there_can_be_shown(operator, store, raw, shown):
     assert len(answer.content) < 1_000_000
 
 
-def test_a_message_that_is_gone_is_said_to_be(operator, store):
+def test_the_page_says_that_a_message_is_gone(operator, store):
     push(1)
     (name,) = names(operator.get(PAGE))
     store.rpop(SESSIONS.queue)

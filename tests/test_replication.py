@@ -52,7 +52,7 @@ def once(request: str = "a") -> Once:
 
 
 def in_the_end(call: Callable[[], Any]) -> Any:
-    """What `call` gives as soon as the store is there for it."""
+    """The result of `call` as soon as the store accepts it."""
     found: list[Any] = []
 
     def tried() -> bool:
@@ -71,7 +71,7 @@ def in_the_end(call: Callable[[], Any]) -> Any:
 
 @pytest.fixture
 def pair(start, use, settings) -> Pair:
-    """A primary with a replica, and the promise that both have what is acknowledged."""
+    """A primary and a replica; every acknowledged record is on the disks of both."""
     found = Pair(start)
     use(found.url)
     settings.INGESTION_DURABILITY = "replicated"

@@ -261,7 +261,7 @@ def test_a_stream_is_sent_whole_with_its_length_and_then_closed(
     wait_until(closed.exists)
 
 
-def test_of_a_stream_that_breaks_nothing_is_sent_and_its_place_is_in_the_log(
+def test_nothing_is_sent_of_a_stream_that_breaks_and_its_place_is_in_the_log(
     server: Server, tmp_path: Path
 ) -> None:
     closed = tmp_path / "closed"

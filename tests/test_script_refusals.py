@@ -183,7 +183,7 @@ ONLY_READ = {"consumption", "of_source"}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", sorted(LUA.keys() - ONLY_READ))
-def test_whichever_command_is_refused_all_is_done_or_nothing(store, account, script):
+def test_all_is_done_or_nothing_whatever_command_is_refused(store, account, script):
     steps = Steps(store)
     prepare, act = getattr(steps, f"before_{script}"), getattr(steps, script)
     prepare()

@@ -163,7 +163,7 @@ def test_an_address_that_others_can_reach_is_refused_until_there_is_a_key(tmp_pa
     assert "manage.py api_key create" in _refusal(tmp_path / "var", **everywhere)
 
 
-def test_such_an_address_is_served_where_a_setting_opens_it(tmp_path):
+def test_such_an_address_is_served_if_a_setting_opens_it(tmp_path):
     with running_portal(tmp_path / "var", HOST="0.0.0.0", OPEN_WITHOUT_KEY="true") as portal:  # noqa: S104
         assert "taken from everybody" in portal.printed
         assert portal.post("/api/tutors", EXAMPLE).status == 201

@@ -142,7 +142,7 @@ def test_a_prefix_has_a_slash_in_front_and_none_behind(environment, value, path)
 
 
 @pytest.mark.parametrize("value", ["/", "/a//b", "/a b", "/<x>", "/a?b", "/ä", "/a%20b", "/a\\b"])
-def test_what_is_no_path_leaves_the_default_and_a_problem(environment, value):
+def test_a_text_that_is_not_a_path_leaves_the_default_and_a_problem(environment, value):
     given = environment(value)
     assert given.path("X", "/default") == "/default"
     assert [problem.variable for problem in given.problems] == ["X"]
@@ -159,7 +159,7 @@ def test_a_name_or_an_address_can_be_listened_on(environment, value):
 
 
 @pytest.mark.parametrize("value", ["a..b", ".a", "http://a", "a:80:", "[::1]", "a/b", "a" * 64])
-def test_what_is_no_host_leaves_the_default_and_a_problem(environment, value):
+def test_a_text_that_is_not_a_host_leaves_the_default_and_a_problem(environment, value):
     given = environment(value)
     assert given.host("X", "default") == "default"
     assert [problem.variable for problem in given.problems] == ["X"]
@@ -174,7 +174,7 @@ def test_allowed_hosts_are_names_as_django_compares_them(environment, value):
 
 
 @pytest.mark.parametrize("value", ["a:80", "https://a", "a/", "*.example.com", "::1", "a;b"])
-def test_what_no_host_header_could_match_is_a_problem(environment, value):
+def test_a_host_that_no_header_can_match_is_a_problem(environment, value):
     given = environment(value)
     assert given.allowed_hosts("X", ["default"]) == ["default"]
     assert [problem.variable for problem in given.problems] == ["X"]
@@ -201,7 +201,7 @@ def test_origins_have_a_scheme_and_a_host_and_perhaps_a_port(environment, value)
         "null",
     ],
 )
-def test_what_is_no_origin_is_a_problem(environment, value):
+def test_a_text_that_is_not_an_origin_is_a_problem(environment, value):
     given = environment(value)
     assert given.origins("X", ["default"]) == ["default"]
     assert [problem.variable for problem in given.problems] == ["X"]
@@ -220,7 +220,7 @@ def test_a_database_address_is_read(environment, value):
 @pytest.mark.parametrize(
     "value", ["mysql://h/n", "h/n", "postgresql://h:x/n", "postgresql://h", "sqlite://"]
 )
-def test_what_is_no_database_address_is_a_problem(environment, value):
+def test_a_text_that_is_not_a_database_address_is_a_problem(environment, value):
     given = environment(value)
     assert given.database("X", "sqlite:///default")["NAME"] == "default"
     assert [problem.variable for problem in given.problems] == ["X"]
@@ -247,7 +247,7 @@ def test_sentinels_need_the_name_of_the_primary(settings):
 
 
 @pytest.mark.parametrize("value", ["unix:///run/redis.sock", "redis://localhost:6379/1"])
-def test_what_no_cluster_can_be_reached_by_is_told(settings, value):
+def test_an_address_that_reaches_no_cluster_is_told(settings, value):
     settings.REDIS_URL, settings.REDIS_CLUSTER = value, True
     assert [finding.id for finding in check_environment()] == ["tutormax.E007"]
 
@@ -269,7 +269,7 @@ def test_addresses_are_hosts_with_ports(environment, value, addresses):
 
 
 @pytest.mark.parametrize("value", ["a", "a:", "a:x", "redis://a:1", "a:1/0", ":1", "a:99999"])
-def test_what_is_no_address_is_a_problem(environment, value):
+def test_a_text_that_is_not_an_address_is_a_problem(environment, value):
     read = environment(value)
     assert read.addresses("X", ()) == []
     assert [problem.variable for problem in read.problems] == ["X"]
@@ -345,7 +345,7 @@ def test_a_line_that_is_not_understood_stops_the_start_and_shows_no_value(tmp_pa
     assert not (tmp_path / "var" / "store.log").exists()
 
 
-def test_no_file_is_needed_where_none_is_named(tmp_path):
+def test_no_file_is_needed_if_none_is_named(tmp_path):
     assert Environment(tmp_path / ".env", must_exist=False).problems == []
     (tmp_path / ".env").mkdir()
     problems = Environment(tmp_path / ".env", must_exist=False).problems
@@ -466,7 +466,7 @@ def test_the_web_server_by_itself_does_not_start_with_a_wrong_value(tmp_path):
     assert "MAX_BODY_BYTES must be a whole number" in done.stderr
 
 
-def test_where_the_key_cannot_be_kept_there_is_one_for_this_process(tmp_path):
+def test_if_the_key_cannot_be_kept_there_is_one_for_this_process(tmp_path):
     assert len(stored_secret_key(tmp_path / "none")) >= 50
 
 

@@ -148,7 +148,7 @@ def push(number: int) -> StoreError | None:
 
 
 @pytest.mark.processes
-def test_a_store_that_hangs_is_left_alone_for_a_while_and_used_again_by_itself(use_store, tmp_path):
+def test_the_circuit_breaker_opens_if_the_store_hangs_and_closes_by_itself(use_store, tmp_path):
     with embedded.running(tmp_path) as store, Redis.from_url(store.url) as client:
         use_store(store.url)
         queues.push(QUEUE, [b"before"])
@@ -188,7 +188,7 @@ def test_a_store_that_hangs_under_many_clients_refuses_each_and_loses_and_double
         assert found.count(b"%d" % number) <= int(fault.outcome_unknown)
 
 
-def test_what_a_library_caches_does_not_come_to_lie_in_the_store(store):
+def test_the_caches_of_libraries_do_not_use_the_store(store):
     cache.set("page-of-a-library", "with names on it")
     assert cache.get("page-of-a-library") == "with names on it"
     assert store.dbsize() == 0

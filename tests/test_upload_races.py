@@ -109,7 +109,7 @@ def test_nobody_goes_on_with_an_upload_whose_file_has_expired() -> None:
 
 
 @pytest.mark.parametrize("act", [actions.confirm, actions.cancel])
-def test_of_two_who_press_the_same_button_one_is_told_that_it_is_done(act: Any) -> None:
+def test_if_two_people_press_the_same_button_one_is_told_that_it_is_done(act: Any) -> None:
     upload = read(as_csv([session(1)]))
     other = Upload.objects.get(pk=upload.pk)
     act(upload)

@@ -34,7 +34,7 @@ from ingestion.management.commands import worker
 from ingestion.uploads import tasks, work
 tasks._TRIES = 1000  # a busy machine may look like a killed worker
 work._BEAT_SECONDS = work._TELL_EVERY_SECONDS = 0.1
-worker._KEEP_HOUSE_EVERY_SECONDS = 1
+worker._HOUSEKEEPING_EVERY_SECONDS = 1
 management.execute_from_command_line(["manage.py", "worker"])
 """
 

@@ -127,7 +127,7 @@ def test_a_silent_worker_is_noticed_whatever_the_clock_says() -> None:
     assert advance(upload).state == State.REVIEW
 
 
-def test_who_beats_keeps_the_upload() -> None:
+def test_a_worker_that_beats_keeps_the_upload() -> None:
     upload = create(as_csv([session(1)]))
     watch = work.Watch()
     for n in range(9):
@@ -203,7 +203,7 @@ def test_a_file_that_was_swept_away_is_never_named() -> None:
     assert files() == before
 
 
-def test_who_has_nothing_new_to_tell_keeps_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_news_keeps_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a chunk of rows that takes long to be pushed would lose the upload."""
     monkeypatch.setattr(work, "_TELL_EVERY_SECONDS", 0.0)
     upload = read(as_csv([session(1)]))

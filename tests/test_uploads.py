@@ -431,7 +431,7 @@ def test_text_that_is_no_unicode_is_shown_before_it_is_read() -> None:
     assert subject.samples == ("Französisch",)
 
 
-def test_of_several_sheets_that_fit_one_must_be_chosen() -> None:
+def test_if_several_sheets_fit_one_must_be_chosen() -> None:
     book = Workbook()
     for sheet in (book.active, book.create_sheet("More"), book.create_sheet("Notes")):
         sheet.append(list(session(1)) if sheet.title != "Notes" else ["a note"])

@@ -75,14 +75,14 @@ def test_a_row_that_could_not_be_read_is_refused_for_that_reason(record_type):
 
 
 @pytest.mark.parametrize("value", [None, True, 7, 1.5, "text", [], [{}]])
-def test_what_is_no_object_is_refused_as_a_whole(record_type, value):
+def test_a_value_that_is_not_an_object_is_refused_as_a_whole(record_type, value):
     (verdict,) = verdicts_on(record_type, array(value))
     assert isinstance(verdict, Rejection)
     assert [(one.field, one.code.value) for one in verdict.errors] == [(None, "not_an_object")]
     assert verdict.id is None
 
 
-def test_a_rejection_carries_the_records_id_where_that_is_valid(record_type):
+def test_a_rejection_carries_the_records_id_if_it_is_valid(record_type):
     (verdict,) = verdicts_on(record_type, array({record_type.id_field: "x-1"}))
     assert isinstance(verdict, Rejection)
     assert verdict.id == "x-1"
@@ -192,7 +192,7 @@ def test_a_batch_of_the_limit_is_judged_and_one_more_record_is_too_many(record_t
         assert caught.value.code.value == "batch_too_large"
 
 
-def test_of_a_batch_over_the_limit_no_row_beyond_it_is_made(record_type, settings):
+def test_no_row_above_the_limit_is_created(record_type, settings):
     settings.MAX_BATCH_RECORDS = 3
     rows = iter([Row(value=one) for one in range(10)])
     with pytest.raises(PayloadError):

@@ -95,13 +95,13 @@ def consumer(in_flight, alive=True, name="host:7:ab"):
         (summary(pause=PAUSE), [consumer(1, alive=False)], "paused", "otto"),
     ],
 )
-def test_who_takes_from_the_queue_counts_too(queue, consumers, verdict, says):
+def test_the_consumers_of_the_queue_count_too(queue, consumers, verdict, says):
     judgement = verdicts.judge(queue, moved(9, None), consumers)
     assert judgement.verdict == verdict
     assert says in judgement.meaning
 
 
-def test_what_the_dead_hold_was_not_read():
+def test_messages_that_dead_consumers_hold_do_not_count_as_read():
     held = [consumer(2, alive=False)]
     judgement = verdicts.judge(summary(9, 7200), moved(20, 2), held)
     assert judgement.verdict == "stopped"
@@ -136,7 +136,7 @@ def test_in_and_out_are_the_mean_of_the_last_minutes_up_to_this_second():
     assert (found.in_per_minute, found.out_per_minute) == (4, 2)  # in four minutes and a half
 
 
-def test_what_goes_out_is_unknown_where_nobody_looked():
+def test_what_goes_out_is_unknown_if_nobody_looked():
     found = verdicts.flow(minutes((5, None), (0, None)), now=NOW)
     assert (found.taken, found.out_per_minute) == (None, None)
     assert found.in_per_minute > 0

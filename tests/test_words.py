@@ -28,6 +28,10 @@ def _texts() -> Iterator[tuple[Path, str]]:
         ("he|him|his|himself|she|her|hers|herself", "they, them, their"),
         ("blacklist|whitelist", "refused, allowed"),
         (r"can[ _\n]not", "cannot"),
+        (r"of\s+late", "lately"),
+        (r"(?:nothing|empty|set|true)\s+where", "if"),
+        (r"this\s+once|why\s+ever|be\s+it|lest", "everyday words"),
+        (r"keeps?[\s_]+house", "housekeeping"),
     ],
 )
 def test_a_word_that_we_do_not_use_stands_nowhere(words: str, instead: str) -> None:

@@ -92,7 +92,7 @@ class KnownKeys:
             return None
         name = name_of(key)
         doubted = name not in self._copy.keys
-        self._make_younger(_DOUBTED_SECONDS if doubted else _TRUSTED_SECONDS)
+        self._refresh(_DOUBTED_SECONDS if doubted else _TRUSTED_SECONDS)
         copy = self._copy
         if copy.is_older(_TRUSTED_SECONDS):
             raise KeysNotKnownError
@@ -137,7 +137,7 @@ class KnownKeys:
         noted = (self._noted.get(name), known.last_used_at if known else None)
         return all(at is None or used_at - at >= _USE_NOTED_EVERY for at in noted)
 
-    def _make_younger(self, seconds: float) -> None:
+    def _refresh(self, seconds: float) -> None:
         """Read the copy if it is older than this; one thread at a time, at most once a second."""
         if not self._copy.is_older(seconds):
             return

@@ -25,8 +25,8 @@ _LUA = Path(__file__).parent / "lua"
 
 # A circuit breaker: after a time-out, the store is not called for this long. While it hangs, every
 # further try would only block another thread for the whole time-out.
-_PAUSE_AFTER_TIMEOUT_SECONDS = 1.0
-_left_alone_until: WeakKeyDictionary[ConnectionPool, float] = WeakKeyDictionary()
+_CIRCUIT_OPEN_SECONDS = 1.0
+_circuit_open_until: WeakKeyDictionary[ConnectionPool, float] = WeakKeyDictionary()
 # A cluster's node answered that the key is elsewhere, or did not answer: find the key's node anew.
 _cluster_has_changed = False
 
@@ -166,7 +166,7 @@ def read(key: str, call: Callable[[Redis], Any]) -> Any:
 
 
 def _tried(store: Redis, call: Callable[[], _T]) -> _T:
-    _raise_if_left_alone(store)
+    _raise_if_circuit_open(store)
     try:
         return call()
     except (redis_exceptions.RedisError, OSError) as fault:
@@ -233,7 +233,7 @@ def _once(
     store = _node(key)
     pool = store.connection_pool
     sent = False
-    _raise_if_left_alone(store)
+    _raise_if_circuit_open(store)
     if replicated and time.monotonic() < _unconfirmed_until.get(pool, 0):
         raise StoreError(Code.STORE_READ_ONLY, retry_after_seconds=1)
     try:
@@ -272,12 +272,12 @@ def _wait_for_replica(connection: Any, connection_pool: ConnectionPool) -> None:
         logger.warning("store_not_replicated", fault=str(fault))
         disks = replicas = 0
     if not (disks and replicas):
-        _unconfirmed_until[connection_pool] = time.monotonic() + _PAUSE_AFTER_TIMEOUT_SECONDS
+        _unconfirmed_until[connection_pool] = time.monotonic() + _CIRCUIT_OPEN_SECONDS
         raise StoreError(Code.STORE_NOT_REPLICATED, retry_after_seconds=1, outcome_unknown=True)
 
 
-def _raise_if_left_alone(store: Redis) -> None:
-    if time.monotonic() < _left_alone_until.get(store.connection_pool, 0):
+def _raise_if_circuit_open(store: Redis) -> None:
+    if time.monotonic() < _circuit_open_until.get(store.connection_pool, 0):
         raise StoreError(Code.STORE_UNREACHABLE, retry_after_seconds=1)
 
 
@@ -292,7 +292,7 @@ def _refusal_code(fault: BaseException | None) -> Code | None:
 def _raise_store_error(fault: Exception, store: Redis, *, sent: bool) -> NoReturn:
     global _cluster_has_changed
     if isinstance(fault, redis_exceptions.TimeoutError):
-        _left_alone_until[store.connection_pool] = time.monotonic() + _PAUSE_AFTER_TIMEOUT_SECONDS
+        _circuit_open_until[store.connection_pool] = time.monotonic() + _CIRCUIT_OPEN_SECONDS
     # A primary that the Sentinels replaced refuses writes. The client library turns this into a
     # broken connection, so that it asks the Sentinels again.
     hidden = isinstance(fault.__context__, redis_exceptions.ReadOnlyError)

@@ -18,7 +18,7 @@ from ingestion.file_rows import FileRow, Layout
 from ingestion.files import error_columns
 from ingestion.files.error_columns import LINE_COLUMN, PROBLEM_COLUMN
 from ingestion.files.format import Column, Writer
-from ingestion.formulas import guarded
+from ingestion.formulas import escape_formulas
 from ingestion.outcomes import FieldError
 
 
@@ -84,12 +84,12 @@ class _Table:
         every = list(range(len(header)))
         self._kept = error_columns.original(header) if layout.armed else every
         self._width = len(header)
-        names = [guarded(header[at]) for at in self._kept] + [LINE_COLUMN, PROBLEM_COLUMN]
+        names = [escape_formulas(header[at]) for at in self._kept] + [LINE_COLUMN, PROBLEM_COLUMN]
         self.columns = [Column(name=name) for name in names]
 
     def cells(self, row: FileRow, problem: str) -> list[str]:
         # If a row's cells cannot be told apart, they stay empty: `_line` says where the row is.
-        cells = list(map(guarded, row.raw or []))
+        cells = list(map(escape_formulas, row.raw or []))
         kept = [cells[at] if at < len(cells) else "" for at in self._kept]
         # Cells without a column name stay after all columns.
         return [*kept, str(row.line), problem, *cells[self._width :]]

@@ -16,7 +16,7 @@ from ingestion.file_rows import Layout, guess_record_type, layout_of
 from ingestion.files import error_columns
 from ingestion.files.look import Look
 from ingestion.files.shape import field_name
-from ingestion.formulas import unguarded
+from ingestion.formulas import unescape_formulas
 from ingestion.models import ColumnChoice
 from ingestion.records import RECORD_TYPES, RecordType
 
@@ -188,8 +188,8 @@ def _inspect_json(look: Look, layout: Layout, record_type: RecordType | None) ->
 def _inspect_table(look: Look, layout: Layout, record_type: RecordType | None) -> Inspection:
     header, rows = look.header, look.rows
     if layout.armed:
-        header = list(map(unguarded, header))
-        rows = [list(map(unguarded, row)) for row in rows]
+        header = list(map(unescape_formulas, header))
+        rows = [list(map(unescape_formulas, row)) for row in rows]
     questions = set(look.unsure)
     best = _best_type(header)
     record_type = record_type or best

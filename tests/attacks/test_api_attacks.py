@@ -43,7 +43,7 @@ def raw(target: Target, content: bytes) -> bytes:
         return line.recv(65536)
 
 
-def test_whichever_right_the_store_refuses_a_201_is_true(target: Target, table: Table) -> None:
+def test_a_201_is_true_whatever_right_the_store_refuses(target: Target, table: Table) -> None:
     commands = ["lpush", "hincrby", "hset", "expire", "ltrim", "hmget", "llen", "get", "evalsha"]
     rounds = count(short=1, long=20)
     for turn in range(rounds):
@@ -64,7 +64,7 @@ def test_whichever_right_the_store_refuses_a_201_is_true(target: Target, table: 
     )
 
 
-def test_cheap_requests_with_dear_answers_leave_the_neighbour_alone(
+def test_cheap_requests_with_expensive_answers_do_not_delay_the_neighbour(
     target: Target, table: Table
 ) -> None:
     attack_key, key = new_key(target, "attacker"), new_key(target, "neighbour")

@@ -51,7 +51,7 @@ def shown(page: Page):
     return page.get_by_role("row", name="Sessions").get_by_role("cell").nth(1)
 
 
-def test_new_figures_move_neither_focus_nor_selection_nor_scroll_nor_what_is_open(page, store):
+def test_a_refresh_keeps_focus_selection_scroll_and_open_parts(page, store):
     details = page.locator("details", has_text="Sessions, minute by minute")
     details.locator("summary").click()
     details.locator("summary").focus()
@@ -69,7 +69,7 @@ def test_new_figures_move_neither_focus_nor_selection_nor_scroll_nor_what_is_ope
     assert page.evaluate(state) == before
 
 
-def test_a_link_in_the_renewed_part_keeps_the_focus(page, store):
+def test_a_link_in_the_refreshed_part_keeps_the_focus(page, store):
     link = page.locator("[data-live]").get_by_role("link", name="Feedback")
     link.focus()
     wanted = add_message(store)
@@ -78,7 +78,7 @@ def test_a_link_in_the_renewed_part_keeps_the_focus(page, store):
     expect(link).to_be_focused()
 
 
-def test_consumers_and_dead_letters_are_renewed_and_their_link_keeps_the_focus(page, store):
+def test_consumers_and_dead_letters_are_refreshed_and_their_link_keeps_the_focus(page, store):
     link = page.get_by_role("link", name="dead letters")
     link.focus()
     page.evaluate("window.scrollTo(0, 120)")
@@ -138,7 +138,7 @@ def test_refresh_can_be_switched_off_and_stays_so(page, store):
     expect(shown(page)).to_have_text(wanted)
 
 
-def test_who_is_signed_out_meanwhile_is_told(page):
+def test_a_person_who_was_signed_out_meanwhile_is_told(page):
     page.context.clear_cookies()
     page.clock.run_for(5_000)
     expect(page.get_by_text("You are signed out.")).to_be_visible()

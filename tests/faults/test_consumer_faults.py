@@ -272,7 +272,7 @@ def all_keep_their_messages(store: Redis, starting: Consumers, pids: set[int], g
     assert len(starting.delivered()) == 3
 
 
-def test_the_living_keep_their_messages_when_the_store_hangs_beyond_their_leases(
+def test_live_consumers_keep_their_messages_when_the_store_hangs_longer_than_their_leases(
     store, starting, tmp_path
 ):
     pids = three_with_a_message_each(store, starting, tmp_path / "go")
@@ -283,7 +283,9 @@ def test_the_living_keep_their_messages_when_the_store_hangs_beyond_their_leases
     all_keep_their_messages(store, starting, pids, tmp_path / "go")
 
 
-def test_the_living_keep_their_messages_when_the_store_is_away_beyond_their_leases(tmp_path):
+def test_live_consumers_keep_their_messages_when_the_store_is_away_longer_than_their_leases(
+    tmp_path,
+):
     data = tmp_path / "data"
     with consumers(tmp_path, data) as starting:
         with embedded.running(data) as store, Redis.from_url(store.url) as client:
@@ -293,7 +295,7 @@ def test_the_living_keep_their_messages_when_the_store_is_away_beyond_their_leas
             all_keep_their_messages(client, starting, pids, tmp_path / "go")
 
 
-def test_the_living_keep_their_messages_when_their_machine_is_suspended_beyond_their_leases(
+def test_live_consumers_keep_their_messages_when_their_machine_is_suspended_for_long(
     store, starting, tmp_path
 ):
     pids = three_with_a_message_each(store, starting, tmp_path / "go")

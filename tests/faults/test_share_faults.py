@@ -128,7 +128,7 @@ def waits(site: Site, *, greedy: dict[str, str], neighbour: dict[str, str]) -> l
     return sorted(taken)
 
 
-def test_dear_requests_of_one_client_leave_its_neighbour_its_turn(
+def test_expensive_requests_of_one_client_leave_its_neighbour_its_turn(
     tmp_path: Path, figures: Figures
 ) -> None:
     with running_site(tmp_path, WEB_WORKERS="1") as site:

@@ -22,7 +22,7 @@ from ingestion.uploads import actions, stored_files, tasks, work
 logger = structlog.get_logger(__name__)
 
 _LOOK_EVERY_SECONDS = 0.5
-_KEEP_HOUSE_EVERY_SECONDS = 10.0
+_HOUSEKEEPING_EVERY_SECONDS = 10.0
 _EXPIRE_EVERY_SECONDS = 600.0
 
 
@@ -52,15 +52,15 @@ class Command(PortalCommand):
         worker.configure_signals()
         logger.info("worker_started", worker=worker.worker_id)
         leaving = threading.Event()
-        house = threading.Thread(target=_keep_house, args=(leaving,))
-        house.start()
+        housekeeping = threading.Thread(target=_housekeeping, args=(leaving,))
+        housekeeping.start()
         try:
             worker.run()
         finally:
             # Wait for it: if the process ended a thread, the thread could still hold a lock that we
             # need.
             leaving.set()
-            house.join()
+            housekeeping.join()
             logger.info("worker_ended", worker=worker.worker_id)
 
 
@@ -86,7 +86,7 @@ class _Worker(Worker):
         signal.signal(signal.SIGINT, self.shutdown)
 
 
-def _keep_house(leaving: threading.Event) -> None:
+def _housekeeping(leaving: threading.Event) -> None:
     expired_at = 0.0
     watch = work.Watch()
     while True:
@@ -106,5 +106,5 @@ def _keep_house(leaving: threading.Event) -> None:
             queues.sample_depths(record_type.queue for record_type in RECORD_TYPES.values())
         except StoreError as fault:
             logger.warning("depths_not_sampled", code=fault.code.value)
-        if leaving.wait(_KEEP_HOUSE_EVERY_SECONDS):
+        if leaving.wait(_HOUSEKEEPING_EVERY_SECONDS):
             return

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.timezone import now
 
-from ingestion.formulas import guarded
+from ingestion.formulas import escape_formulas
 from ingestion.models import Activity
 from ingestion.portal.lists import ListOnly
 
@@ -103,4 +103,4 @@ def _csv(entries: QuerySet[Activity]) -> Iterator[str]:
             entry.reason,
             json.dumps(entry.facts, ensure_ascii=False, sort_keys=True) if entry.facts else "",
         )
-        yield write([guarded(cell) for cell in cells])
+        yield write([escape_formulas(cell) for cell in cells])
