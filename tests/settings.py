@@ -27,6 +27,10 @@ from tutormax.settings import *  # noqa: E402, F403
 # Hashing a password is slow on purpose: half a second for each account of a test.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
+# Each client of a test has its own middleware, which would list all static files before its
+# first request. Instead, a file is looked for when it is asked for.
+WHITENOISE_AUTOREFRESH = True
+
 # Processes that the tests start have their own database and store.
 os.environ.pop("DATABASE_URL", None)
 if _store := os.environ.get("TESTS_STORE"):
