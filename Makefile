@@ -25,7 +25,10 @@ quick: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not processes and not slow" -n auto
+	$(BIN)/pytest -q -m "not processes and not slow" --ignore $(FUZZ) -n auto
+
+# Slow, and so is its collection, which makes all cases.
+FUZZ := tests/test_schema_fuzz.py
 
 # Twice as many as a small machine has cores: many tests wait for what they started.
 PARALLEL := -n 4 --dist loadgroup
