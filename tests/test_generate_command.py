@@ -63,7 +63,7 @@ def test_with_a_key_the_records_are_the_clients(portal: Process, manner: list[st
 
 
 def test_half_a_key_is_not_sent() -> None:
-    with pytest.raises(CommandError, match="no whole API key"):
+    with pytest.raises(CommandError, match="not a complete API key"):
         send_tutors("http://127.0.0.1:9", 1, "--key", "tmx_half")
 
 

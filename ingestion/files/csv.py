@@ -197,7 +197,7 @@ def _split(lines: _Lines, delimiter: str) -> Iterator[tuple[int, Cells | None]]:
             cells = next(reader)
         except StopIteration:
             return
-        except csv.Error:  # also a cell beyond csv's own limit of 131,072 characters
+        except csv.Error:  # also a cell above csv's own limit of 131,072 characters
             lines.give_back()
             yield line, None
         else:

@@ -1,1 +1,1 @@
-"""What the portal's templates can say beyond Django's own words."""
+"""The portal's own template tags."""

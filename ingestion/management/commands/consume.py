@@ -134,7 +134,7 @@ def _handler(path: str) -> Callable[[Any], object]:
     except (ImportError, AttributeError, ValueError) as fault:
         raise ArgumentTypeError(f"there is no {path}: {fault}") from fault
     if not callable(found):
-        raise ArgumentTypeError(f"{path} is no function")
+        raise ArgumentTypeError(f"{path} is not a function")
     handler: Callable[[Any], object] = found
     return handler
 

@@ -329,7 +329,7 @@ def _date(text: str) -> date:
 
 def _key(text: str) -> str:
     if not is_well_formed(text):
-        raise ArgumentTypeError("this is no whole API key: copy all of it, from tmx_ on")
+        raise ArgumentTypeError("this is not a complete API key: copy all of it, from tmx_ on")
     return text
 
 
