@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CAP = 2**20
-LARGE = 600_000  # more than the small buffers that are always free
+LARGE = 600_000  # a body of this size needs a share of the budget
 CHUNKED = "Transfer-Encoding: chunked"
 
 

@@ -37,8 +37,8 @@ class Question(StrEnum):
 class Column:
     """A column of the file: its name, its first filled cells, and the field that it seems to be.
 
-    `orders` are the possible orders of its dates like 03/04/2026: empty if the dates fit no common
-    order, None if it has no such dates. `comma` is set if its numbers have a decimal comma.
+    `orders` are the orders that its dates like 03/04/2026 show: empty if no date shows its order,
+    None if it has no such dates. `comma` is set if its numbers have a decimal comma.
     """
 
     name: str
