@@ -87,9 +87,9 @@ def running(data_dir: Path, *, config: Mapping[str, str] = {}) -> Iterator[Store
 
     If a live process runs a store there, this one uses it and leaves it running at the end; that
     store ends with its owner. Otherwise a store is started, with our server settings and with
-    `config`, which overrides them, and it is stopped at the end. If the owner of a store was killed, the store is an orphan: it
-    is stopped cleanly and replaced. On Linux it is about to end by itself; on other systems it
-    would keep running with the settings of an earlier run.
+    `config`, which overrides them, and it is stopped at the end. If the owner of a store was
+    killed, the store is an orphan: it is stopped cleanly and replaced. On Linux it is about to end
+    by itself; on other systems it would keep running with the settings of an earlier run.
 
     Enter this on a thread that lives longer than the block. Raises EmbeddedStoreError.
     """
