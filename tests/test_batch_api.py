@@ -81,7 +81,7 @@ def test_a_batch_of_each_record_type_goes_on_its_queue(post, store, record_type)
 
 
 @both_framings
-def test_of_a_thousand_records_with_37_bad_ones_of_ten_kinds_963_are_queued_in_order(
+def test_963_of_a_thousand_records_are_queued_in_order_and_37_bad_ones_of_ten_types_are_not(
     post, store, framed
 ):
     places = sorted(random.sample(range(1000), 37))

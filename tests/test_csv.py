@@ -131,7 +131,7 @@ def test_columns_are_matched_by_name_and_unknown_ones_dropped() -> None:
     assert row.value == {"tutor_id": "7", "email": "a@b.cd", "education_level": "x"}
 
 
-def test_of_two_columns_of_one_name_the_last_filled_one_counts() -> None:
+def test_if_two_columns_have_one_name_the_last_filled_one_counts() -> None:
     assert [row.value for row in read_csv("name,Name\na,b\na,\n")] == [{"name": "b"}, {"name": "a"}]
 
 

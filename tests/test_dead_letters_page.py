@@ -84,7 +84,7 @@ def test_neither_payload_nor_reason_is_on_the_page(operator, store):
     assert "Anna" not in answer.text
 
 
-def test_who_may_only_look_sees_no_way_to_do_more(viewer, store):
+def test_a_viewer_sees_no_buttons_for_changes(viewer, store):
     dead(1)
     answer = viewer.get(PAGE)
     assert listed(answer) == ["s1"]
@@ -126,7 +126,7 @@ def test_a_foreign_one_is_shown_without_a_reason(operator, store):
     assert "\\xff" in said
 
 
-def test_who_sees_no_payloads_is_refused_the_reason_too(viewer, store):
+def test_staff_who_may_not_see_payloads_do_not_see_the_reason_either(viewer, store):
     dead(1)
     (name,) = [one.message.name for one in dead_letters(QUEUE, first=0, count=1)]
     answer = viewer.post(f"{PAGE}message/", {"message": name})
@@ -239,7 +239,7 @@ ACTIONS = {
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("group", ["Viewer", "Uploader"])
-def test_who_may_not_is_refused_whatever_the_page_shows(db, store, group, action):
+def test_staff_without_the_right_are_refused_whatever_the_page_shows(db, store, group, action):
     letters = dead(1)
     browser = signed_in(member(group))
     form = {**ACTIONS[action], "message": dead_letters(QUEUE, first=0, count=1)[0].message.name}

@@ -125,7 +125,7 @@ def test_a_bad_row_is_told_every_reason_and_kept(browser, store, record_type):
 
 
 @pytest.mark.parametrize("text", ["", "not JSON", "[]", "NaN", "[" * 100_000])
-def test_what_is_no_record_is_told_so(browser, text):
+def test_a_text_that_is_not_a_record_is_refused_with_a_reason(browser, text):
     answer = try_json(browser, RECORD_TYPES["tutors"], text)
     assert answer.status_code == 200
     assert answer.context["trial"].unreadable

@@ -99,7 +99,7 @@ def test_a_value_of_another_kind_is_refused_and_never_converted(kind, takes, cod
 
 
 @pytest.mark.parametrize("kind", FIELDS)
-def test_null_is_refused_where_it_is_not_allowed(kind):
+def test_null_is_refused_if_it_is_not_allowed(kind):
     assert codes(kind, None) == ["null"]
 
 

@@ -71,7 +71,7 @@ def test_escaping_formulas_can_be_undone(text: str) -> None:
         ("", ""),
     ],
 )
-def test_it_stands_where_a_cell_may_begin_and_nowhere_else(text: str, cell: str) -> None:
+def test_an_escape_is_only_where_a_cell_may_begin(text: str, cell: str) -> None:
     assert escape_formulas(text) == cell
 
 

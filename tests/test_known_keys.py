@@ -75,7 +75,7 @@ def test_steady_traffic_costs_no_query_before_its_answer(store, clock):
         request_finished.connect(known.known_keys.after_answer, dispatch_uid="known_keys")
 
 
-def test_after_the_answer_the_copy_is_read_anew_once_it_is_two_seconds_old(store, clock):
+def test_after_an_answer_the_copy_is_refreshed_if_it_is_two_seconds_old(store, clock):
     key = key_of()
     assert status(key) == 201  # reads the copy, and notes the first use
     clock(1.9)

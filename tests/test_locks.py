@@ -18,7 +18,7 @@ def pins(name: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
-def test_what_a_list_asks_for_stands_in_its_lock(name):
+def test_a_lock_holds_everything_that_its_list_asks_for(name):
     asked = pins(f"{name}.txt")
     assert len(asked) > 10
     locked = pins(f"{name}.lock")

@@ -232,7 +232,7 @@ def test_while_the_store_is_away_the_last_known_numbers_are_shown_and_never_zero
     assert 'class="card stale"' in answer.text
 
 
-def test_who_was_consuming_is_still_told_while_the_store_is_away(browser, store, gone):
+def test_the_last_known_consumers_are_shown_while_the_store_is_away(browser, store, gone):
     bury(message(1))
     with Consumer(QUEUE):
         browser.get("/admin/")
@@ -302,7 +302,7 @@ def talk(proxy: Proxy, browser, path):
         ("/admin/rejections/", 1),
     ],
 )
-def test_a_page_costs_the_same_round_trips_whatever_lies_there(
+def test_a_page_costs_the_same_round_trips_whatever_the_queue_holds(
     browser, store, proxy, path, round_trips
 ):
     store.lpush(KEYS.dead, message(1))

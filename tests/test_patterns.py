@@ -47,7 +47,7 @@ def _parts(argument: Any) -> Iterator[Any]:
         yield argument
 
 
-def test_no_endless_repeat_stands_in_another() -> None:
+def test_no_unlimited_repeat_is_inside_another() -> None:
     found = dict(patterns())
     assert len(found) > 15
     evil = re.compile("^(([0-9a-f])+)+x$")

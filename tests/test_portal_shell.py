@@ -33,7 +33,7 @@ def visible(group, url):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_who_is_not_signed_in_is_sent_to_sign_in_and_comes_back(client, name):
+def test_a_person_who_is_not_signed_in_is_sent_to_sign_in_and_comes_back(client, name):
     url = address(PAGES[name])
     answer = client.get(url)
     assert (answer.status_code, answer["Location"]) == (302, f"/admin/login/?next={url}")

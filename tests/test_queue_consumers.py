@@ -36,7 +36,7 @@ def test_people_see_who_consumes_and_what_is_in_flight(store):
             assert began <= found.last_heartbeat_at <= ended
 
 
-def test_who_consumes_costs_one_round_trip_for_all_queues(store, proxy: Proxy):
+def test_the_consumers_of_all_queues_cost_one_round_trip(store, proxy: Proxy):
     bury(b"dead")
     fill(*(b"%d" % number for number in range(50)))
     with Consumer(QUEUE) as one, Consumer(QUEUE):

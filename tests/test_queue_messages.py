@@ -116,7 +116,7 @@ def test_a_foreign_message_is_listed_as_such_among_the_others(store, raw, proble
     assert queues.named(QUEUE, [found[1].name], newest_first=True)[found[1].name].raw == raw
 
 
-def test_a_record_is_found_by_its_id_wherever_it_lies_among_the_newest(store):
+def test_a_record_is_found_by_its_id_anywhere_among_the_newest(store):
     push(1, 2)
     push(3, record_id="s1")
     push(4, record_id="x-s1-x")  # it only contains the id
@@ -193,7 +193,7 @@ def test_messages_are_found_in_every_slice_of_a_long_queue(store, newest):
     assert left(store) == [one for one in pushed if one not in chosen]
 
 
-def test_the_look_for_messages_ends_where_it_was_told(store):
+def test_the_search_for_messages_ends_at_its_limit(store):
     pushed = push(*range(2500))
     assert queues.take_off(QUEUE, [pushed[1199], pushed[1200]], name="n", within=1200) == 1
     assert left(store) == [*pushed[:1199], *pushed[1200:]]
@@ -293,7 +293,7 @@ def test_no_message_is_missed_while_others_push_take_off_and_read(store, monkeyp
     assert not {*left(store)} & {*rows}
 
 
-def test_the_look_for_an_uploads_rows_ends_when_all_are_found(store, proxy):
+def test_the_search_for_an_uploads_rows_ends_when_all_are_found(store, proxy):
     push(*range(30_000))
     rows = rows_of(4, range(10))
     proxy.heard.clear()

@@ -213,7 +213,7 @@ def test_a_payload_is_shown_on_demand_and_that_is_noted(operator, store):
     ],
     ids=lambda one: repr(one[:12]),
 )
-def test_whatever_lies_there_can_be_shown(operator, store, raw, shown):
+def test_a_message_with_any_content_can_be_shown(operator, store, raw, shown):
     store.lpush(SESSIONS.queue, raw)
     (name,) = names(operator.get(PAGE))
     answer = operator.post(f"{PAGE}message/", {"message": name})
@@ -230,7 +230,7 @@ def test_the_page_says_that_a_message_is_gone(operator, store):
     assert not Activity.objects.exists()
 
 
-def test_who_may_only_look_sees_no_way_to_do_more(viewer, store):
+def test_a_viewer_sees_no_buttons_for_changes(viewer, store):
     push(1)
     answer = viewer.get(PAGE)
     assert listed(answer) == ["s1"]

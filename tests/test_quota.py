@@ -101,7 +101,7 @@ def test_lines_count_like_an_array_and_blank_ones_too(post, quota):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_body_counts_by_its_size_where_that_is_more(post, quota, packed):
+def test_a_body_counts_by_its_size_if_that_is_more(post, quota, packed):
     """White space, long texts and fields that are dropped are work too."""
     body = json.dumps(TUTOR).encode().ljust(3 * 8192)
     headers = {"Content-Encoding": "gzip"} if packed else {}

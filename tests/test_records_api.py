@@ -152,7 +152,7 @@ def test_the_same_record_sent_twice_is_queued_twice(post, store):
         pytest.param(b'"text"', 400, "not_an_object", id="text"),
     ],
 )
-def test_what_is_no_record_is_refused_as_a_whole(store, body, status, code):
+def test_a_body_that_is_not_a_record_is_refused_as_a_whole(store, body, status, code):
     answer = send("POST", "/api/tutors", body)
     assert (answer.status, answer.json()["code"]) == (status, code)
     assert not store.exists(QUEUE)

@@ -121,7 +121,7 @@ def test_one_tells_why_it_was_refused_and_not_what_was_sent(browser, store):
 
 
 @pytest.mark.parametrize("group", ["Uploader", "Operator", "Admin"])
-def test_who_judges_or_fixes_records_may_see_what_was_sent_and_that_is_noted(db, store, group):
+def test_staff_who_fix_records_may_see_what_was_sent_and_that_is_noted(db, store, group):
     name = refuse(TUTORS, BAD)
     answer = signed_in(member(group)).post(f"{PAGE}tutors/{name}/show/")
     assert answer.status_code == 200
@@ -130,7 +130,7 @@ def test_who_judges_or_fixes_records_may_see_what_was_sent_and_that_is_noted(db,
     assert (entry.action, entry.facts) == ("payload_shown", {"refused": name})
 
 
-def test_who_may_only_look_does_not_see_what_was_sent(db, store):
+def test_a_viewer_does_not_see_what_was_sent(db, store):
     name = refuse(TUTORS, BAD)
     browser = signed_in(member("Viewer"))
     answer = browser.post(f"{PAGE}tutors/{name}/show/")
@@ -168,7 +168,7 @@ def test_a_refused_record_is_fixed_in_the_form_sent_and_linked(browser, store):
     assert "?rejection=" not in page.text
 
 
-def test_of_two_who_fix_the_same_record_the_second_is_told(browser, store):
+def test_the_second_person_who_fixes_a_record_is_told(browser, store):
     name = refuse(TUTORS, BAD)
     address = f"/admin/enter/tutors/?rejection={name}"
     good = typed({**BAD, "email": "john@example.com", "age": 27})

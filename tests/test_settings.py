@@ -428,7 +428,7 @@ def test_half_a_key_that_a_full_disk_left_is_made_anew(tmp_path):
 
 
 @pytest.mark.processes
-def test_a_relative_folder_lies_in_the_project_wherever_a_command_is_called(tmp_path):
+def test_a_relative_folder_is_in_the_project_wherever_a_command_is_called(tmp_path):
     show = "from tutormax.settings import *; print(DATA_DIR, DATABASES['default']['NAME'])"
     folder = f"../{tmp_path.name}-nowhere"
     done = subprocess.run(
@@ -471,7 +471,7 @@ def test_if_the_key_cannot_be_kept_there_is_one_for_this_process(tmp_path):
 
 
 @pytest.mark.processes
-def test_the_api_lives_where_the_prefix_says(tmp_path):
+def test_the_api_is_below_the_prefix(tmp_path):
     code = "from ingestion.api.views import endpoints; print(*endpoints().values())"
     done = manage(tmp_path, "shell", "--no-imports", "-c", code, API_PREFIX="v1/intake/")
     addresses = done.stdout.split()

@@ -357,7 +357,7 @@ ACTIONS = ("upload-queue", "upload-cancel", "upload-fix", "upload-retry", "uploa
 
 
 @pytest.mark.parametrize("group", ["Viewer", "Operator"])
-def test_who_may_not_upload_is_refused_every_action(group: str, uploader: Client) -> None:
+def test_staff_who_may_not_upload_are_refused_every_action(group: str, uploader: Client) -> None:
     one = upload(uploader, as_csv(session(1, duration_minutes=999)))
     other = signed_in(member(group))
     assert other.get(reverse("admin:upload-new")).status_code == 403

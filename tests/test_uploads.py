@@ -273,7 +273,7 @@ def test_json_that_breaks_off_fails_with_the_place_and_queues_nothing(store: Red
         (b'[{"a": 1', "malformed"),
     ],
 )
-def test_what_is_no_file_of_records_fails_with_the_reason_and_can_be_tried_again(
+def test_a_file_that_is_not_readable_fails_with_the_reason_and_can_be_tried_again(
     content: bytes, why: str
 ) -> None:
     upload = create(content, SESSIONS)

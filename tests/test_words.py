@@ -34,7 +34,7 @@ def _texts() -> Iterator[tuple[Path, str]]:
         (r"keeps?[\s_]+house", "housekeeping"),
     ],
 )
-def test_a_word_that_we_do_not_use_stands_nowhere(words: str, instead: str) -> None:
+def test_a_word_that_we_do_not_use_is_nowhere(words: str, instead: str) -> None:
     # A name such as `what_he_may` consists of words too.
     ruled_out = re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])", re.IGNORECASE)
     found = [

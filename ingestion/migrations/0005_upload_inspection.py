@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 def look_again(apps, schema_editor):
-    """What waits for answers was looked at as its page was made: from now on that is kept."""
+    """Inspect the uploads that wait for answers again: from now on, the result is stored."""
     waiting = apps.get_model("ingestion", "Upload").objects.filter(state="check")
     waiting.update(state="inspecting", layout={})
 
