@@ -314,12 +314,12 @@ def test_csv_files_hold_a_cell_for_every_field(tmp_path: Path) -> None:
     for path in made:
         content = (tmp_path / f"{path}.csv").read_bytes().decode()
         header, *lines = csv.reader(io.StringIO(content, newline=""))
-        assert header == list(RECORD_TYPES[path].serializer_class.example)
+        assert header == list(RECORD_TYPES[path].serializer_class().fields)
         assert len(lines) == len(made[path])
         for cells, record in zip(lines, made[path], strict=True):
             assert len(cells) == len(header)
             for name, cell in zip(header, cells, strict=True):
-                match record[name]:
+                match record.get(name):
                     case True | False as flag:
                         assert cell == str(flag).lower()
                     case None:
