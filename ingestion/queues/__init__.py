@@ -46,7 +46,16 @@ from ingestion.queues.numbers import (
     sample_depths,
     summaries,
 )
-from ingestion.queues.push import Once, Pause, Pushed, pause_queue, push, resume_queue
+from ingestion.queues.push import (
+    Once,
+    Pause,
+    Push,
+    Pushed,
+    pause_queue,
+    push,
+    push_together,
+    resume_queue,
+)
 from ingestion.queues.quota import Quota, charge
 
 __all__ = [
@@ -69,6 +78,7 @@ __all__ = [
     "Once",
     "Overview",
     "Pause",
+    "Push",
     "Pushed",
     "QueueHistory",
     "QueueSummary",
@@ -91,6 +101,7 @@ __all__ = [
     "overview",
     "pause_queue",
     "push",
+    "push_together",
     "put_back",
     "put_back_all_dead",
     "put_back_dead",

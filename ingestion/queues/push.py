@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,53 +63,98 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
 
 
-def push(
-    queue: str,
-    messages: Sequence[bytes],
-    *,
-    rejected: int = 0,
-    causes: Mapping[str, int] | None = None,
-    rejections: Sequence[bytes] = (),
-    once: Once | None = None,
-) -> Pushed:
-    """Put `messages` on `queue` in the order given and count them, all or nothing.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Push:
+    """What one request asks for: all of it is done, or nothing.
 
-    `rejected` records by `causes` are counted in the same step, and `rejections` are kept for the
-    portal's list. Raises `StoreError`, `QueuePausedError`, or `IntakeError` where the request of
-    `once` came before with another content. Only where the fault's `outcome_unknown` is set may
-    the messages be on the queue all the same.
+    `messages` go onto the queue in this order. `rejected` records are counted by their `causes`,
+    and `rejections` are kept for the portal's list.
+    """
+
+    messages: Sequence[bytes]
+    rejected: int = 0
+    causes: Mapping[str, int] = field(default_factory=dict)
+    rejections: Sequence[bytes] = ()
+    once: Once | None = None
+
+
+def push(queue: str, messages: Sequence[bytes], **options: Any) -> Pushed:
+    """Make one push; `options` are the other fields of `Push`.
+
+    Raises the `IntakeError` that `push_together` would give.
+    """
+    (outcome,) = push_together(queue, [Push(messages=messages, **options)])
+    if isinstance(outcome, IntakeError):
+        raise outcome
+    return outcome
+
+
+def push_together(queue: str, pushes: Sequence[Push]) -> list[Pushed | IntakeError]:
+    """Make several pushes in one call of the store, in order; the outcome of each.
+
+    A push that was refused has a `StoreError`, a `QueuePausedError`, or an `IntakeError` if the
+    request of its `once` came before with another content. Its messages may be on the queue only
+    if the error's `outcome_unknown` is set.
     """
     hour, minute = this_minute()
-    reply = _push(
-        _keys(queue, hour, once.request if once else ""),
-        (
-            settings.QUEUE_LIMIT,
-            minute,
-            NUMBERS_TTL_SECONDS,
-            msgspec.json.encode(causes or {}),
-            rejected,
-            once.fingerprint if once else "",
-            _packed(once.answer) if once else b"",
-            once.ttl_seconds if once else 0,
-            len(rejections),
-            _REJECTIONS_KEPT,
-            _REJECTIONS_TTL_SECONDS,
-            *rejections,
-            *messages,
-        ),
-        replicated=_was_pushed if settings.INGESTION_DURABILITY == "replicated" else None,
+    replies: list[list[Any]] = []
+
+    def need_a_replica(reply: list[list[Any]]) -> bool:
+        replies.extend(reply)
+        # A replayed answer too: no replica may have confirmed the push of the first time.
+        return any(one[0] in (b"pushed", b"replayed") for one in reply)
+
+    arguments: list[Any] = [
+        settings.QUEUE_LIMIT,
+        minute,
+        NUMBERS_TTL_SECONDS,
+        _REJECTIONS_KEPT,
+        _REJECTIONS_TTL_SECONDS,
+    ]
+    for one in pushes:
+        arguments += _arguments(one)
+    try:
+        reply = _push(
+            _keys(queue, hour, (one.once.request for one in pushes if one.once)),
+            arguments,
+            replicated=need_a_replica if settings.INGESTION_DURABILITY == "replicated" else None,
+        )
+    except StoreError as fault:
+        if not replies:
+            return [fault] * len(pushes)
+        # They have been made, but no replica has confirmed it. The refusals stand.
+        outcomes = [_outcome(one) for one in replies]
+        return [one if isinstance(one, IntakeError) else fault for one in outcomes]
+    return [_outcome(one) for one in reply]
+
+
+def _arguments(push: Push) -> Iterable[Any]:
+    once = push.once
+    return (
+        once.fingerprint if once else "",
+        _packed(once.answer) if once else b"",
+        once.ttl_seconds if once else 0,
+        push.rejected,
+        msgspec.json.encode(push.causes) if push.rejected else b"{}",
+        len(push.rejections),
+        len(push.messages),
+        *push.rejections,
+        *push.messages,
     )
+
+
+def _outcome(reply: list[Any]) -> Pushed | IntakeError:
     match reply:
         case [b"pushed", place]:
             return Pushed(place=place)
         case [b"replayed", answer, place]:
             return Pushed(place=place, answer=_unpacked(answer))
         case [b"conflict"]:
-            raise IntakeError(Code.KEY_REUSED)
+            return IntakeError(Code.KEY_REUSED)
         case [b"paused", pause]:
-            raise _paused(read_pause(pause))
+            return _paused(read_pause(pause))
         case _:
-            raise StoreError(Code.QUEUE_FULL, retry_after_seconds=5)
+            return StoreError(Code.QUEUE_FULL, retry_after_seconds=5)
 
 
 def _packed(answer: bytes) -> bytes:
@@ -127,10 +172,10 @@ def _unpacked(kept: bytes) -> bytes:
 def ask_refusal(round_trip: RoundTrip, queue: str) -> None:
     """Ask whether a push on the queue would be refused; the reply is the refusal, if it would."""
     hour, _ = this_minute()
-    _push.ask(round_trip, _keys(queue, hour, ""), may_refuse=True)
+    _push.ask(round_trip, _keys(queue, hour, [""]), may_refuse=True)
 
 
-def _keys(queue: str, hour: int, request: str) -> tuple[str, ...]:
+def _keys(queue: str, hour: int, requests: Iterable[str]) -> tuple[str, ...]:
     keys = Keys(queue)
     return (
         queue,
@@ -139,13 +184,8 @@ def _keys(queue: str, hour: int, request: str) -> tuple[str, ...]:
         keys.causes(hour),
         keys.rejections,
         keys.pause,
-        keys.answer(request),
+        *map(keys.answer, requests),
     )
-
-
-def _was_pushed(reply: list[Any]) -> bool:
-    # A replayed answer too: no replica may have confirmed the push of the first time.
-    return reply[0] in (b"pushed", b"replayed")
 
 
 def read_pause(content: bytes) -> Pause:

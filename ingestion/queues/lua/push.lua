@@ -1,22 +1,24 @@
--- Judged records in: puts messages on a queue, counts, and remembers the answer, all or nothing.
+-- Validated records in: puts the messages of one or more requests on a queue, counts them, and
+-- remembers answers. Each request is all or nothing, and has its own verdict.
 --
 -- KEYS  1 the queue (a list)             2 its totals (a hash)
 --       3 its counts by minute (a hash)  4 its causes of rejection (a hash)
 --       5 its latest rejections (a list) 6 its pause (a string)
---       7 what this request was answered before (a hash); read and written only with ARGV[6]
--- ARGV  1 the most messages that the queue may hold before this push
+--       7… for each request with a fingerprint, in order: what it was answered before (a hash)
+-- ARGV  1 the most messages that the queue may hold before a push
 --       2 the minute of the hour: the field names in KEYS[3] end with it
 --       3 seconds after which KEYS[3] and KEYS[4] may be forgotten
---       4 causes of rejection, as a JSON object of code and count
---       5 how many records were rejected
---       6 fingerprint of the request, or '' where no answer is to be remembered
---       7 the answer to remember        8 seconds to remember it
---       9 how many rejections follow    10 how many rejections are kept   11 seconds to keep them
---       12… the rejections, then the messages, in order
--- Gives {'pushed', place}, where place is how many messages had ever been pushed here before;
---       {'replayed', answer, place} or {'conflict'} if the request came before, the same or not;
---       {'paused', the pause} or {'full'}, and then nothing was done. With no ARGV at all it gives
---       {'allowed'} if a push would not be refused, and changes nothing.
+--       4 how many rejections are kept   5 seconds to keep them
+--       6… for each request, in order:
+--          its fingerprint, or '' if no answer is to be remembered
+--          the answer to remember, and the seconds to remember it
+--          how many records were rejected, and why, as a JSON object of code and count
+--          how many rejections follow, and how many messages
+--          the rejections, then the messages, in order
+-- Gives for each request: {'pushed', place}, where place is how many messages had ever been pushed
+--       here before; {'replayed', answer, place} or {'conflict'} if it came before, the same or
+--       not; {'paused', the pause} or {'full'}, and then nothing of it was done. With no ARGV at
+--       all it gives {'allowed'} if a push would not be refused, and changes nothing.
 --
 -- All or nothing: Redis takes no write of a script back, so a command that is refused half-way
 -- would leave what the ones before it wrote. Undoing that would take commands that may be refused
@@ -26,6 +28,25 @@
 -- replicas the store looks at the first write only. Should a write be refused all the same, then
 -- the messages come first: they may be there twice in the end, but an answer is never remembered
 -- for what is not there.
+
+local only_asked = #ARGV == 0
+local minute = ARGV[2] or ''
+
+local requests = {}
+local rejected = 0
+local at = 6
+while at <= #ARGV do
+  local request = {
+    fingerprint = ARGV[at], answer = ARGV[at + 1], seconds = ARGV[at + 2],
+    rejected = tonumber(ARGV[at + 3]), causes = ARGV[at + 4],
+    rejections = at + 7, messages = at + 7 + ARGV[at + 5],
+  }
+  request.accepted = tonumber(ARGV[at + 6])
+  at = request.messages + request.accepted
+  request.stop = at
+  rejected = rejected + request.rejected
+  requests[#requests + 1] = request
+end
 
 local function must(...)
   if not redis.acl_check_cmd(...) then
@@ -38,12 +59,11 @@ must('HINCRBY', KEYS[3], '', 1)
 must('HSET', KEYS[3], '', '')
 must('EXPIRE', KEYS[3], 1)
 
-local minute = ARGV[2] or ''
 local depth = redis.call('LLEN', KEYS[1])
 local totals = redis.call('HMGET', KEYS[2], 'accepted', 'rejected')
 local counts = redis.call('HMGET', KEYS[3], 'accepted:' .. minute, 'rejected:' .. minute)
 local pause = redis.call('GET', KEYS[6])
-if ARGV[5] ~= '0' then
+if rejected > 0 or only_asked then
   must('HINCRBY', KEYS[4], '', 1)
   must('EXPIRE', KEYS[4], 1)
   must('LPUSH', KEYS[5], '')
@@ -52,38 +72,19 @@ if ARGV[5] ~= '0' then
   redis.call('HLEN', KEYS[4])
   redis.call('LLEN', KEYS[5])
 end
-local before
-if ARGV[6] ~= '' then
-  must('HSET', KEYS[7], '', '')
-  must('EXPIRE', KEYS[7], 1)
-  before = redis.call('HMGET', KEYS[7], 'fingerprint', 'answer', 'place')
+-- What was answered, by its key. A request may be there twice.
+local told = {}
+for place = 7, #KEYS do
+  local key = KEYS[place]
+  must('HSET', key, '', '')
+  must('EXPIRE', key, 1)
+  local found = redis.call('HMGET', key, 'fingerprint', 'answer', 'place')
+  if found[1] then
+    told[key] = {fingerprint = found[1], answer = found[2], place = tonumber(found[3])}
+  end
 end
-if #ARGV == 0 then
+if only_asked then
   return {'allowed'}
-end
-
-if before then
-  if before[1] == ARGV[6] then
-    -- A write, so that who must wait for a replica waits for what lies before it: the push of the
-    -- first time. The store waits for the writes of the same connection alone.
-    redis.call('EXPIRE', KEYS[7], ARGV[8])
-    return {'replayed', before[2], tonumber(before[3])}
-  elseif before[1] then
-    return {'conflict'}
-  end
-end
-
-local rejections = tonumber(ARGV[9])
-local first = 12 + rejections
-local accepted = #ARGV - first + 1
-local rejected = tonumber(ARGV[5])
-
-if accepted > 0 then
-  if pause then
-    return {'paused', pause}
-  elseif depth >= tonumber(ARGV[1]) then
-    return {'full'}
-  end
 end
 
 -- As Redis reads them: digits, no zero before others, and room to count on.
@@ -96,24 +97,79 @@ must_be_a_count(totals[1])
 must_be_a_count(totals[2])
 must_be_a_count(counts[1])
 must_be_a_count(counts[2])
-local causes = rejected > 0 and cjson.decode(ARGV[4]) or {}
-for cause in pairs(causes) do
-  must_be_a_count(redis.call('HGET', KEYS[4], cause))
-end
-local pushed = tonumber(totals[1] or 0)
+local pushed_before = tonumber(totals[1] or 0)
 
--- In slices, since Lua can unpack only some thousand values at a time.
-for from = first, #ARGV, 1000 do
-  redis.call('LPUSH', KEYS[1], unpack(ARGV, from, math.min(from + 999, #ARGV)))
-end
-if before then
-  redis.call('HSET', KEYS[7], 'fingerprint', ARGV[6], 'answer', ARGV[7], 'place', pushed)
-  redis.call('EXPIRE', KEYS[7], ARGV[8])
+local verdicts = {}
+local messages = {}
+local rejections = {}
+local causes = {}
+local remembered = {}
+local replayed = {}
+local next_key = 7
+rejected = 0
+for number, request in ipairs(requests) do
+  local key
+  if request.fingerprint ~= '' then
+    key = KEYS[next_key]
+    next_key = next_key + 1
+  end
+  local before = key and told[key]
+  local verdict
+  if before then
+    if before.fingerprint == request.fingerprint then
+      verdict = {'replayed', before.answer, before.place}
+      replayed[key] = request.seconds
+    else
+      verdict = {'conflict'}
+    end
+  elseif request.accepted > 0 and pause then
+    verdict = {'paused', pause}
+  elseif request.accepted > 0 and depth + #messages >= tonumber(ARGV[1]) then
+    verdict = {'full'}
+  else
+    local place = pushed_before + #messages
+    verdict = {'pushed', place}
+    for from = request.messages, request.stop - 1 do
+      messages[#messages + 1] = ARGV[from]
+    end
+    for from = request.rejections, request.messages - 1 do
+      rejections[#rejections + 1] = ARGV[from]
+    end
+    if request.rejected > 0 then
+      rejected = rejected + request.rejected
+      for cause, count in pairs(cjson.decode(request.causes)) do
+        if not causes[cause] then
+          must_be_a_count(redis.call('HGET', KEYS[4], cause))
+        end
+        causes[cause] = (causes[cause] or 0) + count
+      end
+    end
+    if key then
+      told[key] = {fingerprint = request.fingerprint, answer = request.answer, place = place}
+      remembered[key] = request.seconds
+    end
+  end
+  verdicts[number] = verdict
 end
 
-if accepted > 0 then
-  redis.call('HINCRBY', KEYS[2], 'accepted', accepted)
-  redis.call('HINCRBY', KEYS[3], 'accepted:' .. minute, accepted)
+-- Here the writes begin. In slices, since Lua can unpack only some thousand values at a time.
+for from = 1, #messages, 1000 do
+  redis.call('LPUSH', KEYS[1], unpack(messages, from, math.min(from + 999, #messages)))
+end
+for key, seconds in pairs(remembered) do
+  local one = told[key]
+  redis.call('HSET', key, 'fingerprint', one.fingerprint, 'answer', one.answer, 'place', one.place)
+  redis.call('EXPIRE', key, seconds)
+end
+for key, seconds in pairs(replayed) do
+  -- A write, so that who must wait for a replica waits for what lies before it: the push of the
+  -- first time. The store waits for the writes of the same connection alone.
+  redis.call('EXPIRE', key, seconds)
+end
+
+if #messages > 0 then
+  redis.call('HINCRBY', KEYS[2], 'accepted', #messages)
+  redis.call('HINCRBY', KEYS[3], 'accepted:' .. minute, #messages)
 end
 if rejected > 0 then
   redis.call('HINCRBY', KEYS[2], 'rejected', rejected)
@@ -123,12 +179,16 @@ if rejected > 0 then
   end
   redis.call('EXPIRE', KEYS[4], ARGV[3])
 end
-if rejections > 0 then
-  redis.call('LPUSH', KEYS[5], unpack(ARGV, 12, first - 1))
-  redis.call('LTRIM', KEYS[5], 0, ARGV[10] - 1)
-  redis.call('EXPIRE', KEYS[5], ARGV[11])
+if #rejections > 0 then
+  for from = 1, #rejections, 1000 do
+    redis.call('LPUSH', KEYS[5], unpack(rejections, from, math.min(from + 999, #rejections)))
+  end
+  redis.call('LTRIM', KEYS[5], 0, ARGV[4] - 1)
+  redis.call('EXPIRE', KEYS[5], ARGV[5])
 end
-redis.call('HSET', KEYS[3], 'depth:' .. minute, depth + accepted)
-redis.call('EXPIRE', KEYS[3], ARGV[3])
+if #messages > 0 or rejected > 0 then
+  redis.call('HSET', KEYS[3], 'depth:' .. minute, depth + #messages)
+  redis.call('EXPIRE', KEYS[3], ARGV[3])
+end
 
-return {'pushed', pushed}
+return verdicts
