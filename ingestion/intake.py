@@ -23,8 +23,8 @@ import structlog
 
 from ingestion import queues, validation
 from ingestion.decoding import Row
-from ingestion.outcomes import Receipt, Rejection, StoreError
-from ingestion.queues import Once
+from ingestion.outcomes import IntakeError, Receipt, Rejection, StoreError
+from ingestion.queues import Once, Push, Pushed
 from ingestion.records import RecordType
 from ingestion.sources import Source
 from ingestion.times import utc_timestamp
@@ -78,37 +78,57 @@ def queue(received: Received, *, source: Source, once: Once | None = None) -> Re
     `IntakeError` (mostly a `StoreError`) if the push was refused; then nothing was queued, unless
     the fault says that its outcome is unknown.
     """
-    record_type, records, receipt = received.record_type, received.records, received.receipt
-    rejections = receipt.rejections
-    causes: Counter[str] = Counter(error.code for one in rejections for error in one.errors)
-    queued_at = utc_timestamp()
-    try:
-        pushed = queues.push(
-            record_type.queue,
-            _messages(received, source, queued_at),
-            rejected=len(rejections),
-            causes=causes,
-            rejections=_kept(rejections, source, queued_at),
-            once=once,
-        )
-        receipt = replace(receipt, place=pushed.place, replayed=pushed.answer is not None)
-        if once:
-            receipt = replace(receipt, answer=pushed.answer or once.answer)
-    except StoreError:
-        # With no record to queue the verdicts stand without the store; only their count is lost.
-        if records:
-            raise
-        logger.warning("rejections_not_counted", type=record_type.path, rejected=len(rejections))
-    logger.info(
-        "records_judged",
-        type=record_type.path,
-        source=str(source),
-        accepted=len(records),
-        rejected=len(rejections),
-        causes=dict(causes),
-        replayed=receipt.replayed,
-    )
+    push = prepare(received, source=source, once=once)
+    (outcome,) = queues.push_together(received.record_type.queue, [push])
+    receipt = settle(received, push, outcome)
+    logger.info("records_judged", source=str(source), **facts(received, receipt))
     return receipt
+
+
+def prepare(received: Received, *, source: Source, once: Once | None = None) -> Push:
+    """What to ask of the store; the first half of `queue`."""
+    rejections, queued_at = received.receipt.rejections, utc_timestamp()
+    return Push(
+        messages=_messages(received, source, queued_at),
+        rejected=len(rejections),
+        causes=_causes(received),
+        rejections=_kept(rejections, source, queued_at),
+        once=once,
+    )
+
+
+def settle(received: Received, push: Push, outcome: Pushed | IntakeError) -> Receipt:
+    """What came of the push; the second half of `queue`. Raises the outcome if it is an error."""
+    receipt, once = received.receipt, push.once
+    if isinstance(outcome, Pushed):
+        answer = (outcome.answer or once.answer) if once else None
+        return replace(
+            receipt, place=outcome.place, replayed=outcome.answer is not None, answer=answer
+        )
+    # With no record to queue the verdicts stand without the store; only their count is lost.
+    if received.records or not isinstance(outcome, StoreError):
+        raise outcome
+    logger.warning("rejections_not_counted", type=received.record_type.path, rejected=push.rejected)
+    return receipt
+
+
+def facts(received: Received, receipt: Receipt) -> dict[str, Any]:
+    """What the log says of these records."""
+    told: dict[str, Any] = {
+        "type": received.record_type.path,
+        "accepted": receipt.accepted,
+        "rejected": receipt.rejected,
+    }
+    if receipt.rejections:
+        told["causes"] = _causes(received)
+    if receipt.replayed:
+        told["replayed"] = True
+    return told
+
+
+def _causes(received: Received) -> dict[str, int]:
+    """How often each field was refused for what, by the code."""
+    return dict(Counter(error.code for one in received.receipt.rejections for error in one.errors))
 
 
 def _ignored_fields(records: Iterable[Valid]) -> Mapping[str, int]:

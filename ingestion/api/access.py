@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from django.conf import settings
 
 from ingestion.addresses import is_loopback
 from ingestion.api.requests import ApiRequest
-from ingestion.api_keys import KEY_PREFIX, KeysNotKnownError, known_keys
+from ingestion.api_keys import KEY_PREFIX, Grant, KeysNotKnownError, known_keys
 from ingestion.outcomes import AccessError, Code
 from ingestion.sources import ANONYMOUS, LOCAL
 
@@ -22,30 +24,50 @@ _OF_A_PROXY = re.compile(r"(?:basic|digest|negotiate) ", re.IGNORECASE)
 
 
 def client_name(request: ApiRequest, scope: str) -> str:
-    """The name of the client that sends this request, as it stands in a message's `source`.
+    """The name of the client that sends this request; see `client_of`. It joins the log line."""
+    address = request.META.get("REMOTE_ADDR", "")
+    return client_of(request.headers, address, scope, facts=request.log_facts)
 
-    `scope` is what the client wants, one of `ingestion.api_keys.SCOPES`. A key that is sent is
-    never overlooked, in whatever form: it decides, also where none is needed. Without one, who is
-    on this machine is let in, and everybody where `OPEN_WITHOUT_KEY` is set. The peer is asked and
-    not the address that the server was bound to, so that this holds under any web server.
+
+def client_of(
+    headers: Mapping[str, str],
+    address: str,
+    scope: str,
+    *,
+    facts: dict[str, Any],
+    grant_of: Callable[[str], Grant | None] = known_keys.grant,
+) -> str:
+    """The name of the client with these headers, as it stands in a message's `source`.
+
+    `headers` finds a value by the header's name in small letters. `scope` is what the client wants,
+    one of `ingestion.api_keys.SCOPES`. A key that is sent is never overlooked, in whatever form: it
+    decides, also where none is needed. Without one, who is on this machine is let in, and everybody
+    where `OPEN_WITHOUT_KEY` is set. The peer is asked and not the address that the server was bound
+    to, so that this holds under any web server. `grant_of` looks a key up. The name joins `facts`.
 
     Raises `AccessError` for everybody else, and while nobody can say which keys are good.
     """
-    authorization = request.headers.get("Authorization")
+    authorization = headers.get("authorization")
     if authorization is not None and (ours := _OURS.fullmatch(authorization)):
-        return _client_of(ours["key"] or "", request, scope)
+        grant = _grant(ours["key"] or "", grant_of)
+        facts["client"] = grant.client
+        if scope not in grant.scopes:
+            raise AccessError(Code.FORBIDDEN, detail=f"The key lacks the scope {scope}.")
+        return grant.client
     if settings.OPEN_WITHOUT_KEY:
-        if _is_for_a_proxy(authorization, request.headers.get("X-API-Key")):
+        if _is_for_a_proxy(authorization, headers.get("x-api-key")):
+            facts["client"] = ANONYMOUS
             return ANONYMOUS
     elif (
         authorization is None
-        and "X-API-Key" not in request.headers
-        and is_loopback(request.META.get("REMOTE_ADDR", ""))
+        and "x-api-key" not in headers
+        and is_loopback(address)
         and not any(
             header in _FORWARDING_HEADERS or header.startswith("x-forwarded-")
-            for header in map(str.lower, request.headers)
+            for header in map(str.lower, headers)
         )
     ):
+        facts["client"] = LOCAL
         return LOCAL
     raise AccessError(Code.UNAUTHENTICATED)
 
@@ -60,14 +82,11 @@ def _is_for_a_proxy(authorization: str | None, api_key: str | None) -> bool:
     )
 
 
-def _client_of(key: str, request: ApiRequest, scope: str) -> str:
+def _grant(key: str, grant_of: Callable[[str], Grant | None]) -> Grant:
     try:
-        grant = known_keys.grant(key)
+        grant = grant_of(key)
     except KeysNotKnownError:
         raise AccessError(Code.SERVER_BUSY, retry_after_seconds=1) from None
     if grant is None:
         raise AccessError(Code.UNAUTHENTICATED)
-    request.log_facts["client"] = grant.client
-    if scope not in grant.scopes:
-        raise AccessError(Code.FORBIDDEN, detail=f"The key lacks the scope {scope}.")
-    return grant.client
+    return grant

@@ -86,6 +86,14 @@ def exception_handler(fault: Exception, context: dict[str, Any]) -> HttpResponse
 
     A fault of our own is logged with its trace and told as a plain 500.
     """
+    code, headers, facts = explained(fault)
+    if code is Code.INTERNAL_ERROR:
+        logger.error("request_failed", exc_info=fault)
+    return refusal(context["request"], code, headers=headers, **facts)
+
+
+def explained(fault: Exception) -> tuple[Code, dict[str, str], dict[str, Any]]:
+    """The code of the fault, the headers of its answer, and what `error` says of it."""
     headers: dict[str, str] = {}
     facts: dict[str, Any] = {}
     if isinstance(fault, IntakeError):
@@ -101,9 +109,7 @@ def exception_handler(fault: Exception, context: dict[str, Any]) -> HttpResponse
         headers["WWW-Authenticate"] = "Api-Key"
     if code is Code.UNSUPPORTED_ENCODING:
         headers["Accept-Encoding"] = "gzip, identity"
-    if code is Code.INTERNAL_ERROR:
-        logger.error("request_failed", exc_info=fault)
-    return refusal(context["request"], code, headers=headers, **facts)
+    return code, headers, facts
 
 
 def bad_request(request: IdentifiedRequest, exception: Exception) -> HttpResponse:
