@@ -56,7 +56,7 @@ from ingestion.queues.push import (
     push_together,
     resume_queue,
 )
-from ingestion.queues.quota import Quota, charge
+from ingestion.queues.quota import Quota, charge, charge_together
 
 __all__ = [
     "COPIES_TTL_SECONDS",
@@ -88,6 +88,7 @@ __all__ = [
     "Window",
     "address",
     "charge",
+    "charge_together",
     "closed_to_us",
     "consumption",
     "copies_left",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -16,8 +17,8 @@ _charge = Script("charge")
 class Quota:
     """A client's quota after a charge.
 
-    `left` is how many records it may send now. `full_in_seconds` is when all of `per_minute` is
-    free again. `wait_seconds` is 0 if the charge was made, otherwise the time until it is possible.
+    `left` is how many records it may send now; `full_in_seconds` is when all of `per_minute` are
+    free again. `wait_seconds` is 0 where the charge was made, else when it could be.
     """
 
     per_minute: int
@@ -27,21 +28,30 @@ class Quota:
 
 
 def charge(client: str, records: int, *, per_minute: int) -> Quota:
-    """Charge `client` for `records`, all or nothing, in one round trip.
+    """Charge `client` for the records of one request; see `charge_together`."""
+    (quota,) = charge_together(client, [records], per_minute=per_minute)
+    return quota
 
-    The quota refills evenly. A request with more records than a minute's quota needs all of the
-    quota, and delays the next request until it is paid off. Raises `StoreError`; nothing is queued
-    then.
+
+def charge_together(client: str, records: Sequence[int], *, per_minute: int) -> list[Quota]:
+    """Charge `client` for each of its requests, all or nothing, in order and in one round trip.
+
+    `records` are how many each request has. The quota refills evenly. A request of more records
+    than a minute's quota passes where all of it is free, and is then paid off before the next.
+    Raises `StoreError`; nothing is queued then.
     """
     try:
-        wait, left, full = _charge((quota_key(client),), (records, per_minute))
+        verdicts = _charge((quota_key(client),), (per_minute, *records))
     except StoreError as fault:
-        if fault.outcome_unknown:  # only the charge is unknown: no record was sent yet
+        if fault.outcome_unknown:  # whether it was charged: no record was sent yet
             raise StoreError(Code.STORE_UNREACHABLE, retry_after_seconds=1) from fault
         raise
-    return Quota(
-        per_minute=per_minute,
-        left=left,
-        full_in_seconds=ceil(full / 1000),
-        wait_seconds=ceil(wait / 1000),
-    )
+    return [
+        Quota(
+            per_minute=per_minute,
+            left=left,
+            full_in_seconds=ceil(full / 1000),
+            wait_seconds=ceil(wait / 1000),
+        )
+        for wait, left, full in verdicts
+    ]
