@@ -13,7 +13,7 @@ and checked together, because one Python call for each text would cost more than
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -81,10 +81,12 @@ class Compiled:
         )
         self._decode_one = msgspec.json.Decoder(record).decode
         self._decode_many = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
+        fields_of_check: dict[CheckOfTexts, dict[str, Any]] = {}
+        for named, given in fields.items():
+            for check in _checks_of_texts(given):
+                fields_of_check.setdefault(check, {})[named] = given
         self._checks: list[Check] = [
-            _check_of_field(name, field, check)
-            for name, field in fields.items()
-            for check in _checks_of_texts(field)
+            _check_of_fields(checked, check) for check, checked in fields_of_check.items()
         ]
         self._checks += map(_check_of_rule, serializer.rules)
 
@@ -126,13 +128,21 @@ class Compiled:
         return records
 
 
-def _check_of_field(name: str, field: Any, check: CheckOfTexts) -> Check:
-    value_of = attrgetter(name)
-    if isinstance(field, TextList):
-        return lambda records: check(
-            [text for value in map(value_of, records) if value for text in value]
-        )
-    return lambda records: check([value for value in map(value_of, records) if value])
+def _check_of_fields(fields: Mapping[str, Any], check: CheckOfTexts) -> Check:
+    """The check on all texts that these fields of the records have."""
+    lists = [attrgetter(name) for name, field in fields.items() if isinstance(field, TextList)]
+    single = [name for name, field in fields.items() if not isinstance(field, TextList)]
+    if len(single) == 1:
+        single *= 2  # with one name, a getter gives a value and no tuple of values
+    values_of = attrgetter(*single) if single else None
+
+    def holds(records: Sequence[Record]) -> bool:
+        texts = [text for one in records for text in values_of(one) if text] if values_of else []
+        for value_of in lists:
+            texts += [text for value in map(value_of, records) if value for text in value]
+        return check(texts)
+
+    return holds
 
 
 def _check_of_rule(rule: Rule) -> Check:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
+import msgspec
 from django.conf import settings
 
 from ingestion import strict_json
@@ -29,8 +30,7 @@ class Framing(StrEnum):
     LINES = "lines"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Payload:
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """The unpacked bytes of a request or a file, and how its records are separated."""
 
     content: bytes
@@ -92,9 +92,12 @@ def rows(payload: Payload, *, most: int) -> Rows:
 
 def check_size(payload: Payload) -> None:
     """Raise `PayloadError` if the payload has more values than allowed."""
+    most = max(1_000_000, 100 * settings.MAX_BATCH_RECORDS)
     # For every framing, so that a million small lines cost no more than one long array.
-    signs = strict_json.signs(payload.content) + _line_feeds(payload)
-    if signs > max(1_000_000, 100 * settings.MAX_BATCH_RECORDS):
+    if (
+        len(payload.content) > most
+        and strict_json.signs(payload.content) + _line_feeds(payload) > most
+    ):
         raise PayloadError(Code.TOO_MANY_VALUES)
 
 

@@ -13,6 +13,8 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Self
 
+import msgspec
+
 
 class FieldCode(StrEnum):
     """Why a field, or a record as a whole, was refused. Closed and documented in docs/errors.md.
@@ -309,8 +311,7 @@ class Rejection:
     record: Mapping[str, Any] | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of the intake: every record of the request is either accepted or rejected.
 
     `ids` are the ids of the queued records, in the order given. `place` is how many messages had
@@ -321,8 +322,8 @@ class Receipt:
     """
 
     ids: tuple[str, ...]
-    rejections: tuple[Rejection, ...] = field(default=())
-    ignored_fields: Mapping[str, int] = field(default_factory=dict)
+    rejections: tuple[Rejection, ...] = ()
+    ignored_fields: Mapping[str, int] = {}
     place: int | None = None
     answer: bytes | None = None
     replayed: bool = False

@@ -6,7 +6,8 @@ No client may have one of the reserved names: its records would look like those 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 _API = "api"
 _UPLOAD = "upload"
@@ -26,8 +27,7 @@ _NUMBER = "(0|[1-9][0-9]{0,17})"
 _OF_UPLOAD = re.compile(f"{_UPLOAD}:{_NUMBER}(?:#{_NUMBER})?")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A `client` of the API or one of the senders above; an `upload` and its `line`; or a command.
 
     `str()` returns the text for the message.

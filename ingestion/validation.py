@@ -9,7 +9,6 @@ times as long as validating a record, and `run_validation` stores nothing in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import islice
 from operator import attrgetter
@@ -55,8 +54,7 @@ _NOT_AN_OBJECT = FieldError(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Records:
+class Records(msgspec.Struct, frozen=True, kw_only=True):
     """The records of a payload: counted, but not all validated yet.
 
     `charged` is how many records the payload counts as in its sender's quota. `certain` holds the

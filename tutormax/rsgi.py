@@ -30,6 +30,7 @@ from ingestion.api_keys import known_keys
 from ingestion.outcomes import Code
 from ingestion.processes import end_with
 from tutormax.edge.connections import Connections
+from tutormax.edge.fast_lane import FastLane
 from tutormax.edge.process import pass_on_one_stop
 from tutormax.edge.request import SMALL_BODY_BYTES, Request
 from tutormax.edge.sending import send
@@ -72,6 +73,7 @@ class Edge:
         self._threads = FairThreads(
             loop, threads=settings.WEB_THREADS, line=settings.MAX_WAITING_REQUESTS
         )
+        self._fast_lane = FastLane(loop) if settings.FAST_LANE else None
         Connections(
             port=settings.PORT,
             read_seconds=settings.READ_TIMEOUT_SECONDS,
@@ -81,6 +83,8 @@ class Edge:
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Called by Granian after the last request; a thread may still need the loop to send."""
+        if self._fast_lane:
+            loop.run_until_complete(self._fast_lane.finish())
         loop.run_until_complete(self._threads.finish())
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
@@ -92,12 +96,20 @@ class Edge:
             else:
                 request.refuse(Code.MALFORMED_REQUEST)
             if not request.refused:
-                await self._in_turn(request, lambda: self._call_django(request))
+                await self._answer(request)
         except Exception:
             logger.exception("request_failed", path=logged_path(scope.path))
             request.refuse(Code.INTERNAL_ERROR)
         finally:
             self._drop_body(request)
+
+    async def _answer(self, request: Request) -> None:
+        """Answer a complete request: a plain one in the fast lane, all others by Django."""
+        plain = self._fast_lane.plain(request) if self._fast_lane else None
+        if self._fast_lane and plain and self._fast_lane.is_ready:
+            await self._fast_lane.answer(plain)
+        else:
+            await self._in_turn(request, lambda: self._call_django(request, is_plain=bool(plain)))
 
     async def _read_body(self, request: Request) -> None:
         """Read the body within the deadline, or refuse the request.
@@ -118,7 +130,8 @@ class Edge:
                     if "expect" in headers:  # the client has not started to send
                         return
                 elif 0 <= length <= SMALL_BODY_BYTES:  # one step is cheaper
-                    self._keep(request, await request.proto())
+                    request.content = await request.proto()
+                    request.size_bytes = len(request.content)
                     return
                 # A complete body ends with one empty chunk. If the body broke off, Granian gives a
                 # second empty chunk and raises nothing: half a batch would look complete.
@@ -144,17 +157,17 @@ class Edge:
         ):
             code = Code.SERVER_BUSY
         else:
-            request.body.write(chunk)
-            request.size_bytes = size_bytes
+            request.keep(chunk)
             self._buffered_bytes += len(chunk)
             return
         self._drop_body(request)
         request.refuse(code)
 
     def _drop_body(self, request: Request) -> None:
-        self._buffered_bytes -= request.size_bytes
-        request.size_bytes = 0
-        request.body.close()
+        if request.body:
+            self._buffered_bytes -= request.size_bytes
+            request.size_bytes = 0
+            request.body.close()
 
     async def _in_turn(self, request: Request, call: Callable[[], None]) -> None:
         """Run the call in a thread when it is the client's turn, or refuse the request."""
@@ -163,7 +176,7 @@ class Edge:
         if not await self._threads.run(lane, _client_of(request), call):
             request.refuse(Code.SERVER_BUSY)
 
-    def _call_django(self, request: Request) -> None:
+    def _call_django(self, request: Request, *, is_plain: bool) -> None:
         """Run Django and send its response; called in a thread of the pool."""
         status, headers = 0, list[tuple[str, str]]()
 
@@ -175,6 +188,8 @@ class Edge:
             return list[bytes]().append  # Django never calls it
 
         with contextlib.closing(self._django(request.environ(), start_response)) as response:
+            if self._fast_lane and is_plain:
+                self._fast_lane.learn(status, headers)
             send(request.proto, self._loop, status, headers, response)
 
 

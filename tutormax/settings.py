@@ -64,6 +64,7 @@ TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 # --- Web server --------------------------------------------------------------------------------
 
 BODY_TIMEOUT_SECONDS = env.number("BODY_TIMEOUT_SECONDS", 20, least=1, most=3600)
+FAST_LANE = env.flag("FAST_LANE", default=True)
 WEB_WORKERS = env.number("WEB_WORKERS", 1, least=1, most=64)
 WEB_THREADS = env.number("WEB_THREADS", 4, least=1, most=64)
 MAX_WAITING_REQUESTS = env.number("MAX_WAITING_REQUESTS", 256, least=1)

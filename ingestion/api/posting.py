@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -34,8 +33,7 @@ MOST_ERRORS = 1000
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Post:
+class Post(msgspec.Struct, frozen=True, kw_only=True):
     """A request to queue records, from a `client` that may send them.
 
     `key` is its Idempotency-Key if it has one.
@@ -50,8 +48,7 @@ class Post:
     strict: bool = False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """Validated records with the `push` to make for them, and the answer if it succeeds.
 
     `answer` is the status and the body, with a space between. `code` is set if no record is valid.
@@ -63,8 +60,7 @@ class Judged:
     code: Code | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a request, in JSON; `facts` join the request's line in the log."""
 
     status: int

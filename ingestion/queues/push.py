@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,8 +27,7 @@ _PLAIN_BYTES = 1024
 _GZIP = b"\x1f\x8b"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Once:
+class Once(msgspec.Struct, frozen=True, kw_only=True):
     """What makes a push safe to repeat: the request's name, what it held, and its answer.
 
     The answer is kept for `ttl_seconds` in the same step as the push, so that no crash can fall
@@ -42,8 +40,7 @@ class Once:
     ttl_seconds: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pushed:
+class Pushed(msgspec.Struct, frozen=True, kw_only=True):
     """What a push came to.
 
     `place` is how many messages had ever been pushed on the queue before. `answer` is what the
@@ -63,8 +60,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Push:
+class Push(msgspec.Struct, frozen=True, kw_only=True):
     """What one request asks for: all of it is done, or nothing.
 
     `messages` go onto the queue in this order. `rejected` records are counted by their `causes`,
@@ -73,7 +69,7 @@ class Push:
 
     messages: Sequence[bytes]
     rejected: int = 0
-    causes: Mapping[str, int] = field(default_factory=dict)
+    causes: Mapping[str, int] = {}
     rejections: Sequence[bytes] = ()
     once: Once | None = None
 

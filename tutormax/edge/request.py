@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, field
+from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
@@ -36,13 +37,15 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(kw_only=True, slots=True)
 class Request:
-    """A request; `body` holds the bytes received so far, and `most_bytes` is their limit."""
+    """A request; `most_bytes` is the limit of its body.
+
+    A small body of a known length is `content`. Any other is in `body`, as far as it was received.
+    """
 
     scope: Scope
     proto: HTTPProtocol
-    body: IO[bytes] = field(
-        default_factory=lambda: SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 (closed by the edge)
-    )
+    content: bytes = b""
+    body: IO[bytes] | None = None
     most_bytes: int = field(init=False)
     size_bytes: int = 0
     began: float = field(default_factory=time.perf_counter)
@@ -50,6 +53,13 @@ class Request:
 
     def __post_init__(self) -> None:
         self.most_bytes = SMALL_BODY_BYTES if self._is_of_portal else settings.MAX_BODY_BYTES
+
+    def keep(self, chunk: bytes) -> None:
+        """Take in the next part of the body."""
+        if self.body is None:
+            self.body = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115 (closed by the edge)
+        self.body.write(chunk)
+        self.size_bytes += len(chunk)
 
     @property
     def peer(self) -> str:
@@ -126,7 +136,7 @@ class Request:
             "REMOTE_ADDR": self.peer,
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": scope.scheme,
-            "wsgi.input": self.body,
+            "wsgi.input": self.body or BytesIO(self.content),
             "wsgi.errors": sys.stderr,
             "wsgi.multithread": True,
             "wsgi.multiprocess": True,
@@ -145,7 +155,8 @@ class Request:
                 environ[f"HTTP_{name.upper().replace('-', '_')}"] = joined
         environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
         environ["CONTENT_LENGTH"] = str(self.size_bytes)
-        self.body.seek(0)
+        if self.body:
+            self.body.seek(0)
         # Both describe the body as it was sent; here it is already decoded and complete.
         environ.pop("HTTP_CONTENT_LENGTH", None)
         environ.pop("HTTP_TRANSFER_ENCODING", None)

@@ -1,0 +1,342 @@
+"""The fast lane: plain POSTs of valid records are answered beside Django, many at a time.
+
+Plain is a POST to an address of the intake, as clients send it: JSON of a small size, from a sender
+who is known at this moment, in which every record is valid beyond doubt. All else falls through to
+Django, and nothing has happened to it yet. The steps are those of Django's view
+(`ingestion.api.posting`), and so are the answers, the headers and the lines in the log.
+
+What makes it fast: no framework is on the way, and all requests that wait for one queue are pushed
+in one call of the store. Each of them is still all or nothing and has its own outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.core.signals import request_finished
+from django.http import HttpRequest
+from django.urls import reverse
+
+from ingestion import queues, validation
+from ingestion.api import posting
+from ingestion.api.access import client_of
+from ingestion.api.errors import error, explained
+from ingestion.api.posting import Judged, Post
+from ingestion.api_keys import known_keys
+from ingestion.decoding import Framing, Payload
+from ingestion.outcomes import AccessError, Code, IntakeError
+from ingestion.queues import Pushed, Quota
+from ingestion.records import RECORD_TYPES, RecordType
+from tutormax.edge import log_lines
+from tutormax.edge.log_lines import Line
+from tutormax.edge.request import SMALL_BODY_BYTES, Request
+from tutormax.middleware import logged_path
+from tutormax.request_id import request_id
+
+# So many requests are pushed in one call of the store at most.
+_MOST_TOGETHER = 128
+# With one of these headers, more than the steps here may be needed.
+_FOR_DJANGO = frozenset(
+    {"content-encoding", "cookie", "expect", "origin", "transfer-encoding", "upgrade"}
+)
+_OF_ONE_ANSWER = frozenset(
+    {"content-length", "content-type", "idempotent-replayed", "ratelimit", "ratelimit-policy"}
+    | {"retry-after", "x-request-id"}
+)
+# How often the copy of the keys is looked at.
+_KEYS_SECONDS = 1.0
+
+_Outcome = Pushed | IntakeError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Route:
+    """An address of the intake: what is posted there, by its Content-Type."""
+
+    record_type: RecordType
+    batch: bool
+    framings: dict[str, Framing]
+    logged: str
+
+
+@dataclass(kw_only=True, slots=True)
+class Plain:
+    """A plain request: its records are validated and not pushed yet."""
+
+    request: Request
+    route: _Route
+    post: Post
+    judged: Judged
+    charged: int
+    facts: dict[str, Any]
+    answered: asyncio.Future[None]
+    quota: Quota | None = None
+
+
+class FastLane:
+    """The fast lane of one web worker. Use it in one event loop only."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._routes = dict(_routes())
+        self._headers: list[tuple[str, str]] | None = None
+        self._waiting = 0
+        self._writers = {one.queue: _Writer(loop, one.queue, self) for one in RECORD_TYPES.values()}
+        self._keys = ThreadPoolExecutor(1, thread_name_prefix="keys")
+        self._keys_due = 0.0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def plain(self, request: Request) -> Plain | None:
+        """The request, if it is plain and there is room for it."""
+        scope = request.scope
+        route = self._routes.get(scope.path)
+        if (
+            route is None
+            or scope.method != "POST"
+            or scope.query_string
+            or scope.authority
+            or not 0 < request.size_bytes <= SMALL_BODY_BYTES
+            or self._waiting >= settings.MAX_WAITING_REQUESTS
+        ):
+            return None
+        headers: dict[str, str] = dict(scope.headers.items())
+        # `items` omits a value that is not ASCII, and a name that comes twice is here once.
+        if len(headers) < len(scope.headers.keys()) or not _FOR_DJANGO.isdisjoint(headers):
+            return None
+        framing = route.framings.get(headers.get("content-type", ""))
+        if (
+            framing is None
+            or not _is_ours(headers.get("host", ""))
+            or (settings.HTTPS and headers.get("x-forwarded-proto") != "https")
+        ):
+            return None
+        facts: dict[str, Any] = {}
+        try:
+            post = Post(
+                record_type=route.record_type,
+                batch=route.batch,
+                client=client_of(
+                    headers,
+                    request.peer,
+                    route.record_type.path,
+                    facts=facts,
+                    grant_of=known_keys.grant_at_once,
+                ),
+                payload=Payload(content=request.content, framing=framing),
+                request_id=request_id(headers.get("x-request-id")),
+                key=headers.get("idempotency-key"),
+            )
+            posting.check_key(post)
+            records = validation.read(post.record_type, post.payload)
+        except IntakeError:
+            return None
+        if None in records.certain:
+            return None
+        return Plain(
+            request=request,
+            route=route,
+            post=post,
+            judged=posting.judge(post, records),
+            charged=records.charged,
+            facts=facts,
+            answered=self._loop.create_future(),
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether Django has answered a plain request: its headers are those of all answers."""
+        return self._headers is not None
+
+    def learn(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+        """Take over the headers of Django's answer to a plain request."""
+        fixed = [(name.lower(), value) for name, value in headers]
+        if status == 201 and not any(name == "set-cookie" for name, _ in fixed):
+            self._headers = [
+                ("content-type", "application/json"),
+                *((name, value) for name, value in fixed if name not in _OF_ONE_ANSWER),
+            ]
+
+    async def answer(self, plain: Plain) -> None:
+        """Push the records, with those of others, and answer."""
+        self._waiting += 1
+        self._idle.clear()
+        try:
+            self._writers[plain.post.record_type.queue].add(plain)
+            await plain.answered
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._idle.set()
+            if time.monotonic() > self._keys_due:
+                self._keys_due = time.monotonic() + _KEYS_SECONDS
+                # As after each answer of Django: it keeps the copy of the keys young.
+                self._keys.submit(request_finished.send, sender=type(self))
+
+    async def finish(self) -> None:
+        """Return when no request waits."""
+        await self._idle.wait()
+
+    def send(self, queue: str, group: Sequence[Plain]) -> None:
+        """Push the records of all, and answer each; called in the queue's thread."""
+        outcomes = _pushed(queue, group)
+        lines, answers = [], []
+        for plain, outcome in zip(group, outcomes, strict=True):
+            status, headers, body = self._reply(plain, outcome)
+            began = plain.request.began
+            lines.append(
+                Line(
+                    request_id=plain.post.request_id,
+                    duration_ms=round((time.perf_counter() - began) * 1000, 2),
+                    facts=plain.facts,
+                )
+            )
+            answers.append((plain.request.proto, status, headers, body))
+        log_lines.write(lines)
+        for proto, status, headers, body in answers:
+            proto.response_bytes(status, headers, body)
+
+    def _reply(self, plain: Plain, outcome: _Outcome) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Status, headers and body of the answer; its facts join those of the log line."""
+        name = plain.post.request_id
+        plain.facts |= {"method": "POST", "path": plain.route.logged}
+        try:
+            reply = posting.reply(plain.judged, outcome)
+        except IntakeError as fault:
+            code, own, told = explained(fault)
+            plain.facts |= {"status": int(code.status), "code": code.value}
+            status, body = (
+                int(code.status),
+                msgspec.json.encode(error(code, request_id=name, **told)),
+            )
+        else:
+            status, own, body = reply.status, reply.headers, reply.body
+            plain.facts |= {"status": status, **reply.facts}
+        if plain.quota:
+            own = own | posting.quota_headers(plain.quota)
+        headers = [*(self._headers or ()), ("x-request-id", name)]
+        headers += [(word.lower(), value) for word, value in own.items()]
+        return status, headers, body
+
+
+class _Writer:
+    """A thread that makes the pushes of one queue; what comes meanwhile waits for the next call."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, queue: str, lane: FastLane) -> None:
+        self._loop = loop
+        self._queue = queue
+        self._lane = lane
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="push")
+        self._waiting: list[Plain] = []
+        self._writes = False
+
+    def add(self, plain: Plain) -> None:
+        """Push it with the next call; its `answered` tells when that is done."""
+        self._waiting.append(plain)
+        if not self._writes:
+            self._writes = True
+            self._loop.call_soon(self._write)  # others of this turn of the loop join
+
+    def _write(self) -> None:
+        group = self._waiting[:_MOST_TOGETHER]
+        del self._waiting[:_MOST_TOGETHER]
+        sent = self._loop.run_in_executor(self._thread, self._lane.send, self._queue, group)
+        sent.add_done_callback(lambda done: self._written(group, done.exception()))
+
+    def _written(self, group: Sequence[Plain], fault: BaseException | None) -> None:
+        if self._waiting:
+            self._write()
+        else:
+            self._writes = False
+        for plain in group:
+            if fault:
+                plain.answered.set_exception(fault)
+            else:
+                plain.answered.set_result(None)
+
+
+def _pushed(queue: str, group: Sequence[Plain]) -> list[_Outcome]:
+    """Charge the requests to their clients' quotas, and push those that may be."""
+    refused = _charged(group) if settings.CLIENT_RECORDS_PER_MINUTE else {}
+    given = [one for at, one in enumerate(group) if at not in refused]
+    pushed = queues.push_together(queue, [one.judged.push for one in given]) if given else []
+    # The store refused the group for one of its requests, perhaps: nothing of it was done.
+    if len(given) > 1 and any(
+        isinstance(one, IntakeError) and one.code is Code.STORE_ERROR for one in pushed
+    ):
+        pushed = [
+            outcome for one in given for outcome in queues.push_together(queue, [one.judged.push])
+        ]
+    outcomes = iter(pushed)
+    return [refused.get(at) or next(outcomes) for at in range(len(group))]
+
+
+def _charged(group: Sequence[Plain]) -> dict[int, IntakeError]:
+    """Charge each request's records to its client; the errors of those that were not charged."""
+    refused: dict[int, IntakeError] = {}
+    of_client: dict[str, list[int]] = {}
+    for at, one in enumerate(group):
+        of_client.setdefault(one.post.client, []).append(at)
+    for client, places in of_client.items():
+        try:
+            quotas = queues.charge_together(
+                client,
+                [group[at].charged for at in places],
+                per_minute=settings.CLIENT_RECORDS_PER_MINUTE,
+            )
+        except IntakeError as fault:
+            refused |= dict.fromkeys(places, fault)
+            continue
+        for at, quota in zip(places, quotas, strict=True):
+            group[at].quota = quota
+            if quota.wait_seconds:
+                refused[at] = AccessError(
+                    Code.QUOTA_EXCEEDED, retry_after_seconds=quota.wait_seconds
+                )
+    return refused
+
+
+def _routes() -> Any:
+    """Each address of the intake."""
+    json = ("application/json", "application/json; charset=utf-8", "application/json;charset=utf-8")
+    for path, record_type in RECORD_TYPES.items():
+        one, batch = reverse(f"record-{path}"), reverse(f"batch-{path}")
+        yield (
+            one,
+            _Route(
+                record_type=record_type,
+                batch=False,
+                framings=dict.fromkeys(json, Framing.RECORD),
+                logged=logged_path(one),
+            ),
+        )
+        yield (
+            batch,
+            _Route(
+                record_type=record_type,
+                batch=True,
+                framings=dict.fromkeys(json, Framing.ARRAY)
+                | {"application/x-ndjson": Framing.LINES},
+                logged=logged_path(batch),
+            ),
+        )
+
+
+@lru_cache(maxsize=256)
+def _is_ours(host: str) -> bool:
+    """Whether Django takes this Host header for one of the site's."""
+    request = HttpRequest()
+    request.META["HTTP_HOST"] = host
+    try:
+        return bool(request.get_host())
+    except DisallowedHost:
+        return False
