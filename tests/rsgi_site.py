@@ -33,6 +33,7 @@ HOST = "127.0.0.1"
 PORT = int(os.environ.get("PORT", 0))
 API_PREFIX = "/api"
 TRUSTED_PROXIES = 0
+FAST_LANE = False
 WEB_WORKERS = 1
 SHUTDOWN_SECONDS = 20
 WEB_SILENCE_SECONDS = int(os.environ.get("WEB_SILENCE_SECONDS", 60))

@@ -1,12 +1,12 @@
 """The fast lane: plain POSTs of valid records are answered beside Django, many at a time.
 
-Plain is a POST to an address of the intake, as clients send it: JSON of a small size, from a sender
-who is known at this moment, in which every record is valid beyond doubt. All else falls through to
-Django, and nothing has happened to it yet. The steps are those of Django's view
-(`ingestion.api.posting`), and so are the answers, the headers and the lines in the log.
+A plain request is a POST to an address of the intake as clients send it: a little JSON, from a
+client that is known at this moment, in which every record is certainly valid. All other requests go
+to Django untouched. The steps are those of Django's view (`ingestion.api.posting`), and so are the
+answers, their headers and the log lines.
 
-What makes it fast: no framework is on the way, and all requests that wait for one queue are pushed
-in one call of the store. Each of them is still all or nothing and has its own outcome.
+It is fast because no framework is on the way, and because all requests that wait for one queue are
+pushed in one call of the store. Each of them is still all or nothing and has its own outcome.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ from ingestion.api.access import client_of
 from ingestion.api.errors import error, explained
 from ingestion.api.posting import Judged, Post
 from ingestion.api_keys import known_keys
-from ingestion.decoding import Framing, Payload
+from ingestion.decoding import BYTES_CHARGED_AS_A_RECORD, Framing, Payload
 from ingestion.outcomes import AccessError, Code, IntakeError
 from ingestion.queues import Pushed, Quota
 from ingestion.records import RECORD_TYPES, RecordType
 from tutormax.edge import log_lines
 from tutormax.edge.log_lines import Line
-from tutormax.edge.request import SMALL_BODY_BYTES, Request
+from tutormax.edge.request import Request
 from tutormax.middleware import logged_path
 from tutormax.request_id import request_id
 
+# The event loop parses the body, and serves nobody else meanwhile.
+_MOST_BYTES = BYTES_CHARGED_AS_A_RECORD
 # So many requests are pushed in one call of the store at most.
 _MOST_TOGETHER = 128
-# With one of these headers, more than the steps here may be needed.
+# With one of these headers a request may need more than the steps here.
 _FOR_DJANGO = frozenset(
     {"content-encoding", "cookie", "expect", "origin", "transfer-encoding", "upgrade"}
 )
@@ -105,7 +107,7 @@ class FastLane:
             or scope.method != "POST"
             or scope.query_string
             or scope.authority
-            or not 0 < request.size_bytes <= SMALL_BODY_BYTES
+            or not 0 < request.size_bytes <= _MOST_BYTES
             or self._waiting >= settings.MAX_WAITING_REQUESTS
         ):
             return None

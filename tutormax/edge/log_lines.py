@@ -37,6 +37,8 @@ class Line:
 
 def write(lines: Iterable[Line]) -> None:
     """Write the lines, in one step if the log is this project's own."""
+    if not logging.getLogger(_NAME).isEnabledFor(logging.INFO):
+        return
     console = _console()
     if console is None:
         for one in lines:
@@ -64,7 +66,7 @@ def _console() -> Any:
         handlers += at.handlers
         at = at.parent if at.propagate else None
     if len(handlers) == 1 and type(handlers[0]) is logging.StreamHandler:
-        return handlers[0]
+        return None if handlers[0].level or handlers[0].filters else handlers[0]
     return None
 
 
