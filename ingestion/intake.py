@@ -128,7 +128,9 @@ def facts(received: Received, receipt: Receipt) -> dict[str, Any]:
 
 def _causes(received: Received) -> dict[str, int]:
     """How often each field was refused for what, by the code."""
-    return dict(Counter(error.code.value for one in received.receipt.rejections for error in one.errors))
+    return dict(
+        Counter(error.code.value for one in received.receipt.rejections for error in one.errors)
+    )
 
 
 def _ignored_fields(records: Iterable[Valid]) -> Mapping[str, int]:

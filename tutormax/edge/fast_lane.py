@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 import msgspec
@@ -84,6 +86,9 @@ class Plain:
     quota: Quota | None = None
 
 
+Group = Sequence[Plain]
+
+
 class FastLane:
     """The fast lane of one web worker. Use it in one event loop only."""
 
@@ -92,7 +97,10 @@ class FastLane:
         self._routes = dict(_routes())
         self._headers: list[tuple[str, str]] | None = None
         self._waiting = 0
-        self._writers = {one.queue: _Writer(loop, one.queue, self) for one in RECORD_TYPES.values()}
+        self._writers = {
+            one.queue: _Writer(loop, partial(self._push, one.queue))
+            for one in RECORD_TYPES.values()
+        }
         self._keys = ThreadPoolExecutor(1, thread_name_prefix="keys")
         self._keys_due = 0.0
         self._idle = asyncio.Event()
@@ -185,10 +193,13 @@ class FastLane:
                 self._keys.submit(request_finished.send, sender=type(self))
 
     async def finish(self) -> None:
-        """Return when no request waits."""
+        """Return when no request waits; no further one may come."""
         await self._idle.wait()
+        for writer in self._writers.values():
+            writer.finish()
+        self._keys.shutdown()
 
-    def send(self, queue: str, group: Sequence[Plain]) -> None:
+    def _push(self, queue: str, group: Group) -> None:
         """Push the records of all, and answer each; called in the queue's thread."""
         outcomes = _pushed(queue, group)
         lines, answers = [], []
@@ -233,40 +244,45 @@ class FastLane:
 class _Writer:
     """A thread that makes the pushes of one queue; what comes meanwhile waits for the next call."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, queue: str, lane: FastLane) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, send: Callable[[Group], None]) -> None:
         self._loop = loop
-        self._queue = queue
-        self._lane = lane
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="push")
-        self._waiting: list[Plain] = []
-        self._writes = False
+        self._send = send
+        self._waiting = SimpleQueue[Plain | None]()
+        Thread(target=self._work, name="push", daemon=True).start()
 
     def add(self, plain: Plain) -> None:
         """Push it with the next call; its `answered` tells when that is done."""
-        self._waiting.append(plain)
-        if not self._writes:
-            self._writes = True
-            self._loop.call_soon(self._write)  # others of this turn of the loop join
+        self._waiting.put(plain)
 
-    def _write(self) -> None:
-        group = self._waiting[:_MOST_TOGETHER]
-        del self._waiting[:_MOST_TOGETHER]
-        sent = self._loop.run_in_executor(self._thread, self._lane.send, self._queue, group)
-        sent.add_done_callback(lambda done: self._written(group, done.exception()))
+    def finish(self) -> None:
+        """End the thread once it has pushed what waits."""
+        self._waiting.put(None)
 
-    def _written(self, group: Sequence[Plain], fault: BaseException | None) -> None:
-        if self._waiting:
-            self._write()
+    def _work(self) -> None:
+        while plain := self._waiting.get():
+            group = [plain]
+            for _ in range(min(self._waiting.qsize(), _MOST_TOGETHER - 1)):
+                if further := self._waiting.get():
+                    group.append(further)
+                else:
+                    self._waiting.put(None)  # for the next round
+            fault: Exception | None = None
+            try:
+                self._send(group)
+            except Exception as caught:  # noqa: BLE001 (each request raises it)
+                fault = caught
+            self._loop.call_soon_threadsafe(_done, group, fault)
+
+
+def _done(group: Group, fault: Exception | None) -> None:
+    for plain in group:
+        if fault:
+            plain.answered.set_exception(fault)
         else:
-            self._writes = False
-        for plain in group:
-            if fault:
-                plain.answered.set_exception(fault)
-            else:
-                plain.answered.set_result(None)
+            plain.answered.set_result(None)
 
 
-def _pushed(queue: str, group: Sequence[Plain]) -> list[_Outcome]:
+def _pushed(queue: str, group: Group) -> list[_Outcome]:
     """Charge the requests to their clients' quotas, and push those that may be."""
     refused = _charged(group) if settings.CLIENT_RECORDS_PER_MINUTE else {}
     given = [one for at, one in enumerate(group) if at not in refused]
@@ -282,7 +298,7 @@ def _pushed(queue: str, group: Sequence[Plain]) -> list[_Outcome]:
     return [refused.get(at) or next(outcomes) for at in range(len(group))]
 
 
-def _charged(group: Sequence[Plain]) -> dict[int, IntakeError]:
+def _charged(group: Group) -> dict[int, IntakeError]:
     """Charge each request's records to its client; the errors of those that were not charged."""
     refused: dict[int, IntakeError] = {}
     of_client: dict[str, list[int]] = {}
