@@ -30,6 +30,7 @@ from ingestion.api_keys import known_keys
 from ingestion.outcomes import Code
 from ingestion.processes import end_with
 from tutormax.edge.connections import Connections
+from tutormax.edge.deadlines import Deadlines
 from tutormax.edge.fast_lane import FastLane
 from tutormax.edge.process import pass_on_one_stop
 from tutormax.edge.request import SMALL_BODY_BYTES, Request
@@ -73,6 +74,7 @@ class Edge:
         self._threads = FairThreads(
             loop, threads=settings.WEB_THREADS, line=settings.MAX_WAITING_REQUESTS
         )
+        self._deadlines = Deadlines(loop, seconds=settings.BODY_TIMEOUT_SECONDS)
         self._fast_lane = FastLane(loop) if settings.FAST_LANE else None
         Connections(
             port=settings.PORT,
@@ -118,8 +120,8 @@ class Edge:
         if the connection were closed, the sender would see a broken connection and no answer.
         """
         try:
-            async with asyncio.timeout(settings.BODY_TIMEOUT_SECONDS):
-                headers = request.scope.headers
+            with self._deadlines:
+                headers = request.headers
                 length = int(headers.get("content-length", -1))  # Granian refuses all but digits
                 if not 0 <= length <= request.most_bytes and request.may_be_of_staff:
                     await self._in_turn(request, lambda: _let_staff_send_more(request))
@@ -198,7 +200,7 @@ def _client_of(request: Request) -> str:
 
     An unknown key is ignored here: a sender with invented keys still has only one share.
     """
-    scheme, _, key = request.scope.headers.get("authorization", "").strip().partition(" ")
+    scheme, _, key = request.headers.get("authorization", "").strip().partition(" ")
     name = known_keys.client(key.strip()) if scheme.lower() == "api-key" else None
     return f"key {name}" if name else f"address {request.address}"
 
@@ -210,7 +212,7 @@ def _let_staff_send_more(request: Request) -> None:
     """
     cookies = SimpleCookie()
     with contextlib.suppress(CookieError):
-        cookies.load(request.scope.headers.get("cookie", ""))
+        cookies.load(request.headers.get("cookie", ""))
     session = cookies.get(settings.SESSION_COOKIE_NAME)
     if session is None:
         return

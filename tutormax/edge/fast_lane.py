@@ -119,9 +119,9 @@ class FastLane:
             or self._waiting >= settings.MAX_WAITING_REQUESTS
         ):
             return None
-        headers: dict[str, str] = dict(scope.headers.items())
+        headers: dict[str, str] = dict(request.headers.items())
         # `items` omits a value that is not ASCII, and a name that comes twice is here once.
-        if len(headers) < len(scope.headers.keys()) or not _FOR_DJANGO.isdisjoint(headers):
+        if len(headers) < len(request.headers.keys()) or not _FOR_DJANGO.isdisjoint(headers):
             return None
         framing = route.framings.get(headers.get("content-type", ""))
         if (

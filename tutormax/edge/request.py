@@ -12,7 +12,7 @@ from typing import IO, Any
 import msgspec
 import structlog
 from django.conf import settings
-from granian.rsgi import HTTPProtocol, Scope  # type: ignore[attr-defined]
+from granian.rsgi import Headers, HTTPProtocol, Scope  # type: ignore[attr-defined]
 
 from ingestion.addresses import client_address
 from ingestion.api.errors import error
@@ -46,12 +46,14 @@ class Request:
     proto: HTTPProtocol
     content: bytes = b""
     body: IO[bytes] | None = None
+    headers: Headers = field(init=False)  # each look at the scope's would copy them
     most_bytes: int = field(init=False)
     size_bytes: int = 0
     began: float = field(default_factory=time.perf_counter)
     refused: bool = False
 
     def __post_init__(self) -> None:
+        self.headers = self.scope.headers
         self.most_bytes = SMALL_BODY_BYTES if self._is_of_portal else settings.MAX_BODY_BYTES
 
     def keep(self, chunk: bytes) -> None:
@@ -69,25 +71,25 @@ class Request:
     @property
     def address(self) -> str:
         """The client's address, also behind proxies: the request counts for it."""
-        forwarded = self.scope.headers.get("x-forwarded-for", "")
+        forwarded = self.headers.get("x-forwarded-for", "")
         return client_address(self.peer, forwarded, proxies=settings.TRUSTED_PROXIES) or ""
 
     @property
     def names_its_site(self) -> bool:
         """Whether it has a Host; only HTTP/1.0 may omit it (RFC 9112, 3.2)."""
         scope = self.scope
-        return bool("host" in scope.headers or scope.authority or scope.http_version == "1")
+        return bool("host" in self.headers or scope.authority or scope.http_version == "1")
 
     @property
     def may_be_of_staff(self) -> bool:
         """Whether this is a portal form with a session cookie, so the sender may be signed in."""
-        cookies = self.scope.headers.get("cookie", "")
+        cookies = self.headers.get("cookie", "")
         return self._is_of_portal and settings.SESSION_COOKIE_NAME in cookies
 
     @property
     def most_bytes_of_staff(self) -> int:
         """The limit for a portal form of a signed-in user; it is highest for a file."""
-        is_file = self.scope.path.startswith(_UPLOAD_PATH) and self.scope.headers.get(
+        is_file = self.scope.path.startswith(_UPLOAD_PATH) and self.headers.get(
             "content-type", ""
         ).startswith("multipart/form-data")
         # The file and the form around it.
@@ -103,7 +105,7 @@ class Request:
             return
         self.refused = True
         scope, status = self.scope, code.status
-        name = request_id(scope.headers.get("x-request-id"))
+        name = request_id(self.headers.get("x-request-id"))
         headers = [("content-type", "application/json"), ("x-request-id", name)]
         if code is Code.SERVER_BUSY:
             headers.append(("retry-after", "1"))
@@ -143,8 +145,8 @@ class Request:
             "wsgi.run_once": False,
         }
         # `items` omits a value that is not ASCII, but `keys` has its name: it stays present.
-        values: dict[str, list[str]] = {name: [] for name in scope.headers.keys()}  # noqa: SIM118
-        for name, value in scope.headers.items():
+        values: dict[str, list[str]] = {name: [] for name in self.headers.keys()}  # noqa: SIM118
+        for name, value in self.headers.items():
             values[name].append(value)
         # HTTP/2 has no Host, and in HTTP/1.1 a full address overrides it (RFC 9112, 3.2.2).
         if scope.authority:
