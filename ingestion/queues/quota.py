@@ -17,8 +17,8 @@ _charge = Script("charge")
 class Quota:
     """A client's quota after a charge.
 
-    `left` is how many records it may send now; `full_in_seconds` is when all of `per_minute` are
-    free again. `wait_seconds` is 0 where the charge was made, else when it could be.
+    `left` is how many records it may send now. `full_in_seconds` is when all of `per_minute` is
+    free again. `wait_seconds` is 0 if the charge was made, otherwise the time until it is possible.
     """
 
     per_minute: int
@@ -36,14 +36,14 @@ def charge(client: str, records: int, *, per_minute: int) -> Quota:
 def charge_together(client: str, records: Sequence[int], *, per_minute: int) -> list[Quota]:
     """Charge `client` for each of its requests, all or nothing, in order and in one round trip.
 
-    `records` are how many each request has. The quota refills evenly. A request of more records
-    than a minute's quota passes where all of it is free, and is then paid off before the next.
-    Raises `StoreError`; nothing is queued then.
+    `records` has the number of records of each request. The quota refills evenly. A request with
+    more records than a minute's quota needs all of the quota, and delays the next request until it
+    is paid off. Raises `StoreError`; nothing is queued then.
     """
     try:
         verdicts = _charge((quota_key(client),), (per_minute, *records))
     except StoreError as fault:
-        if fault.outcome_unknown:  # whether it was charged: no record was sent yet
+        if fault.outcome_unknown:  # only the charge is unknown: no record was sent yet
             raise StoreError(Code.STORE_UNREACHABLE, retry_after_seconds=1) from fault
         raise
     return [

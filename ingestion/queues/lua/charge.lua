@@ -1,14 +1,14 @@
 -- Charges a client for the records of its requests, each if its quota allows them.
 --
--- KEYS  1 until when the client's records so far use up its quota, and when that was written: two
+-- KEYS  1 until when the client's records use up its quota, and when that was written: two
 --         milliseconds (a string)
 -- ARGV  1 how many records it may send a minute   2… how many each of its requests has, in order
 -- Gives for each request {milliseconds to wait, how many records the client may send now,
 --       milliseconds until all of the quota is free}. If the first is not 0, the request was not
 --       charged.
 --
--- The quota refills all the time. A charge of more than a minute's quota needs all of it, and what
--- it takes beyond that refills first: the mean holds, and no size waits for ever.
+-- The quota refills all the time. A charge of more than a minute's quota needs all of the quota,
+-- and the rest refills before the next charge. So the mean holds, and no size waits for ever.
 
 local per_minute = tonumber(ARGV[1])
 local each = 60000 / per_minute
