@@ -60,7 +60,8 @@ class Compiled:
     """One record type as a decoder.
 
     msgspec encodes its records to the same bytes as the serializer's records. Its methods take JSON
-    text and return None for each record that the serializer must decide on. Safe for all threads.
+    text, or values that were read already, and return None for each record that the serializer must
+    decide on. Safe for all threads.
     """
 
     def __init__(self, serializer: RecordSerializer) -> None:
@@ -79,6 +80,7 @@ class Compiled:
             forbid_unknown_fields=True,
             gc=False,
         )
+        self._record = record
         self._decode_one = msgspec.json.Decoder(record).decode
         self._decode_many = msgspec.json.Decoder(list[record]).decode  # type: ignore[valid-type]
         fields_of_check: dict[CheckOfTexts, dict[str, Any]] = {}
@@ -89,6 +91,8 @@ class Compiled:
             _check_of_fields(checked, check) for check, checked in fields_of_check.items()
         ]
         self._checks += map(_check_of_rule, serializer.rules)
+        texts = {name: field for name, field in fields.items() if _text_of(field)}
+        self._can_be_encoded = _check_of_fields(texts, _can_be_encoded)
 
     def array(self, content: bytes) -> list[Record | None] | None:
         """The records in this JSON array, in order; None if it may not be a JSON array."""
@@ -109,6 +113,21 @@ class Compiled:
         """The record in each of these JSON texts."""
         return self._certain([self._decoded(text) for text in texts])
 
+    def values(self, values: Iterable[Any]) -> list[Record | None]:
+        """The record in each of these values, such as a row of a table has them."""
+        return self._certain(
+            [self._converted(value) for value in values], further=(self._can_be_encoded,)
+        )
+
+    def _converted(self, value: Any) -> Record | None:
+        if type(value) is not dict or not _OF_JSON.issuperset(map(type, value.values())):
+            return None
+        try:
+            record: Record = msgspec.convert(value, self._record)
+        except _NOT_CERTAIN:
+            return None
+        return record
+
     def _decoded(self, text: bytes | msgspec.Raw) -> Record | None:
         if len(text) > MOST_VALUES:
             return None
@@ -118,10 +137,12 @@ class Compiled:
             return None
         return record
 
-    def _certain(self, records: list[Record | None]) -> list[Record | None]:
+    def _certain(
+        self, records: list[Record | None], *, further: Sequence[Check] = ()
+    ) -> list[Record | None]:
         """The same records, but None for each that fails a check which no type can express."""
         given = [one for one in records if one is not None]
-        for holds in self._checks:
+        for holds in (*further, *self._checks):
             if not holds(given):
                 records = [one if one is not None and holds([one]) else None for one in records]
                 given = [one for one in records if one is not None]
@@ -162,8 +183,11 @@ _SAID_BY_TYPES = {
     ProhibitSurrogateCharactersValidator,
 }
 
+# A tuple, for example, would be taken for a list.
+_OF_JSON = frozenset({bool, dict, float, int, list, str, type(None)})
+
 # msgspec raises these for input that it does not accept: not JSON, not UTF-8, nested too deeply.
-_NOT_CERTAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NOT_CERTAIN = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 def compiled(serializer: RecordSerializer) -> Compiled | None:
@@ -218,11 +242,26 @@ def _range(field: Any) -> Meta:
 
 
 def _checks_of_texts(field: Any) -> Iterable[CheckOfTexts]:
-    text = field.child if isinstance(field, TextList) else field
-    if isinstance(text, Text):
+    if text := _text_of(field):
         yield from _CHECKS_OF_TEXTS[type(text)]
         if type(text) is Text and not text.allow_blank:
             yield _none_is_blank
+
+
+def _text_of(field: Any) -> Text | None:
+    """The field for its texts, if it holds texts."""
+    text = field.child if isinstance(field, TextList) else field
+    return text if isinstance(text, Text) else None
+
+
+def _can_be_encoded(texts: Texts) -> bool:
+    """Whether there is no half of a character, which JSON in UTF-8 cannot have."""
+    joined = "".join(texts)
+    try:
+        joined.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _are_plain_ids(texts: Texts) -> bool:

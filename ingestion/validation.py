@@ -99,13 +99,13 @@ def validate(record_type: RecordType, given: Records | Iterable[Row]) -> list[Ve
     `settings.MAX_BATCH_RECORDS`, or if the payload proves unreadable only now.
     """
     validator = _validator(record_type)
-    rows: Iterable[Row | Valid]
     if isinstance(given, Records):
-        rows = validator.rows(given)
+        rows = validator.records(given)
     else:
         # No further row is created above the limit.
-        rows = found = list(islice(given, settings.MAX_BATCH_RECORDS + 1))
+        found = list(islice(given, settings.MAX_BATCH_RECORDS + 1))
         _check_count(len(found))
+        rows = validator.rows(found)
     verdicts: list[Verdict] = []
     rejected = 0
     for index, row in enumerate(rows):
@@ -148,16 +148,28 @@ class _Validator:
             if field.required
         }
 
-    def rows(self, records: Records) -> Iterator[Row | Valid]:
-        """The records in their order; the valid ones are finished."""
-        id_of, rows = self._id_of, records.rows
+    def records(self, records: Records) -> Iterator[Row | Valid]:
+        """The records in their order; the valid ones need nothing more."""
+        rows = records.rows
         lines = rows.lines if rows else ()
         for index, record in enumerate(records.certain):
             if record is not None:
-                line = lines[index][0] if lines else None
-                yield Valid(id=id_of(record), content=encode(record), line=line)
+                yield self._valid(record, lines[index][0] if lines else None)
             elif rows:
                 yield rows.row(index)
+
+    def rows(self, rows: Sequence[Row]) -> Iterator[Row | Valid]:
+        """The same for rows that were read already."""
+        if self.compiled is None:
+            yield from rows
+            return
+        # A row with a problem has no value.
+        certain = self.compiled.values(row.value for row in rows)
+        for row, record in zip(rows, certain, strict=True):
+            yield row if record is None else self._valid(record, row.line)
+
+    def _valid(self, record: compiled.Record, line: int | None) -> Valid:
+        return Valid(id=self._id_of(record), content=encode(record), line=line)
 
     def __call__(self, row: Row, index: int, *, keep: bool) -> Verdict:
         """The verdict on the row with this index; `keep` what was sent if it is refused."""

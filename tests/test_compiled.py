@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 from rest_framework.exceptions import ValidationError
 
 from ingestion.compiled import Compiled, compiled
@@ -222,6 +223,48 @@ def test_what_is_accepted_the_serializer_accepts_with_the_same_bytes(record_type
         assert not all(accepted), name
         if name in ("tutor_id", "created_at"):
             assert any(accepted), name
+
+
+def check_values(path: str, value: Any) -> bool:
+    """The same for a value that was read already, such as the cells of a row."""
+    (found,) = COMPILED[path].values([value])
+    if found is not None:
+        assert _encode(found) == _encode(SERIALIZERS[path].run_validation(value)), value
+    return found is not None
+
+
+# What JSON cannot hold.
+FURTHER = (float("nan"), float("inf"), -float("inf"), "\ud83d", ["\udc00"], b"a", [b"a"], ("a",), {"a"})
+
+
+def test_what_is_accepted_of_values_the_serializer_accepts_with_the_same_bytes(
+    record_type: RecordType,
+):
+    path = record_type.path
+    example = SERIALIZERS[path].example
+    assert check_values(path, dict(example))
+    for name in [*SERIALIZERS[path].fields, "unknown"]:
+        accepted = [check_values(path, {**example, name: one}) for one in (*VALUES, *FURTHER)]
+        assert not all(accepted), name
+    for value in (*VALUES, *FURTHER):
+        if not isinstance(value, dict):
+            assert not check_values(path, value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_values_altered_in_several_places_are_the_same_as_well(data):
+    path = data.draw(st.sampled_from(list(RECORD_TYPES)))
+    names = st.sampled_from(list(SERIALIZERS[path].fields))
+    changes = st.dictionaries(names, st.sampled_from([UNSET, *VALUES, *FURTHER]), max_size=4)
+    values = [
+        {name: one for name, one in (SERIALIZERS[path].example | some).items() if one is not UNSET}
+        for some in data.draw(st.lists(changes, max_size=6))
+    ]
+    for value in values:
+        check_values(path, value)
+    one_by_one = [record for value in values for record in COMPILED[path].values([value])]
+    assert COMPILED[path].values(values) == one_by_one
 
 
 def test_fields_of_a_rule_are_held_together(record_type: RecordType):
