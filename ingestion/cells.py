@@ -99,6 +99,8 @@ def possible_orders(text: str) -> frozenset[DateOrder] | None:
 
 
 def _integer(text: str) -> int | str:
+    if len(text) < 400 and text.isascii() and text.isdigit():  # mostly; it is faster
+        return int(text)
     whole = _WHOLE.fullmatch(text)
     return int(whole[1]) if whole else text
 
@@ -112,7 +114,8 @@ def _decimal_comma(text: str) -> float | str:
 
 
 def _boolean(text: str) -> bool | str:
-    return _WORDS.get(text.lower(), text)
+    found = _WORDS.get(text)  # mostly in small letters
+    return _WORDS.get(text.lower(), text) if found is None else found
 
 
 def _text_list(text: str) -> list[Any]:
@@ -134,6 +137,8 @@ def _stands_for_itself(entry: Any) -> bool:
 
 
 def _datetime(text: str) -> str:
+    if text[10:11] == "T":  # mostly
+        return text
     if _DATE.fullmatch(text):
         return f"{text}T00:00:00"
     spaced = _SPACED_DATETIME.fullmatch(text)
