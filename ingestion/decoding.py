@@ -115,7 +115,7 @@ def decode(content: bytes) -> Any:
     return strict_json.value(strict_json.text_of(content))
 
 
-def decode_line(content: bytes, line: int) -> Row:
+def decode_line(content: bytes, line: int | None) -> Row:
     """One line of NDJSON as a row; if it cannot be read, the row has a problem."""
     try:
         return Row(value=decode(content), line=line)

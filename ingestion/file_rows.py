@@ -163,7 +163,7 @@ class FileRows:
         if raw.problem is not None:
             row = Row(line=line, problem=_PROBLEMS[raw.problem])
         elif raw.json is not None:
-            row = replace(decoding.decode_line(raw.json, raw.line), line=line)
+            row = decoding.decode_line(raw.json, line)
         return FileRow(line=raw.line, raw=row and row.value, row=row, size=raw.size)
 
 

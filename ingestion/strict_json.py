@@ -46,7 +46,7 @@ def value(text: str) -> Any:
     if _has_too_many(text):
         raise _too_many(text)
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return decoder.decode(text)
     except RecursionError:
         raise PayloadError(Code.TOO_DEEP) from None
     except json.JSONDecodeError as fault:
