@@ -234,7 +234,17 @@ def check_values(path: str, value: Any) -> bool:
 
 
 # What JSON cannot hold.
-FURTHER = (float("nan"), float("inf"), -float("inf"), "\ud83d", ["\udc00"], b"a", [b"a"], ("a",), {"a"})
+FURTHER = (
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    "\ud83d",
+    ["\udc00"],
+    b"a",
+    [b"a"],
+    ("a",),
+    {"a"},
+)
 
 
 def test_what_is_accepted_of_values_the_serializer_accepts_with_the_same_bytes(
