@@ -1,11 +1,11 @@
-"""The only way onto a queue, and what "accepted" means.
+"""The only way onto a queue, and the meaning of "accepted".
 
-Every face takes the same steps, and none of them calls back: rows (`validation.read`, or a file's
-rows), `receive`, an answer made from the receipt, `queue` with that answer. Only the last step
-touches the store. The API charges a client's quota between the rows and `receive`.
+Every caller takes the same steps, and none of them calls back: rows (`validation.read`, or a file's
+rows), `receive`, an answer made from the receipt, and `queue` with that answer. Only the last step
+uses the store. The API charges a client's quota between the rows and `receive`.
 
-A record is accepted once the store has said that its message lies on the queue. Until then
-nothing is promised, and no record is ever held in memory alone.
+A record is accepted when the store has confirmed that its message is on the queue. Until then,
+nothing is promised. No record is ever held only in memory.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _IGNORED_NAMES_TOLD = 20
 class Received(msgspec.Struct, frozen=True, kw_only=True):
     """Records that are validated and not queued yet.
 
-    `records` will be queued. `receipt` is what can be said once they are, and what an answer is
-    made from.
+    `records` will be queued. `receipt` is what can be said once they are queued; the answer is
+    made from it.
     """
 
     record_type: RecordType
@@ -53,7 +53,7 @@ def receive(
 ) -> Received:
     """Validate every record. With `strict`, one rejection keeps all of them off the queue.
 
-    Touches no store. Raises `PayloadError` if there is nothing to validate.
+    Does not use the store. Raises `PayloadError` if there is nothing to validate.
     """
     verdicts = validation.validate(record_type, rows)
     rejections = tuple(verdict for verdict in verdicts if isinstance(verdict, Rejection))
@@ -63,7 +63,7 @@ def receive(
     receipt = Receipt(
         ids=tuple(record.id for record in records),
         rejections=rejections,
-        # Mostly there are none, and to find that out takes longer than all the rest.
+        # Usually there are none, and counting them takes longer than all the rest.
         ignored_fields=_ignored_fields(records) if any(one.ignored for one in records) else {},
     )
     return Received(record_type=record_type, records=records, receipt=receipt)
@@ -72,11 +72,11 @@ def receive(
 def queue(received: Received, *, source: Source, once: Once | None = None) -> Receipt:
     """Queue the valid records in one atomic push, in order, and count the rejections.
 
-    `source` says where the records came in (contract, section 3); an upload's gets the line of
-    each record. With `once` the same request is queued once, however often it comes, and its
-    answer is remembered in the same step. Gives the receipt with what the store said. Raises
-    `IntakeError` (mostly a `StoreError`) if the push was refused; then nothing was queued, unless
-    the fault says that its outcome is unknown.
+    `source` says where the records came in (contract, section 3); for an upload, the line of each
+    record is added. With `once`, the same request is queued only once, and its answer is
+    remembered in the same step. Returns the receipt with the store's answer. Raises `IntakeError`
+    (usually a `StoreError`) if the push was refused; then nothing was queued, unless the fault says
+    that its outcome is unknown.
     """
     push = prepare(received, source=source, once=once)
     (outcome,) = queues.push_together(received.record_type.queue, [push])
@@ -105,7 +105,7 @@ def settle(received: Received, push: Push, outcome: Pushed | IntakeError) -> Rec
         return replace(
             receipt, place=outcome.place, replayed=outcome.answer is not None, answer=answer
         )
-    # With no record to queue the verdicts stand without the store; only their count is lost.
+    # If no record is valid, the verdicts need no store; only the count of rejections is lost.
     if received.records or not isinstance(outcome, StoreError):
         raise outcome
     logger.warning("rejections_not_counted", type=received.record_type.path, rejected=push.rejected)
@@ -134,7 +134,7 @@ def _causes(received: Received) -> dict[str, int]:
 
 
 def _ignored_fields(records: Iterable[Valid]) -> Mapping[str, int]:
-    """How many records had each field that was dropped; beyond some names, they count together."""
+    """How many records had each dropped field; after the first names, the rest is one count."""
     names = Counter(name for record in records for name in record.ignored)
     told = dict(names.most_common(_IGNORED_NAMES_TOLD))
     if more := names.total() - sum(told.values()):
@@ -143,9 +143,9 @@ def _ignored_fields(records: Iterable[Valid]) -> Mapping[str, int]:
 
 
 def _messages(received: Received, source: Source, queued_at: str) -> list[bytes]:
-    """Each record in the envelope that lies on the queue (contract, section 3).
+    """Each record in its envelope, as it goes on the queue (contract, section 3).
 
-    The record is JSON already, so that the envelope is put around it.
+    The record is JSON already, so the envelope is written around it.
     """
     queue = received.record_type.queue
     head = b',"queued_at":%s,"queue":%s,"id":"' % (encode(queued_at), encode(queue))
@@ -159,7 +159,7 @@ def _messages(received: Received, source: Source, queued_at: str) -> list[bytes]
 
 
 def _names(count: int) -> Iterator[bytes]:
-    """Random UUIDs (RFC 9562, version 4). One by one, they would cost more than all the rest."""
+    """Random UUIDs (RFC 9562, version 4). One by one, they would cost more than everything else."""
     digits = os.urandom(16 * count).hex().encode()
     for at in range(0, len(digits), 32):
         one = digits[at : at + 32]
@@ -167,7 +167,7 @@ def _names(count: int) -> Iterator[bytes]:
 
 
 def _kept(rejections: tuple[Rejection, ...], source: Source, at: str) -> list[bytes]:
-    """Rejections of the API as the store keeps them for staff; files have error files instead."""
+    """The API's rejections as the store keeps them for staff. Files have error files instead."""
     if source.client is None:
         return []
     return [
@@ -186,12 +186,12 @@ def _kept(rejections: tuple[Rejection, ...], source: Source, at: str) -> list[by
 
 
 def _fixable(record: Mapping[str, Any] | None) -> msgspec.Raw | None:
-    """The record as JSON, where somebody could fix it: text that can be stored, of bounded size."""
+    """The record as JSON if somebody could fix it: text that can be stored, of limited size."""
     try:
         content = encode(record)
     except (UnicodeEncodeError, OverflowError, RecursionError):
         return None
-    # 1e999 is JSON, and infinity to Python: it would come back as null.
+    # 1e999 is valid JSON, and Python reads it as infinity: it would come back as null.
     if len(content) > _FIXABLE_BYTES or _holds_infinity(record):
         return None
     return msgspec.Raw(content)

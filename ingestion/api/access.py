@@ -1,4 +1,4 @@
-"""Who may send records and read numbers: who has an API key, and programs on this machine."""
+"""Who may send records and read numbers: clients with an API key, and programs on this machine."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ingestion.api_keys import KEY_PREFIX, Grant, KeysNotKnownError, known_keys
 from ingestion.outcomes import AccessError, Code
 from ingestion.sources import ANONYMOUS, LOCAL
 
-# A proxy on this machine speaks for somebody else. Beside these, all that begin with X-Forwarded-:
-# a proxy may well say the scheme alone.
+# A proxy on this machine sends for somebody else. All headers that begin with X-Forwarded- count
+# too: a proxy may send only the scheme.
 _FORWARDING_HEADERS = {"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip"}
 
 _OURS = re.compile(r"[ \t]*api-key(?:[ \t]+(?P<key>.*?))?[ \t]*", re.IGNORECASE | re.DOTALL)
-# How a proxy in front asks for a password. It hands the header on.
+# How a proxy in front asks for a password. It passes the header on.
 _OF_A_PROXY = re.compile(r"(?:basic|digest|negotiate) ", re.IGNORECASE)
 
 
 def client_name(request: ApiRequest, scope: str) -> str:
-    """The name of the client that sends this request; see `client_of`. It joins the log line."""
+    """The name of the client that sends this request (see `client_of`), also for its log line."""
     address = request.META.get("REMOTE_ADDR", "")
     return client_of(request.headers, address, scope, facts=request.log_facts)
 
@@ -37,15 +37,15 @@ def client_of(
     facts: dict[str, Any],
     grant_of: Callable[[str], Grant | None] = known_keys.grant,
 ) -> str:
-    """The name of the client with these headers, as it stands in a message's `source`.
+    """The name of the client with these headers, as a message's `source` holds it.
 
     `headers` finds a value by the header's name in small letters. `scope` is what the client wants,
-    one of `ingestion.api_keys.SCOPES`. A key that is sent is never overlooked, in whatever form: it
-    decides, also where none is needed. Without one, who is on this machine is let in, and everybody
-    where `OPEN_WITHOUT_KEY` is set. The peer is asked and not the address that the server was bound
-    to, so that this holds under any web server. `grant_of` looks a key up. The name joins `facts`.
+    one of `ingestion.api_keys.SCOPES`. A key in any form is never ignored: it decides, even if no
+    key is needed. Without a key, programs on this machine may send, and everybody if
+    `OPEN_WITHOUT_KEY` is set. The check uses the peer and not the address that the server listens
+    on, so it works under any web server. `grant_of` looks a key up. The name is added to `facts`.
 
-    Raises `AccessError` for everybody else, and while nobody can say which keys are good.
+    Raises `AccessError` for everybody else, and while it is not known which keys are valid.
     """
     authorization = headers.get("authorization")
     if authorization is not None and (ours := _OURS.fullmatch(authorization)):
@@ -73,9 +73,9 @@ def client_of(
 
 
 def _is_for_a_proxy(authorization: str | None, api_key: str | None) -> bool:
-    """Whether none of the two headers holds a key that is meant for us.
+    """Whether neither header holds a key for us.
 
-    Who opens the site leaves it to a proxy in front who may come in, with a password for example.
+    An open site leaves access to a proxy in front, which may ask for a password for example.
     """
     return (authorization is None or bool(_OF_A_PROXY.match(authorization))) and not (
         api_key and KEY_PREFIX in api_key

@@ -16,22 +16,22 @@ _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
 _GZIP = b"\x1f\x8b"
 _LOOKS_PACKED = "It begins like gzip: pack it once, and say so with Content-Encoding: gzip."
-# As many as a batch of records that were packed one by one.
+# As many as in a batch of records that were compressed one by one.
 _MOST_MEMBERS = 10_000
 _PIECE_BYTES = 2**14
 
 
 def read_payload(request: HttpRequest, *, batch: bool) -> Payload:
-    """The body as a payload, unpacked. Raises `PayloadError` where it cannot be one.
+    """The unpacked body as a payload. Raises `PayloadError` if it cannot be one.
 
-    The limit `settings.MAX_BODY_BYTES` holds for the body as it was sent and as it unpacks.
+    The limit `settings.MAX_BODY_BYTES` holds for the body as sent and as unpacked.
     """
     framing = _framing(request, batch=batch)
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
         raise PayloadError(Code.UNSUPPORTED_ENCODING)
     length = request.META.get("CONTENT_LENGTH") or "0"
-    # A server that cannot read a chunked body hands over an empty one; it must not pass for that.
+    # A server that cannot read a chunked body passes an empty one on. Do not accept it as empty.
     if length == "0" and "Transfer-Encoding" in request.headers:
         raise PayloadError(Code.LENGTH_REQUIRED)
     if not (length.isascii() and length.isdigit()):
@@ -42,7 +42,7 @@ def read_payload(request: HttpRequest, *, batch: bool) -> Payload:
         raise PayloadError(Code.BODY_TOO_LARGE) from None
     except UnreadablePostError:
         raise PayloadError(Code.REQUEST_TIMEOUT) from None
-    # A sender who broke off: the first lines of a batch must not pass for all of it.
+    # The sender stopped early: the first lines of a batch must not look like all of it.
     if len(content) < int(length):
         raise PayloadError(
             Code.MALFORMED_REQUEST, detail="Its body is shorter than Content-Length says."
@@ -55,7 +55,7 @@ def read_payload(request: HttpRequest, *, batch: bool) -> Payload:
 
 
 def _framing(request: HttpRequest, *, batch: bool) -> Framing:
-    # The standard library's own reader of such headers: quotes, case and spaces are its business.
+    # The standard library's own reader of such headers: it handles quotes, case and spaces.
     header = Message()
     header["Content-Type"] = request.headers.get("Content-Type", "")
     charset = header.get_content_charset("utf-8")
@@ -69,9 +69,9 @@ def _framing(request: HttpRequest, *, batch: bool) -> Framing:
 
 
 def _unpack(content: bytes, most: int) -> bytes:
-    """What all members of the gzip stream hold. Nothing beyond `most` bytes is ever inflated.
+    """The content of all members of the gzip stream. Never inflates more than `most` bytes.
 
-    Python's `gzip` module puts no bound on members, and one that holds nothing is 20 bytes.
+    Python's `gzip` module does not limit the number of members, and an empty one is 20 bytes.
     """
     at, unpacked_bytes, parts = 0, 0, list[bytes]()
     for _ in range(_MOST_MEMBERS):
@@ -83,13 +83,13 @@ def _unpack(content: bytes, most: int) -> bytes:
                 raise PayloadError(Code.MALFORMED_COMPRESSION)
             try:
                 parts.append(member.decompress(piece, most + 1 - unpacked_bytes))
-            except zlib.error:  # no gzip at all, or damaged
+            except zlib.error:  # not gzip at all, or damaged
                 raise PayloadError(Code.MALFORMED_COMPRESSION) from None
             unpacked_bytes += len(parts[-1])
             if unpacked_bytes > most:
                 raise PayloadError(Code.BODY_TOO_LARGE)
         at -= len(member.unused_data)
-        # A stream may be filled up with zeros.
+        # A stream may be padded with zeros.
         if at == len(content) or not (content[at] or content[at:].strip(b"\0")):
             return b"".join(parts)
     raise PayloadError(

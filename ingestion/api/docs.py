@@ -18,12 +18,12 @@ from rest_framework.request import Request
 
 from ingestion.api.views import View
 
-# Both pages style themselves from their scripts; nothing may come from anywhere else.
+# Both pages set their styles from their scripts. Nothing may come from another site.
 _POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     "worker-src 'self' blob:; frame-ancestors 'none'"
 )
-# The schema changes with a release, and each time the old one is asked for anew.
+# The schema changes with a release, so browsers must check each time whether they have it.
 _CACHED = "public, no-cache"
 
 
@@ -57,7 +57,7 @@ class SchemaView(View):
     renderer_class: type[BaseRenderer]
 
     def get(self, request: Request) -> HttpResponseBase | None:
-        """The schema of all addresses; 304 to whoever has it already."""
+        """The schema of all addresses; 304 if the client already has this version."""
         content, etag = _rendered(self.renderer_class)  # type: ignore[arg-type]  # classes can be hashed
         response = HttpResponse(
             content,

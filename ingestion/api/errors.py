@@ -23,7 +23,7 @@ from ingestion.times import utc_timestamp
 
 logger = structlog.get_logger(__name__)
 
-# What the framework raises by itself, in our words.
+# Errors that the framework raises itself, in our words.
 _FRAMEWORK_CODES: tuple[tuple[type[Exception], Code], ...] = (
     (exceptions.MethodNotAllowed, Code.METHOD_NOT_ALLOWED),
     (exceptions.NotFound, Code.NOT_FOUND),
@@ -50,7 +50,7 @@ def error(
 ) -> answers.Error:
     """The body of every refused request (contract, section 2, Errors).
 
-    `detail` is a further sentence of ours, or what staff wrote when they paused a queue.
+    `detail` is an additional sentence of ours, or the reason that staff gave for a pause.
     """
     return answers.Error(
         error=f"{code.sentence} {detail}".rstrip(),
@@ -71,7 +71,7 @@ def refusal(
 ) -> HttpResponse:
     """The answer to a refused request; `facts` go to `error`. Notes the code for the log.
 
-    It renders itself, so that an error is JSON also where the page asked for would be HTML.
+    It renders itself, so that an error is JSON even if the requested page would be HTML.
     """
     request.log_facts["code"] = code.value
     return answered(
@@ -82,9 +82,9 @@ def refusal(
 
 
 def exception_handler(fault: Exception, context: dict[str, Any]) -> HttpResponse:
-    """Django REST framework's hook: whatever a view raises becomes an answer in our shape.
+    """Django REST framework's hook: every exception of a view becomes an answer in our form.
 
-    A fault of our own is logged with its trace and told as a plain 500.
+    An error of ours is logged with its trace and answered with a plain 500.
     """
     code, headers, facts = explained(fault)
     if code is Code.INTERNAL_ERROR:
@@ -113,7 +113,7 @@ def explained(fault: Exception) -> tuple[Code, dict[str, str], dict[str, Any]]:
 
 
 def bad_request(request: IdentifiedRequest, exception: Exception) -> HttpResponse:
-    """Django's handler400. What was wrong goes to the log by its kind alone."""
+    """Django's handler400. The log gets only the type of the error."""
     request.log_facts["fault"] = type(exception).__name__
     detail = _STRANGE_HOST if isinstance(exception, DisallowedHost) else ""
     return refusal(request, Code.MALFORMED_REQUEST, detail=detail)

@@ -20,7 +20,7 @@ from ingestion.api.schema import (
 from ingestion.outcomes import Code
 from ingestion.records import RecordType
 
-# What may befall any request that carries records.
+# The errors that any request with records can get.
 _INTAKE_CODES = (
     Code.MALFORMED_JSON,
     Code.MALFORMED_ENCODING,

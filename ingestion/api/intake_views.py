@@ -78,7 +78,7 @@ class IntakeView(View):
     def finalize_response(
         self, request: Request, response: Response, *arguments: Any, **named: Any
     ) -> Response:
-        """Every answer to a request that was counted, refusals too, says what is left."""
+        """Every answer to a counted request, also a refusal, says what is left of the quota."""
         response = super().finalize_response(request, response, *arguments, **named)
         if self._quota:
             for name, value in posting.quota_headers(self._quota).items():
@@ -87,15 +87,15 @@ class IntakeView(View):
 
 
 class RecordView(IntakeView):
-    """One record: 201 where it is on the queue, 422 where it is not valid."""
+    """One record: 201 if it is on the queue, 422 if it is not valid."""
 
     schema = Described(intake_schema.record)
 
 
 class BatchView(IntakeView):
-    """Many records, a JSON array or NDJSON: 201 where all are queued, 207 some, 422 none.
+    """Many records, a JSON array or NDJSON: 201 if all are queued, 207 if some are, 422 if none is.
 
-    With `?strict=true`, 422 also where not all are valid.
+    With `?strict=true`, also 422 if any record is not valid.
     """
 
     schema = Described(intake_schema.batch)
@@ -104,7 +104,7 @@ class BatchView(IntakeView):
 
 
 def _strict(query: Mapping[str, str]) -> bool:
-    """Whether `?strict=true` was asked for; a word that says neither is not guessed at."""
+    """Whether `?strict=true` was sent. A value that is neither true nor false is refused."""
     word = query.get("strict", "false").lower()
     if word not in ("true", "false"):
         raise PayloadError(

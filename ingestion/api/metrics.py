@@ -1,6 +1,6 @@
 """The queues' numbers for Prometheus.
 
-They are read from the store at each scrape, so every web process tells the same.
+They are read from the store at each scrape, so every web process gives the same numbers.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from rest_framework.request import Request
 
 
 class AlwaysJSON(BaseContentNegotiation):
-    """Every answer is JSON, whatever the Accept header asks for; bodies are read by us."""
+    """Every answer is JSON, whatever the Accept header asks for; our own code reads bodies."""
 
     def select_parser(self, request: Request, parsers: Any) -> None:
-        """None, since no view uses DRF's parsers."""
+        """None, because no view uses DRF's parsers."""
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
         """The first and only renderer."""

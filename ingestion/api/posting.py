@@ -27,7 +27,7 @@ from ingestion.sources import Source
 from ingestion.times import utc_timestamp
 from ingestion.validation import Records
 
-# A batch's answer lists so many rejections at most (contract, section 2).
+# A batch's answer lists at most this many rejections (contract, section 2).
 MOST_ERRORS = 1000
 
 _KEY = re.compile(r"[!-~]{1,255}")
@@ -112,7 +112,7 @@ def quota_headers(quota: Quota) -> dict[str, str]:
 
 
 def _tell(post: Post, receipt: Receipt) -> tuple[HTTPStatus, Struct, Code | None]:
-    """One record: its receipt, or the fields at fault."""
+    """The receipt of one record, or its errors."""
     if receipt.rejections:
         (rejection,) = receipt.rejections
         code = Code.INVALID_RECORD
@@ -153,9 +153,9 @@ def _tell_of_batch(post: Post, receipt: Receipt) -> tuple[HTTPStatus, Struct, Co
 
 
 def _name(post: Post, key: str) -> str:
-    """What names this request, from its Idempotency-Key; a key counts per client and route.
+    """The name of this request, from its Idempotency-Key; a key counts per client and route.
 
-    The route is named by what it is: its address may change between two tries (`API_PREFIX`).
+    The route has a fixed name, because its address may change between two tries (`API_PREFIX`).
     """
     # As the addresses were when answers were first remembered.
     route = f"/api/{post.record_type.path}{'/batch' if post.batch else ''}"

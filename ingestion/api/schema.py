@@ -20,7 +20,7 @@ _REQUEST_ID = "3f2c9b6e1d8a4f0c9b7e5a1d2c3b4a5f"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operation:
-    """One method of one address, as the documentation tells it."""
+    """One method of one address, as the documentation describes it."""
 
     id: str
     tag: str
@@ -48,12 +48,12 @@ class Described(AutoSchema):
         operation = super().get_operation(*arguments)
         if operation and "requestBody" in operation:
             operation["requestBody"]["required"] = (
-                True  # forgotten where a schema is given as it is
+                True  # drf-spectacular forgets this for a schema that is given as it is
             )
         return operation
 
     def get_auth(self) -> list[dict[str, Any]]:
-        # The empty one stands for a request without a key, as from this very machine.
+        # The empty entry means a request without a key, as from this machine.
         return [{"ApiKey": []}, {}] if self._operation.takes_key else []
 
     def get_operation_id(self) -> str:

@@ -12,7 +12,7 @@ from msgspec import NODEFAULT, inspect
 
 
 class TextFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """Our text fields, with the pattern that they really hold."""
+    """Our text fields, with the patterns that they really check."""
 
     target_class = "ingestion.fields.Text"
     match_subclasses = True
@@ -28,8 +28,8 @@ class TextFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-un
         if text.format:
             shape["format"] = text.format
         if text.pattern and text.allow_blank:
-            # Beside a plain `pattern` drf-spectacular offers the empty text once more, as one of
-            # two forms of which only one may fit; the empty text fits both.
+            # With a plain `pattern`, drf-spectacular adds the empty text as a second form, and only
+            # one form may match; the empty text matches both.
             shape["allOf"] = [{"pattern": text.pattern}]
         elif text.pattern:
             shape["pattern"] = text.pattern

@@ -1,4 +1,4 @@
-"""What the OpenAPI documentation says of the addresses that tell how the portal is."""
+"""The OpenAPI documentation of the addresses that report the state of the portal."""
 
 from __future__ import annotations
 

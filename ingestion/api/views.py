@@ -1,4 +1,4 @@
-"""The machine face beside the intake: what this is, how it is, and its numbers."""
+"""The addresses of the API beside the intake: what this is, its state, and its numbers."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from ingestion.times import utc_timestamp
 
 
 class View(APIView):
-    """What all addresses share: a method that one does not know is 405, OPTIONS included."""
+    """What all addresses share: an unknown method gets 405, even OPTIONS."""
 
-    # Preflights of browsers are answered before a view is reached.
+    # A browser's preflight is answered before it reaches a view.
     http_method_names = ["get", "head", "post"]
 
     parameters: tuple[str, ...] | None = ()
-    """The query parameters that the address knows; None for a page, which leaves them alone."""
+    """The query parameters that the address knows; None for a page, which ignores them."""
 
     asks_who = False
-    """Whether the method itself looks at the query, once it knows who asks."""
+    """Whether the method checks the query itself, after it knows who asks."""
 
     def initial(self, request: ApiRequest, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Before the method runs."""
@@ -51,10 +51,10 @@ class View(APIView):
             self.query(request)
 
     def query(self, request: ApiRequest) -> dict[str, str]:
-        """The query parameters, each once. Raises `PayloadError` where there are others.
+        """The query parameters, each once. Raises `PayloadError` if there are others.
 
-        A misspelled `strict` must not pass for none. Django would read the query in the charset
-        that the body's media type names.
+        A misspelled `strict` must not be ignored. Django would read the query in the charset that
+        the body's media type names.
         """
         if self.parameters is None:
             return {}
@@ -92,7 +92,7 @@ class RootView(View):
     schema = Described(status_schema.root)
 
     def get(self, request: ApiRequest) -> HttpResponseBase:
-        """JSON, or the page where the Accept header prefers HTML."""
+        """JSON, or the page if the Accept header prefers HTML."""
         where = endpoints()
         root = answers.Root(
             name="TutorMax ingestion portal", version=settings.VERSION, endpoints=where
@@ -112,7 +112,7 @@ class RootView(View):
 def _prefers_html(request: ApiRequest) -> bool:
     try:
         return bool(request.get_preferred_type(["application/json", "text/html"]) == "text/html")
-    except ValueError:  # an Accept header that cannot be read asks for nothing
+    except ValueError:  # an Accept header that cannot be read counts as missing
         return False
 
 
@@ -155,7 +155,7 @@ class HealthView(View):
 
 
 def _reasons(store: StoreHealth) -> list[str]:
-    """Why it is not well: a word each, and a sentence where something is to do."""
+    """Why the portal is not healthy: a word for each reason, and a sentence if staff can act."""
     return [*store.reasons, *(f"{one.word}: {one.sentence}" for one in store.breaches)]
 
 
@@ -165,7 +165,7 @@ class LiveView(View):
     schema = Described(status_schema.live)
 
     def get(self, request: ApiRequest) -> HttpResponse:
-        """Asks nobody."""
+        """Checks nothing else."""
         return answered(answers.Live(timestamp=utc_timestamp()))
 
 
@@ -206,10 +206,10 @@ class MetricsView(View):
 
 
 class NotFoundView(View):
-    """Every address that is none of ours."""
+    """Every address that the portal does not have."""
 
     schema = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """404, before the method is looked at."""
+        """404, before the method is checked."""
         raise NotFound

@@ -1,4 +1,4 @@
-"""Onto a queue, and the pause that keeps everything off it."""
+"""Puts messages on a queue, and pauses a queue so that nothing can be put on it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ingestion.queues.keys import NUMBERS_TTL_SECONDS, Keys, this_minute
 
 _push = Script("push")
 
-# The portal shows the latest rejections; more of them, or for longer, would be a second store of
-# student data.
+# The portal shows the latest rejections. More of them, or for a longer time, would be a second
+# store of student data.
 _REJECTIONS_KEPT = 500
 _REJECTIONS_TTL_SECONDS = 7 * 24 * 3600
 
-# A longer answer is kept packed. It may be a megabyte about records that were nothing, sent in 71
-# bytes, and no limit of a queue keeps those out. No answer begins like gzip by itself.
+# A longer answer is stored compressed. It may be a megabyte about records without any field, sent
+# in 71 bytes, and no limit of a queue prevents that. No plain answer begins like gzip.
 _PLAIN_BYTES = 1024
 _GZIP = b"\x1f\x8b"
 
 
 class Once(msgspec.Struct, frozen=True, kw_only=True):
-    """What makes a push safe to repeat: the request's name, what it held, and its answer.
+    """What makes a push safe to repeat: the request's name, its fingerprint, and its answer.
 
-    The answer is kept for `ttl_seconds` in the same step as the push, so that no crash can fall
-    between the two.
+    The answer is stored for `ttl_seconds` in the same step as the push, so that a crash cannot
+    separate the two.
     """
 
     request: str
@@ -41,10 +41,10 @@ class Once(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pushed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a push came to.
+    """The result of a push.
 
-    `place` is how many messages had ever been pushed on the queue before. `answer` is what the
-    same request was answered the first time; where it is set, nothing was pushed now.
+    `place` is how many messages had ever been pushed on the queue before. `answer` is the first
+    answer to the same request; if it is set, nothing was pushed now.
     """
 
     place: int
@@ -52,7 +52,7 @@ class Pushed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a queue takes nothing at present. `until` is None where somebody must resume it."""
+    """Why a queue takes nothing at present. `until` is None if somebody must resume it."""
 
     reason: str
     by: str
@@ -97,7 +97,7 @@ def push_together(queue: str, pushes: Sequence[Push]) -> list[Pushed | IntakeErr
 
     def need_a_replica(reply: list[list[Any]]) -> bool:
         replies.extend(reply)
-        # A replayed answer too: no replica may have confirmed the push of the first time.
+        # This includes a replayed answer: perhaps no replica confirmed the first push.
         return any(one[0] in (b"pushed", b"replayed") for one in reply)
 
     arguments: list[Any] = [
@@ -166,7 +166,7 @@ def _unpacked(kept: bytes) -> bytes:
 
 
 def ask_refusal(round_trip: RoundTrip, queue: str) -> None:
-    """Ask whether a push on the queue would be refused; the reply is the refusal, if it would."""
+    """Ask whether a push on the queue would be refused; the reply is the refusal, if any."""
     hour, _ = this_minute()
     _push.ask(round_trip, _keys(queue, hour, [""]), may_refuse=True)
 
@@ -185,26 +185,26 @@ def _keys(queue: str, hour: int, requests: Iterable[str]) -> tuple[str, ...]:
 
 
 def read_pause(content: bytes) -> Pause:
-    """The pause as it lies in the store."""
+    """The pause as the store holds it."""
     try:
         return msgspec.json.decode(content, type=Pause)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # Set by hand, by somebody with a shell: it keeps messages out all the same.
+        # Somebody set it by hand, from a shell: it keeps messages out too.
         return Pause(reason="set outside the portal", by="unknown", since=datetime.now(UTC))
 
 
 def pause_queue(queue: str, pause: Pause) -> None:
-    """Let nothing onto `queue` until it is resumed or the pause ends. Raises `StoreError`."""
+    """Refuse messages for `queue` until it is resumed or the pause ends. Raises `StoreError`."""
     ends = () if pause.until is None else ("EXAT", int(pause.until.timestamp()))
     write("SET", Keys(queue).pause, msgspec.json.encode(pause), *ends)
 
 
 def resume_queue(queue: str) -> bool:
-    """End the pause; False where there was none. Raises `StoreError`."""
+    """End the pause; False if there was none. Raises `StoreError`."""
     return bool(write("DEL", Keys(queue).pause))
 
 
 def _paused(pause: Pause) -> QueuePausedError:
     left = 60 if pause.until is None else (pause.until - datetime.now(UTC)).total_seconds()
-    # An hour at most: staff may resume earlier than they said.
+    # At most an hour: staff may resume earlier than they said.
     return QueuePausedError(pause.reason, retry_after_seconds=int(min(max(left, 1), 3600)))

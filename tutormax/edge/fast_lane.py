@@ -46,7 +46,7 @@ from tutormax.request_id import request_id
 
 # The event loop parses the body, and serves nobody else meanwhile.
 _MOST_BYTES = BYTES_CHARGED_AS_A_RECORD
-# So many requests are pushed in one call of the store at most.
+# At most this many requests are pushed in one call of the store.
 _MOST_TOGETHER = 128
 # With one of these headers a request may need more than the steps here.
 _FOR_DJANGO = frozenset(

@@ -1,5 +1,5 @@
--- Validated records in: puts the messages of one or more requests on a queue, counts them, and
--- remembers answers. Each request is all or nothing, and has its own verdict.
+-- Puts the messages of one or more requests on a queue, counts them, and remembers answers. Each
+-- request is all or nothing, and has its own verdict.
 --
 -- KEYS  1 the queue (a list)             2 its totals (a hash)
 --       3 its counts by minute (a hash)  4 its causes of rejection (a hash)
@@ -10,7 +10,7 @@
 --       3 seconds after which KEYS[3] and KEYS[4] may be forgotten
 --       4 how many rejections are kept   5 seconds to keep them
 --       6… for each request, in order:
---          its fingerprint, or '' if no answer is to be remembered
+--          its fingerprint, or '' if no answer must be remembered
 --          the answer to remember, and the seconds to remember it
 --          how many records were rejected, and why, as a JSON object of code and count
 --          how many rejections follow, and how many messages
@@ -20,14 +20,14 @@
 --       not; {'paused', the pause} or {'full'}, and then nothing of it was done. With no ARGV at
 --       all it gives {'allowed'} if a push would not be refused, and changes nothing.
 --
--- All or nothing: Redis takes no write of a script back, so a command that is refused half-way
--- would leave what the ones before it wrote. Undoing that would take commands that may be refused
--- as well. So all that can be refused is asked or read before the first write: whether the account
--- may use each command on its key, whether each key is of its type, and whether what is counted up
--- is a number. Nothing can change in between, since a script runs alone, and for memory, disk and
--- replicas the store looks at the first write only. Should a write be refused all the same, then
--- the messages come first: they may be there twice in the end, but an answer is never remembered
--- for what is not there.
+-- All or nothing: Redis does not undo the writes of a script, so if a command is refused half-way,
+-- the writes before it stay. Undoing them would need commands that may be refused too. So before
+-- the first write the script checks everything that can be refused: whether the account may use
+-- each command on its key, whether each key has its type, and whether each value that is counted
+-- up is a number. Nothing can change in between, because a script runs alone; and memory, disk
+-- and replicas are checked by the store only at the first write. If a write is refused anyway,
+-- the messages are written first: they may be there twice in the end, but an answer is never
+-- remembered for messages that are not there.
 
 local only_asked = #ARGV == 0
 local minute = ARGV[2] or ''
@@ -162,8 +162,8 @@ for key, seconds in pairs(remembered) do
   redis.call('EXPIRE', key, seconds)
 end
 for key, seconds in pairs(replayed) do
-  -- A write, so that who must wait for a replica waits for what lies before it: the push of the
-  -- first time. The store waits for the writes of the same connection alone.
+  -- This is a write, so waiting for a replica also waits for the first push: the store waits only
+  -- for the writes of the same connection, and for all that lies before them.
   redis.call('EXPIRE', key, seconds)
 end
 
