@@ -14,7 +14,7 @@ from ingestion.cells import DateOrder, Notation
 from ingestion.uploads import actions
 from ingestion.uploads.inspection import Question
 from tests.record_types import SESSIONS
-from tests.test_uploads import (
+from tests.uploading import (
     State,
     advance,
     answer,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ingestion.models import FoundText
 from tests import postgres
 from tests.record_types import SESSIONS
-from tests.test_uploads import counts, error_file, read
+from tests.uploading import counts, error_file, read
 
 EXAMPLE = {**SESSIONS.serializer_class.example, "duration_minutes": 999}
 

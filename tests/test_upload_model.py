@@ -35,8 +35,8 @@ from ingestion.uploads import actions, queueing, stored_files, tasks, work
 from ingestion.uploads.actions import NotNowError
 from tests.faults import figures
 from tests.record_types import SESSIONS
-from tests.test_uploads import as_csv, create, session
 from tests.upload_model import RUNNING, Model
+from tests.uploading import as_csv, create, session
 
 QUEUE = SESSIONS.queue
 # The acts of staff and of the clock, with their relative frequency.

@@ -17,7 +17,7 @@ from ingestion.models import Upload
 from ingestion.uploads import actions, tasks
 from ingestion.uploads.actions import NotNowError
 from tests.record_types import SESSIONS
-from tests.test_uploads import State, advance, as_csv, queue, queued, read, session
+from tests.uploading import State, advance, as_csv, queue, queued, read, session
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db]
 

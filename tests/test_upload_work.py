@@ -16,7 +16,7 @@ from ingestion.models import LooseFile, Upload, upload_storage
 from ingestion.uploads import actions, reading, stored_files, tasks, work
 from tests.record_types import SESSIONS
 from tests.test_upload_races import Killed, after_push, age
-from tests.test_uploads import (
+from tests.uploading import (
     State,
     advance,
     as_csv,
