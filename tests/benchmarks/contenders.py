@@ -113,8 +113,6 @@ PEERS = {
     ),
     EMPTY: Peer(command=_granian("empty_app", "rsgi"), paths=("/", "/"), queues=False),
 }
-if "\n#FAST_LANE=" not in (ROOT / ".env.example").read_text():
-    del PEERS[WITHOUT_LANE]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,6 @@ from tests.benchmarks.contenders import (
     FASTAPI,
     LITESTAR,
     NINJA,
-    PEERS,
     PORTAL,
     TUNED,
     WEBDIS,
@@ -41,7 +40,7 @@ def intake(sizes: Sizes) -> Iterator[Row]:
         title="One session a request, 32 connections",
         figures=_LOADED,
         baseline=FASTAPI,
-        cases={name: sent(name, data.single(), many) for name in _SINGLES if name in PEERS},
+        cases={name: sent(name, data.single(), many) for name in _SINGLES},
         goals=(
             times("single", PORTAL, FASTAPI, 5),
             Goal(
@@ -62,7 +61,7 @@ def intake(sizes: Sizes) -> Iterator[Row]:
         figures=_LOADED,
         baseline=FASTAPI,
         cases={
-            **{name: sent(name, data.batch(), few) for name in _BATCHES if name in PEERS},
+            **{name: sent(name, data.batch(), few) for name in _BATCHES},
             STORE: partial(_bare_store, sizes.of(1_000_000, least=10_000)),
         },
         goals=(times("batch", PORTAL, FASTAPI, 20), times("batch", PORTAL, STORE, 0.5)),
