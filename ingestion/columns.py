@@ -23,27 +23,25 @@ class Guess:
 
 def our_names() -> frozenset[str]:
     """All names that a column of ours may have."""
-    return frozenset().union(
-        *(record_type.serializer_class().fields for record_type in RECORD_TYPES.values())
-    )
+    return frozenset().union(*(record_type.fields for record_type in RECORD_TYPES.values()))
 
 
 def required_fields(record_type: RecordType) -> set[str]:
     """The fields that every record of this type must have."""
-    fields = record_type.serializer_class().fields
+    fields = record_type.fields
     return {name for name, field in fields.items() if field.required}
 
 
 def by_name(header: Sequence[str], record_type: RecordType) -> tuple[str | None, ...]:
     """The field that each column names; None if a column names no field."""
-    fields = record_type.serializer_class().fields
+    fields = record_type.fields
     return tuple(name if name in fields else None for name in map(field_name, header))
 
 
 def guess(header: Sequence[str], record_type: RecordType) -> list[Guess]:
     """A field for every column, by its name or one of its other names; each field at most once."""
     named = by_name(header, record_type)
-    fields = record_type.serializer_class().fields
+    fields = record_type.fields
     taken = {name for name in named if name}
     called = {
         _letters(word): name
@@ -77,7 +75,7 @@ class Columns:
         names: Sequence[str | None],
         notation: Notation = ISO_NOTATION,
     ) -> None:
-        fields = record_type.serializer_class().fields
+        fields = record_type.fields
         self._columns = [
             (name, converter(fields[name], notation)) if name and name in fields else None
             for name in names

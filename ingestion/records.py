@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
+from typing import Any
+
+from rest_framework.fields import Field
 
 from ingestion.serializers import (
     FeedbackSerializer,
@@ -33,9 +37,22 @@ class RecordType:
     serializer_class: type[RecordSerializer]
 
     @property
+    def fields(self) -> Mapping[str, Field[Any, Any, Any, Any]]:
+        """The fields of a record by their names, to look at."""
+        return _fields(self.serializer_class)
+
+    @property
     def queue_label(self) -> str:
         """The queue's short name in statistics: the last part of its key."""
         return self.queue.rpartition(":")[2]
+
+
+@cache
+def _fields(
+    serializer_class: type[RecordSerializer],
+) -> Mapping[str, Field[Any, Any, Any, Any]]:
+    # A serializer copies all of its fields, which takes longer than most of what is done with them.
+    return MappingProxyType(serializer_class().fields)
 
 
 _TYPES = (

@@ -119,8 +119,7 @@ def record_fields(record_type: RecordType) -> tuple[RecordField, ...]:
     """The fields of a record type, in their order."""
     example = record_type.serializer_class.example
     return tuple(
-        _describe(name, field, example.get(name))
-        for name, field in record_type.serializer_class().fields.items()
+        _describe(name, field, example.get(name)) for name, field in record_type.fields.items()
     )
 
 

@@ -53,7 +53,7 @@ def packed(record: Any, record_type: RecordType) -> str | None:
     """
     if not isinstance(record, dict):
         return None
-    known = record_type.serializer_class().fields
+    known = record_type.fields
     try:
         text = json.dumps({name: value for name, value in record.items() if name in known})
     except RecursionError:

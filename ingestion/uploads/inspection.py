@@ -71,7 +71,7 @@ class Inspection:
         if self.record_type is None or not self.columns:
             return []
         have = {column.field for column in self.columns}
-        fields = self.record_type.serializer_class().fields
+        fields = self.record_type.fields
         return [name for name, field in fields.items() if field.required and name not in have]
 
     def to_json(self) -> dict[str, Any]:
@@ -283,7 +283,7 @@ def _best_type(header: Sequence[str]) -> RecordType | None:
 
 def _of_type(found: Iterable[Column], record_type: RecordType, type_: type) -> list[Column]:
     """The columns whose field is of this type."""
-    fields = record_type.serializer_class().fields
+    fields = record_type.fields
     return [one for one in found if one.field and isinstance(fields.get(one.field), type_)]
 
 

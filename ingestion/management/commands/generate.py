@@ -313,7 +313,7 @@ def _encode(path: str, records: Sequence[Record], file_format: str) -> bytes:
     elif file_format == "ndjson":
         text.writelines(f"{json.dumps(record, ensure_ascii=False)}\n" for record in records)
     else:
-        writer = csv.DictWriter(text, list(RECORD_TYPES[path].serializer_class().fields))
+        writer = csv.DictWriter(text, list(RECORD_TYPES[path].fields))
         writer.writeheader()
         for record in records:
             writer.writerow({field: cell_text(value) for field, value in record.items()})

@@ -87,7 +87,7 @@ class EntryForm(forms.Form):
 
 @cache
 def _field_texts(record_type: RecordType) -> tuple[FieldText, ...]:
-    fields = record_type.serializer_class().fields
+    fields = record_type.fields
     return tuple(FieldText(one, fields[one.name]) for one in record_fields(record_type))
 
 

@@ -66,7 +66,7 @@ def _try_json(record_type: RecordType, text: str) -> _Trial:
 
 def _judge(record_type: RecordType, record: dict[str, Any]) -> _Trial:
     (verdict,) = validation.validate(record_type, [Row(value=record)])
-    known = record_type.serializer_class().fields
+    known = record_type.fields
     dropped = tuple(name for name in record if name not in known)
     if isinstance(verdict, Rejection):
         return _Trial(errors=verdict.errors, dropped=dropped)

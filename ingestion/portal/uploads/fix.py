@@ -86,7 +86,7 @@ class _Inputs:
 
     def __init__(self, record_type: RecordType, notation: Notation) -> None:
         self._described = record_fields(record_type)
-        self._fields = record_type.serializer_class().fields
+        self._fields = record_type.fields
         self._rules = record_type.serializer_class.rules
         self._notation = notation
 
