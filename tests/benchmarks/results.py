@@ -123,11 +123,12 @@ def _judged(goal: Goal, medians: Mapping[str, Mapping[str, Sample]], row: str) -
     except (KeyError, ValueError):
         return [goal.text, wanted, "not measured", "-", "-"]
     figures = medians[row].get(goal.case, {})
-    cores = _figure(figures, "cores")
-    if goal.is_reached(found):
-        return [goal.text, wanted, f"{_number(found)} {goal.unit}".rstrip(), "yes", cores]
-    limit = f"{_limit(figures)}: {cores}"
-    return [goal.text, wanted, f"{_number(found)} {goal.unit}".rstrip(), "**no**", limit]
+    reached = goal.is_reached(found)
+    limit = "-"
+    if goal.unit != "MB":  # memory is not a matter of cores
+        limit = f"{'' if reached else f'{_limit(figures)}: '}{_figure(figures, 'cores')}"
+    shown = f"{_number(found)} {goal.unit}".rstrip()
+    return [goal.text, wanted, shown, "yes" if reached else "**no**", limit]
 
 
 def _limit(figures: Sample) -> str:
