@@ -288,7 +288,7 @@ def _write_webdis_settings(folder: Path, port: int, store_port: int) -> None:
         "http_host": "127.0.0.1",
         "http_port": port,
         "threads": 2,
-        "pool_size": 16,
+        "pool_size": 1,  # for each thread; with more, the store gets fewer commands at once
         "daemonize": False,
         "acl": [{"disabled": []}],
         "verbosity": 0,
