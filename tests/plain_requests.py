@@ -145,3 +145,19 @@ class Lane:
             )
 
         return list(self._loop.run_until_complete(answer()))
+
+    def after_cancelled(self, cancelled: Sent, sent: Sent) -> Answer:
+        """The answer to a plain request, if the one before it in the same call is cancelled."""
+        line = _Line()
+
+        async def answer() -> None:
+            first = self.lane.plain(_request(cancelled, _Line()))
+            second = self.lane.plain(_request(sent, line))
+            assert first and second
+            tasks = [asyncio.ensure_future(self.lane.answer(one)) for one in (first, second)]
+            await asyncio.sleep(0)  # both are on their way
+            tasks[0].cancel()
+            await asyncio.wait_for(tasks[1], 60)
+
+        self._loop.run_until_complete(answer())
+        return line.answers[0]

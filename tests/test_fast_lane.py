@@ -341,6 +341,11 @@ def test_if_the_answer_of_the_store_is_lost_all_of_the_call_are_told(lane, store
     assert store.llen(TUTORS.queue) == 4  # it was made, for all or for none
 
 
+def test_a_request_that_is_cancelled_takes_no_other_with_it(lane, store):
+    assert lane.after_cancelled(plain(), plain()).status == 201
+    assert store.llen(TUTORS.queue) == 2
+
+
 def test_each_client_is_charged_for_its_own(lane, store, settings):
     settings.CLIENT_RECORDS_PER_MINUTE = 3
     crm = ("Authorization", f"Api-Key {key_of('crm')}")

@@ -276,6 +276,8 @@ class _Writer:
 
 def _done(group: Group, fault: Exception | None) -> None:
     for plain in group:
+        if plain.answered.done():  # the server gave the request up
+            continue
         if fault:
             plain.answered.set_exception(fault)
         else:
