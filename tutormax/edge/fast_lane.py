@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -56,6 +56,10 @@ _OF_ONE_ANSWER = frozenset(
     {"content-length", "content-type", "idempotent-replayed", "ratelimit", "ratelimit-policy"}
     | {"retry-after", "x-request-id"}
 )
+# How a body is read, by its Content-Type as clients write it.
+_JSON = ("application/json", "application/json; charset=utf-8", "application/json;charset=utf-8")
+_OF_RECORDS = dict.fromkeys(_JSON, Framing.RECORD)
+_OF_BATCHES = dict.fromkeys(_JSON, Framing.ARRAY) | {"application/x-ndjson": Framing.LINES}
 # How often the copy of the keys is looked at.
 _KEYS_SECONDS = 1.0
 
@@ -96,7 +100,7 @@ class FastLane:
         self._loop = loop
         self._routes = dict(_routes())
         self._headers: list[tuple[str, str]] | None = None
-        self._waiting = 0
+        self._count = 0
         self._writers = {
             one.queue: _Writer(loop, partial(self._push, one.queue))
             for one in RECORD_TYPES.values()
@@ -116,7 +120,7 @@ class FastLane:
             or scope.query_string
             or scope.authority
             or not 0 < request.size_bytes <= _MOST_BYTES
-            or self._waiting >= settings.MAX_WAITING_REQUESTS
+            or self._count >= settings.MAX_WAITING_REQUESTS
         ):
             return None
         headers: dict[str, str] = dict(request.headers.items())
@@ -178,14 +182,14 @@ class FastLane:
 
     async def answer(self, plain: Plain) -> None:
         """Push the records, with those of others, and answer."""
-        self._waiting += 1
+        self._count += 1
         self._idle.clear()
         try:
             self._writers[plain.post.record_type.queue].add(plain)
             await plain.answered
         finally:
-            self._waiting -= 1
-            if not self._waiting:
+            self._count -= 1
+            if not self._count:
                 self._idle.set()
             if time.monotonic() > self._keys_due:
                 self._keys_due = time.monotonic() + _KEYS_SECONDS
@@ -226,11 +230,9 @@ class FastLane:
             reply = posting.reply(plain.judged, outcome)
         except IntakeError as fault:
             code, own, told = explained(fault)
-            plain.facts |= {"status": int(code.status), "code": code.value}
-            status, body = (
-                int(code.status),
-                msgspec.json.encode(error(code, request_id=name, **told)),
-            )
+            status = int(code.status)
+            body = msgspec.json.encode(error(code, request_id=name, **told))
+            plain.facts |= {"status": status, "code": code.value}
         else:
             status, own, body = reply.status, reply.headers, reply.body
             plain.facts |= {"status": status, **reply.facts}
@@ -325,30 +327,20 @@ def _charged(group: Group) -> dict[int, IntakeError]:
     return refused
 
 
-def _routes() -> Any:
+def _routes() -> Iterator[tuple[str, _Route]]:
     """Each address of the intake."""
-    json = ("application/json", "application/json; charset=utf-8", "application/json;charset=utf-8")
     for path, record_type in RECORD_TYPES.items():
-        one, batch = reverse(f"record-{path}"), reverse(f"batch-{path}")
-        yield (
-            one,
-            _Route(
-                record_type=record_type,
-                batch=False,
-                framings=dict.fromkeys(json, Framing.RECORD),
-                logged=logged_path(one),
-            ),
-        )
-        yield (
-            batch,
-            _Route(
-                record_type=record_type,
-                batch=True,
-                framings=dict.fromkeys(json, Framing.ARRAY)
-                | {"application/x-ndjson": Framing.LINES},
-                logged=logged_path(batch),
-            ),
-        )
+        for name, framings in ((f"record-{path}", _OF_RECORDS), (f"batch-{path}", _OF_BATCHES)):
+            address = reverse(name)
+            yield (
+                address,
+                _Route(
+                    record_type=record_type,
+                    batch=framings is _OF_BATCHES,
+                    framings=framings,
+                    logged=logged_path(address),
+                ),
+            )
 
 
 @lru_cache(maxsize=256)
