@@ -22,7 +22,7 @@ from ingestion.serializers import (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RecordType:
     """One record type: its addresses, its rules, and its queue.
 

@@ -9,6 +9,7 @@ times as long as validating a record, and `run_validation` stores nothing in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, lru_cache
 from itertools import islice
 from operator import attrgetter
@@ -90,6 +91,33 @@ def read(record_type: RecordType, payload: Payload) -> Records:
     _check_count(len(certain))
     charged = max(len(certain), decoding.size_in_records(payload))
     return Records(charged=charged, certain=certain, rows=rows)
+
+
+def read_certain(given: Sequence[tuple[RecordType, Payload]]) -> list[Records | None]:
+    """The records of several payloads; None for a payload with any that is not certainly valid.
+
+    Single records of one type are checked together, which is faster.
+    """
+    found: list[Records | None] = [None] * len(given)
+    single: dict[RecordType, list[int]] = {}
+    for at, (record_type, payload) in enumerate(given):
+        if payload.framing is Framing.RECORD:
+            single.setdefault(record_type, []).append(at)
+            continue
+        with suppress(PayloadError):
+            records = read(record_type, payload)
+            if None not in records.certain:
+                found[at] = records
+    for record_type, places in single.items():
+        if decoder := _validator(record_type).compiled:
+            payloads = [given[at][1] for at in places]
+            for at, payload, record in zip(
+                places, payloads, decoder.each(one.content for one in payloads), strict=True
+            ):
+                if record is not None:
+                    charged = decoding.size_in_records(payload)
+                    found[at] = Records(charged=charged, certain=[record], rows=None)
+    return found
 
 
 def validate(record_type: RecordType, given: Records | Iterable[Row]) -> list[Verdict]:

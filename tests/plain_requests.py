@@ -137,11 +137,12 @@ class Lane:
         lines = [_Line() for _ in sent]
 
         async def answer() -> Iterator[Answer]:
-            plain = [self.lane.plain(_request(*one)) for one in zip(sent, lines, strict=True)]
-            await asyncio.gather(*(self.lane.answer(one) for one in plain if one))
+            requests = [_request(*one) for one in zip(sent, lines, strict=True)]
+            taken = [one for one in requests if self.lane.takes(one)]
+            await asyncio.gather(*map(self.lane.answer, taken))
             return (
-                line.answers[0] if one else of_django(given)
-                for one, line, given in zip(plain, lines, sent, strict=True)
+                line.answers[0] if line.answers else of_django(given)
+                for line, given in zip(lines, sent, strict=True)
             )
 
         return list(self._loop.run_until_complete(answer()))
@@ -151,10 +152,9 @@ class Lane:
         line = _Line()
 
         async def answer() -> None:
-            first = self.lane.plain(_request(cancelled, _Line()))
-            second = self.lane.plain(_request(sent, line))
-            assert first and second
-            tasks = [asyncio.ensure_future(self.lane.answer(one)) for one in (first, second)]
+            requests = _request(cancelled, _Line()), _request(sent, line)
+            tasks = [asyncio.ensure_future(self.lane.answer(one)) for one in requests]
+            await asyncio.sleep(0)
             await asyncio.sleep(0)  # both are on their way
             tasks[0].cancel()
             await asyncio.wait_for(tasks[1], 60)

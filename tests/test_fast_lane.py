@@ -260,9 +260,12 @@ def test_nothing_is_learned_from_an_answer_that_is_no_receipt(store):
     refused = of_django(plain("tutors", b"{}"))
     assert refused.status == 422
     with Lane(refused) as lane:
-        assert not lane.lane.is_ready
+        assert not lane.at_once(plain())[0].by_lane
         lane.lane.learn(201, [("Set-Cookie", "a=b")])
-        assert not lane.lane.is_ready
+        assert not lane.at_once(plain())[0].by_lane
+        answer = of_django(plain())
+        lane.lane.learn(answer.status, answer.headers)
+        assert lane.at_once(plain())[0].by_lane
 
 
 # --- Many in one call of the store -------------------------------------------------------------

@@ -107,11 +107,9 @@ class Edge:
 
     async def _answer(self, request: Request) -> None:
         """Answer a complete request: a plain one in the fast lane, all others by Django."""
-        plain = self._fast_lane.plain(request) if self._fast_lane else None
-        if self._fast_lane and plain and self._fast_lane.is_ready:
-            await self._fast_lane.answer(plain)
-        else:
-            await self._in_turn(request, lambda: self._call_django(request, is_plain=bool(plain)))
+        lane = self._fast_lane
+        if not (lane and lane.takes(request) and await lane.answer(request)):
+            await self._in_turn(request, lambda: self._call_django(request))
 
     async def _read_body(self, request: Request) -> None:
         """Read the body within the deadline, or refuse the request.
@@ -178,7 +176,7 @@ class Edge:
         if not await self._threads.run(lane, _client_of(request), call):
             request.refuse(Code.SERVER_BUSY)
 
-    def _call_django(self, request: Request, *, is_plain: bool) -> None:
+    def _call_django(self, request: Request) -> None:
         """Run Django and send its response; called in a thread of the pool."""
         status, headers = 0, list[tuple[str, str]]()
 
@@ -190,7 +188,7 @@ class Edge:
             return list[bytes]().append  # Django never calls it
 
         with contextlib.closing(self._django(request.environ(), start_response)) as response:
-            if self._fast_lane and is_plain:
+            if self._fast_lane and request.is_plain:
                 self._fast_lane.learn(status, headers)
             send(request.proto, self._loop, status, headers, response)
 

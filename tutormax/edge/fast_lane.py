@@ -77,16 +77,25 @@ class _Route:
 
 
 @dataclass(kw_only=True, slots=True)
+class _Arrived:
+    """A request that may be plain. `answered` tells whether the lane has answered it."""
+
+    request: Request
+    route: _Route
+    answered: asyncio.Future[bool]
+
+
+@dataclass(kw_only=True, slots=True)
 class Plain:
     """A plain request: its records are validated and not pushed yet."""
 
     request: Request
     route: _Route
+    answered: asyncio.Future[bool]
     post: Post
+    facts: dict[str, Any]
     judged: Judged
     charged: int
-    facts: dict[str, Any]
-    answered: asyncio.Future[None]
     quota: Quota | None = None
 
 
@@ -100,7 +109,8 @@ class FastLane:
         self._loop = loop
         self._routes = dict(_routes())
         self._headers: list[tuple[str, str]] | None = None
-        self._count = 0
+        self._arrived: list[_Arrived] = []
+        self._count = 0  # of requests that wait
         self._writers = {
             one.queue: _Writer(loop, partial(self._push, one.queue))
             for one in RECORD_TYPES.values()
@@ -110,66 +120,67 @@ class FastLane:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def plain(self, request: Request) -> Plain | None:
-        """The request, if it is plain and there is room for it."""
+    def takes(self, request: Request) -> bool:
+        """Whether the request may be plain, and there is room for it."""
         scope = request.scope
-        route = self._routes.get(scope.path)
-        if (
-            route is None
-            or scope.method != "POST"
-            or scope.query_string
-            or scope.authority
-            or not 0 < request.size_bytes <= _MOST_BYTES
-            or self._count >= settings.MAX_WAITING_REQUESTS
-        ):
-            return None
-        headers: dict[str, str] = dict(request.headers.items())
-        # `items` omits a value that is not ASCII, and a name that comes twice is here once.
-        if len(headers) < len(request.headers.keys()) or not _FOR_DJANGO.isdisjoint(headers):
-            return None
-        framing = route.framings.get(headers.get("content-type", ""))
-        if (
-            framing is None
-            or not _is_ours(headers.get("host", ""))
-            or (settings.HTTPS and headers.get("x-forwarded-proto") != "https")
-        ):
-            return None
-        facts: dict[str, Any] = {}
-        try:
-            post = Post(
-                record_type=route.record_type,
-                batch=route.batch,
-                client=client_of(
-                    headers,
-                    request.peer,
-                    route.record_type.path,
-                    facts=facts,
-                    grant_of=known_keys.grant_at_once,
-                ),
-                payload=Payload(content=request.content, framing=framing),
-                request_id=request_id(headers.get("x-request-id")),
-                key=headers.get("idempotency-key"),
-            )
-            posting.check_key(post)
-            records = validation.read(post.record_type, post.payload)
-        except IntakeError:
-            return None
-        if None in records.certain:
-            return None
-        return Plain(
-            request=request,
-            route=route,
-            post=post,
-            judged=posting.judge(post, records),
-            charged=records.charged,
-            facts=facts,
-            answered=self._loop.create_future(),
+        return (
+            scope.path in self._routes
+            and scope.method == "POST"
+            and not scope.query_string
+            and not scope.authority
+            and 0 < request.size_bytes <= _MOST_BYTES
+            and self._count < settings.MAX_WAITING_REQUESTS
         )
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether Django has answered a plain request: its headers are those of all answers."""
-        return self._headers is not None
+    async def answer(self, request: Request) -> bool:
+        """Answer the request, together with others, if it is plain; False if it is not."""
+        arrived = _Arrived(
+            request=request,
+            route=self._routes[request.scope.path],
+            answered=self._loop.create_future(),
+        )
+        if not self._arrived:
+            self._loop.call_soon(self._judge)  # the others of this turn of the loop join it
+        self._arrived.append(arrived)
+        self._count += 1
+        self._idle.clear()
+        try:
+            return await arrived.answered
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._idle.set()
+            if time.monotonic() > self._keys_due:
+                self._keys_due = time.monotonic() + _KEYS_SECONDS
+                # As after each answer of Django: it keeps the copy of the keys young.
+                self._keys.submit(request_finished.send, sender=type(self))
+
+    def _judge(self) -> None:
+        """Push what has arrived, and hand back what is not plain.
+
+        All of it in one loop: the processor then finds each step's code and data in its cache.
+        """
+        group, self._arrived = self._arrived, []
+        posts = [(one, *_post(one)) for one in group]
+        known = [post for _, post, _ in posts if post]
+        found = iter(validation.read_certain([(one.record_type, one.payload) for one in known]))
+        for one, post, facts in posts:
+            records = next(found) if post else None
+            one.request.is_plain = records is not None
+            if post and records and self._headers:
+                self._writers[post.record_type.queue].add(
+                    Plain(
+                        request=one.request,
+                        route=one.route,
+                        answered=one.answered,
+                        post=post,
+                        facts=facts,
+                        judged=posting.judge(post, records),
+                        charged=records.charged,
+                    )
+                )
+            elif not one.answered.done():
+                one.answered.set_result(False)
 
     def learn(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
         """Take over the headers of Django's answer to a plain request."""
@@ -179,22 +190,6 @@ class FastLane:
                 ("content-type", "application/json"),
                 *((name, value) for name, value in fixed if name not in _OF_ONE_ANSWER),
             ]
-
-    async def answer(self, plain: Plain) -> None:
-        """Push the records, with those of others, and answer."""
-        self._count += 1
-        self._idle.clear()
-        try:
-            self._writers[plain.post.record_type.queue].add(plain)
-            await plain.answered
-        finally:
-            self._count -= 1
-            if not self._count:
-                self._idle.set()
-            if time.monotonic() > self._keys_due:
-                self._keys_due = time.monotonic() + _KEYS_SECONDS
-                # As after each answer of Django: it keeps the copy of the keys young.
-                self._keys.submit(request_finished.send, sender=type(self))
 
     async def finish(self) -> None:
         """Return when no request waits; no further one may come."""
@@ -249,41 +244,84 @@ class _Writer:
     def __init__(self, loop: asyncio.AbstractEventLoop, send: Callable[[Group], None]) -> None:
         self._loop = loop
         self._send = send
-        self._waiting = SimpleQueue[Plain | None]()
+        self._waiting: list[Plain] = []
+        self._groups = SimpleQueue[Group]()
+        self._is_busy = False
         Thread(target=self._work, name="push", daemon=True).start()
 
     def add(self, plain: Plain) -> None:
         """Push it with the next call; its `answered` tells when that is done."""
-        self._waiting.put(plain)
+        self._waiting.append(plain)
+        if not self._is_busy:
+            self._is_busy = True
+            self._loop.call_soon(self._next)  # the others of this turn of the loop join it
 
     def finish(self) -> None:
-        """End the thread once it has pushed what waits."""
-        self._waiting.put(None)
+        """End the thread; nothing may wait any more."""
+        self._groups.put(())
+
+    def _next(self) -> None:
+        self._groups.put(self._waiting[:_MOST_TOGETHER])
+        del self._waiting[:_MOST_TOGETHER]
 
     def _work(self) -> None:
-        while plain := self._waiting.get():
-            group = [plain]
-            for _ in range(min(self._waiting.qsize(), _MOST_TOGETHER - 1)):
-                if further := self._waiting.get():
-                    group.append(further)
-                else:
-                    self._waiting.put(None)  # for the next round
+        while group := self._groups.get():
             fault: Exception | None = None
             try:
                 self._send(group)
             except Exception as caught:  # noqa: BLE001 (each request raises it)
                 fault = caught
-            self._loop.call_soon_threadsafe(_done, group, fault)
+            self._loop.call_soon_threadsafe(self._done, group, fault)
 
-
-def _done(group: Group, fault: Exception | None) -> None:
-    for plain in group:
-        if plain.answered.done():  # the server gave the request up
-            continue
-        if fault:
-            plain.answered.set_exception(fault)
+    def _done(self, group: Group, fault: Exception | None) -> None:
+        if self._waiting:
+            self._next()
         else:
-            plain.answered.set_result(None)
+            self._is_busy = False
+        for plain in group:
+            if plain.answered.done():  # the server gave the request up
+                continue
+            if fault:
+                plain.answered.set_exception(fault)
+            else:
+                plain.answered.set_result(True)
+
+
+def _post(arrived: _Arrived) -> tuple[Post | None, dict[str, Any]]:
+    """The request with its client, and facts for its log line; None if it is not plain."""
+    request, route = arrived.request, arrived.route
+    facts: dict[str, Any] = {}
+    headers: dict[str, str] = dict(request.headers.items())
+    # `items` omits a value that is not ASCII, and a name that comes twice is here once.
+    if len(headers) < len(request.headers.keys()) or not _FOR_DJANGO.isdisjoint(headers):
+        return None, facts
+    framing = route.framings.get(headers.get("content-type", ""))
+    if (
+        framing is None
+        or not _is_ours(headers.get("host", ""))
+        or (settings.HTTPS and headers.get("x-forwarded-proto") != "https")
+    ):
+        return None, facts
+    try:
+        client = client_of(
+            headers,
+            request.peer,
+            route.record_type.path,
+            facts=facts,
+            grant_of=known_keys.grant_at_once,
+        )
+        post = Post(
+            record_type=route.record_type,
+            batch=route.batch,
+            client=client,
+            payload=Payload(content=request.content, framing=framing),
+            request_id=request_id(headers.get("x-request-id")),
+            key=headers.get("idempotency-key"),
+        )
+        posting.check_key(post)
+    except IntakeError:
+        return None, facts
+    return post, facts
 
 
 def _pushed(queue: str, group: Group) -> list[_Outcome]:

@@ -51,6 +51,7 @@ class Request:
     size_bytes: int = 0
     began: float = field(default_factory=time.perf_counter)
     refused: bool = False
+    is_plain: bool = False  # as the fast lane understands it
 
     def __post_init__(self) -> None:
         self.headers = self.scope.headers
