@@ -25,7 +25,7 @@ from ingestion.queues import Once, Push, Pushed, Quota
 from ingestion.records import RecordType
 from ingestion.sources import Source
 from ingestion.times import utc_timestamp
-from ingestion.validation import Records
+from ingestion.validation import Records, encode
 
 # A batch's answer lists at most this many rejections (contract, section 2).
 MOST_ERRORS = 1000
@@ -79,7 +79,7 @@ def judge(post: Post, records: Records) -> Judged:
     """Validate the records."""
     received = intake.receive(post.record_type, records, strict=post.strict)
     status, document, code = (_tell_of_batch if post.batch else _tell)(post, received.receipt)
-    answer = b"%d %s" % (status, msgspec.json.encode(document))
+    answer = b"%d %s" % (status, encode(document))
     once = None
     if post.key is not None:
         once = Once(
