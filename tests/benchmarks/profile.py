@@ -53,12 +53,15 @@ def profiled(contender: Contender, work: Work, sender: Sender) -> Sample:
         spy = subprocess.Popen(
             [program, "record", *options, "--pid", str(server), "--output", str(file)],
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         sample = sender(contender, work)
         spy.send_signal(signal.SIGINT)
         seconds = time.monotonic() - begin
-        spy.wait(60)
+        _, said = spy.communicate(timeout=60)
+        if not file.exists():
+            raise RuntimeError(f"py-spy wrote nothing: {said}")
         looks = _by_step(file.read_text())
     # So many cores each step takes, and a record its share of that.
     steps = {
