@@ -9,7 +9,6 @@ times as long as validating a record, and `run_validation` stores nothing in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import cache, lru_cache
 from itertools import islice
 from operator import attrgetter
@@ -103,11 +102,8 @@ def read_certain(given: Sequence[tuple[RecordType, Payload]]) -> list[Records | 
     for at, (record_type, payload) in enumerate(given):
         if payload.framing is Framing.RECORD:
             single.setdefault(record_type, []).append(at)
-            continue
-        with suppress(PayloadError):
-            records = read(record_type, payload)
-            if None not in records.certain:
-                found[at] = records
+        elif decoder := _validator(record_type).compiled:
+            found[at] = _certain_batch(decoder, payload)
     for record_type, places in single.items():
         if decoder := _validator(record_type).compiled:
             payloads = [given[at][1] for at in places]
@@ -118,6 +114,22 @@ def read_certain(given: Sequence[tuple[RecordType, Payload]]) -> list[Records | 
                     charged = decoding.size_in_records(payload)
                     found[at] = Records(charged=charged, certain=[record], rows=None)
     return found
+
+
+def _certain_batch(decoder: compiled.Compiled, payload: Payload) -> Records | None:
+    rows = None
+    if payload.framing is Framing.ARRAY:
+        records = decoder.all_of_array(payload.content)
+    else:
+        # So many records cannot be in it, and looking for them would take long.
+        if payload.content.count(b"\n") * decoder.least_bytes > len(payload.content):
+            return None
+        rows = decoding.rows(payload, most=settings.MAX_BATCH_RECORDS)
+        records = decoder.all(text for _, text in rows.lines)
+    if not records or len(records) > settings.MAX_BATCH_RECORDS:
+        return None
+    charged = max(len(records), decoding.size_in_records(payload))
+    return Records(charged=charged, certain=records, rows=rows)
 
 
 def validate(record_type: RecordType, given: Records | Iterable[Row]) -> list[Verdict]:

@@ -18,16 +18,17 @@ HeaderList = list[tuple[str, str]]
 
 
 class Headers:
-    """Header fields as Granian gives them: small letters, a name as often as it came.
+    """Header fields as Granian gives them: names in small letters.
 
-    A value that is not ASCII is left out, but not its name.
+    `keys` has each name once. `items` has it as often as it came, but omits a value that is not
+    ASCII.
     """
 
     def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
         self._fields = [(name.lower(), value) for name, value in fields]
 
     def keys(self) -> list[str]:
-        return [name for name, _ in self._fields]
+        return list(dict.fromkeys(name for name, _ in self._fields))
 
     def items(self) -> list[tuple[str, str]]:
         return [(name, value) for name, value in self._fields if value.isascii()]

@@ -49,6 +49,7 @@ def send(
     def start(status, headers, exc_info=None):
         started.append((int(status[:3]), dict(headers)))
 
+    sent = BytesIO(body)
     chunks = application(
         {
             "REQUEST_METHOD": method,
@@ -61,12 +62,13 @@ def send(
             "SERVER_PORT": "8000",
             "SERVER_PROTOCOL": "HTTP/1.1",
             "wsgi.url_scheme": "http",
-            "wsgi.input": BytesIO(body),
+            "wsgi.input": sent,
             **environ,
         },
         start,
     )
     content = b"".join(chunks)
     chunks.close()
+    sent.close()
     ((status, headers),) = started
     return RawAnswer(status=status, headers=headers, content=content)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import random
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from ingestion.records import RECORD_TYPES
+from tests.raw_requests import send
 from tests.record_types import SESSIONS
 
 SESSION = dict(SESSIONS.serializer_class.example)
@@ -373,3 +376,21 @@ def test_a_full_queue_takes_no_part_of_a_batch(post, store, settings):
     assert (answer.status_code, answer.json()["code"]) == (503, "queue_full")
     assert int(answer["Retry-After"]) > 0
     assert store.llen(SESSIONS.queue) == 3
+
+
+def test_a_body_is_not_kept_until_the_garbage_is_collected(store):
+    """Django's requests are in cycles, and a large body is no reason to collect them."""
+    body = b" " * 2_000_000 + b"[]"
+    send("POST", "/api/tutors/batch", body)  # what is made once is made now
+    gc.disable()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(5):
+            sent = bytes(bytearray(body))  # a copy of its own
+            assert send("POST", "/api/tutors/batch", sent).json()["code"] == "empty_batch"
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert after - before < 2 * len(body)

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from rest_framework.exceptions import ValidationError
 
 from ingestion.compiled import Compiled, compiled
-from ingestion.fields import Text
+from ingestion.fields import Number, Text
 from ingestion.records import RECORD_TYPES, RecordType
 from ingestion.serializers import RecordSerializer
 
@@ -326,6 +326,18 @@ def test_absent_fields_stay_absent_and_defaults_come_in():
     shown = json.loads(_encode(found))
     assert shown["status"] == "active"
     assert "created_at" not in shown
+
+
+class WithNumber(RecordSerializer):
+    number = Number()
+
+
+@pytest.mark.parametrize("number", [float("inf"), -float("inf"), float("nan")])
+def test_a_number_without_bounds_is_finite(number):
+    """As a value it would become null in JSON."""
+    one = Compiled(WithNumber())
+    assert one.values([{"number": number}]) == [None]
+    assert one.values([{"number": 1.5}, {"number": 7}]) != [None, None]
 
 
 class Shouting(Text):

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -18,8 +18,12 @@ import structlog
 import urllib3
 from redis import Redis
 from structlog.stdlib import ProcessorFormatter
+from urllib3 import HTTPHeaderDict
 
-from ingestion import embedded, queues
+from ingestion import embedded, queues, strict_json, validation
+from ingestion.api import posting
+from ingestion.compiled import Compiled
+from ingestion.decoding import Framing, Payload
 from ingestion.queues import Pause
 from ingestion.queues.keys import Keys
 from ingestion.records import RECORD_TYPES
@@ -142,6 +146,9 @@ def oddities(random: Random, keys: dict[str, str]) -> list[tuple[str, str]]:
             [("Authorization", f"api-key   {keys['good']} ")],
             [("Authorization", random.choice(["Api-Key", "Bearer x", "Basic eDp5", ""]))],
             [("X-API-Key", keys["good"])],
+            [("Content-Type", random.choice(["text/plain", "application/json"]))],
+            [("Authorization", f"Api-Key {keys[one]}") for one in ("unknown", "good")],
+            [("Host", "elsewhere")],
             [("Origin", "http://localhost:3000")],
             [("Cookie", "sessionid=1")],
             [("Content-Encoding", random.choice(["gzip", "identity", "br"]))],
@@ -268,6 +275,38 @@ def test_nothing_is_learned_from_an_answer_that_is_no_receipt(store):
         assert lane.at_once(plain())[0].by_lane
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" + b",".join([b"0"] * 4000) + b"]",
+        b"[" + b",".join([b"{}"] * 2000) + b"]",
+        b"0\n" * 4000,
+        b"{}\n" * 2000,
+        b'{"a": "%s"}\n' % (b"a" * 300) * 20,
+    ],
+)
+def test_what_is_nothing_but_errors_is_given_up_at_once(content, monkeypatch):
+    """It is looked at on the event loop, where it would keep everybody waiting."""
+    decoded = []
+
+    def counted(self: Compiled, text: bytes) -> Any:
+        decoded.append(text)
+        return decode(self, text)
+
+    decode = Compiled._decoded
+    monkeypatch.setattr(Compiled, "_decoded", counted)
+    monkeypatch.setattr(strict_json, "entries", None)  # it looks for each entry of an array
+    framing = Framing.ARRAY if content.startswith(b"[") else Framing.LINES
+    assert validation.read_certain([(TUTORS, Payload(content=content, framing=framing))]) == [None]
+    assert len(decoded) <= 1
+
+
+def test_a_batch_that_is_empty_or_too_long_is_not_plain(lane, settings):
+    settings.MAX_BATCH_RECORDS = 2
+    sizes = [plain("tutors/batch", json.dumps([example()] * count).encode()) for count in range(4)]
+    assert [one.by_lane for one in lane.at_once(*sizes)] == [False, True, True, False]
+
+
 # --- Many in one call of the store -------------------------------------------------------------
 
 
@@ -342,6 +381,33 @@ def test_if_the_answer_of_the_store_is_lost_all_of_the_call_are_told(lane, store
         told = json.loads(one.body)
         assert (told["code"], told["outcome"]) == ("store_answer_lost", "unknown")
     assert store.llen(TUTORS.queue) == 4  # it was made, for all or for none
+
+
+def test_a_remembered_answer_that_is_damaged_spoils_no_other(lane, store):
+    once = ("Idempotency-Key", "a")
+    lane.at_once(plain("tutors", None, once))
+    (answer_key,) = store.keys("*answer*")
+    store.hset(answer_key, "answer", b"\x1f\x8bbroken")
+    answers = lane.at_once(plain(), plain("tutors", None, once), plain())
+    assert [one.status for one in answers] == [201, 503, 201]
+    assert json.loads(answers[1].body)["outcome"] == "unknown"
+    assert store.llen(TUTORS.queue) == 3
+
+
+def test_a_fault_with_one_answer_spoils_no_other(lane, store, log, monkeypatch):
+    reply = posting.reply
+
+    def broken(judged: posting.Judged, outcome: Any) -> posting.Reply:
+        if judged.received.records[0].id == "broken":
+            raise ZeroDivisionError
+        return reply(judged, outcome)
+
+    monkeypatch.setattr(posting, "reply", broken)
+    answers = lane.at_once(plain(), plain("tutors", example(tutor_id="broken")), plain())
+    assert [one.status for one in answers] == [201, 503, 201]
+    assert json.loads(answers[1].body)["outcome"] == "unknown"
+    assert store.llen(TUTORS.queue) == 3
+    assert any("request_failed" in line and "ZeroDivisionError" in line for line in log())
 
 
 def test_a_request_that_is_cancelled_takes_no_other_with_it(lane, store):
@@ -424,22 +490,24 @@ def test_nothing_is_written_if_nobody_wants_it(lane, monkeypatch, caplog):
 def test_the_web_server_takes_the_lane_only_for_plain_requests(tmp_path):
     with running_portal(tmp_path / "var", DJANGO_SETTINGS_MODULE="tests.lane_site") as portal:
 
-        def number(**headers: str) -> str:
+        def number(fields: Mapping[str, str] | None = None) -> str:
             """Which answer of Django's it was, or repeats."""
             answer = urllib3.request(
-                "POST", f"{portal.address}/api/tutors", json=example(), headers=headers
+                "POST", f"{portal.address}/api/tutors", json=example(), headers=fields
             )
             assert answer.status == 201
             return answer.headers[ANSWERS_OF_DJANGO]
 
         learned = number()
         assert {number() for _ in range(20)} == {learned}
-        assert number(Origin="http://localhost:3000") == str(int(learned) + 1)
-        assert {number(**{"Idempotency-Key": "a"}) for _ in range(3)} == {learned}
+        assert number({"Origin": "http://localhost:3000"}) == str(int(learned) + 1)
+        assert {number({"Idempotency-Key": "a"}) for _ in range(3)} == {learned}
+        twice = HTTPHeaderDict([("Idempotency-Key", "a"), ("Idempotency-Key", "b")])
+        assert number(twice) == str(int(learned) + 2)
         with Redis.from_url(embedded.url(portal.data_dir)) as store:
-            assert store.llen(TUTORS.queue) == 23
+            assert store.llen(TUTORS.queue) == 24
         lines = [line for line in portal.printed.splitlines() if "path=/api/tutors" in line]
-        assert len(lines) == 25
+        assert len(lines) == 26
         assert len({re.sub(r"^\S+|(duration_ms|request_id)=\S+", "", one) for one in lines}) == 2
 
 

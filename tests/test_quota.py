@@ -252,3 +252,9 @@ def test_a_charge_whose_answer_is_lost_leaves_no_doubt_about_the_records(
     assert int(answer["Retry-After"]) > 0
     assert proxy.cuts == 0
     assert not store.exists(QUEUE)
+
+
+@pytest.mark.parametrize("per_minute", [1, 59_999, 10**6, 10**9])
+def test_every_quota_that_can_be_set_can_be_charged(store, per_minute):
+    for _ in range(3):
+        assert charge("crm", 1, per_minute=per_minute).per_minute == per_minute

@@ -18,6 +18,12 @@ class Request(WSGIRequest):
     counts as missing, and the views refuse the body.
     """
 
+    def close(self) -> None:
+        """Let go of the body too: Django's requests are in cycles and live on until these are
+        collected."""
+        super().close()
+        self._body = b""
+
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         try:
             found = parse_header_parameters(meta.get("CONTENT_TYPE", ""))

@@ -144,7 +144,12 @@ def _outcome(reply: list[Any]) -> Pushed | IntakeError:
         case [b"pushed", place]:
             return Pushed(place=place)
         case [b"replayed", answer, place]:
-            return Pushed(place=place, answer=_unpacked(answer))
+            try:
+                return Pushed(place=place, answer=_unpacked(answer))
+            except (zlib.error, AttributeError):  # damaged: the other requests of the call are not
+                return StoreError(
+                    Code.STORE_ANSWER_LOST, retry_after_seconds=1, outcome_unknown=True
+                )
         case [b"conflict"]:
             return IntakeError(Code.KEY_REUSED)
         case [b"paused", pause]:

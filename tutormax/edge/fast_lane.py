@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from queue import SimpleQueue
@@ -22,11 +23,13 @@ from threading import Thread
 from typing import Any
 
 import msgspec
+import structlog
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.core.signals import request_finished
 from django.http import HttpRequest
 from django.urls import reverse
+from granian.rsgi import ProtocolClosed  # type: ignore[attr-defined]
 
 from ingestion import queues, validation
 from ingestion.api import posting
@@ -35,7 +38,7 @@ from ingestion.api.errors import error, explained
 from ingestion.api.posting import Judged, Post
 from ingestion.api_keys import known_keys
 from ingestion.decoding import BYTES_CHARGED_AS_A_RECORD, Framing, Payload
-from ingestion.outcomes import AccessError, Code, IntakeError
+from ingestion.outcomes import AccessError, Code, IntakeError, StoreError
 from ingestion.queues import Pushed, Quota
 from ingestion.records import RECORD_TYPES, RecordType
 from tutormax.edge import log_lines
@@ -60,10 +63,13 @@ _OF_ONE_ANSWER = frozenset(
 _JSON = ("application/json", "application/json; charset=utf-8", "application/json;charset=utf-8")
 _OF_RECORDS = dict.fromkeys(_JSON, Framing.RECORD)
 _OF_BATCHES = dict.fromkeys(_JSON, Framing.ARRAY) | {"application/x-ndjson": Framing.LINES}
+_LONGEST_HOST = 300
 # How often the copy of the keys is looked at.
 _KEYS_SECONDS = 1.0
 
 _Outcome = Pushed | IntakeError
+
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,7 +202,7 @@ class FastLane:
         await self._idle.wait()
         for writer in self._writers.values():
             writer.finish()
-        self._keys.shutdown()
+        self._keys.shutdown(cancel_futures=True)
 
     def _push(self, queue: str, group: Group) -> None:
         """Push the records of all, and answer each; called in the queue's thread."""
@@ -215,7 +221,8 @@ class FastLane:
             answers.append((plain.request.proto, status, headers, body))
         log_lines.write(lines)
         for proto, status, headers, body in answers:
-            proto.response_bytes(status, headers, body)
+            with suppress(ProtocolClosed):
+                proto.response_bytes(status, headers, body)
 
     def _reply(self, plain: Plain, outcome: _Outcome) -> tuple[int, list[tuple[str, str]], bytes]:
         """Status, headers and body of the answer; its facts join those of the log line."""
@@ -223,7 +230,13 @@ class FastLane:
         plain.facts |= {"method": "POST", "path": plain.route.logged}
         try:
             reply = posting.reply(plain.judged, outcome)
-        except IntakeError as fault:
+        except Exception as fault:
+            if not isinstance(fault, IntakeError):
+                # A mistake of ours, after the push. The others of the call are answered anyway.
+                logger.exception("request_failed", path=plain.route.logged)
+                fault = StoreError(
+                    Code.STORE_ANSWER_LOST, retry_after_seconds=1, outcome_unknown=True
+                )
             code, own, told = explained(fault)
             status = int(code.status)
             body = msgspec.json.encode(error(code, request_id=name, **told))
@@ -291,14 +304,19 @@ def _post(arrived: _Arrived) -> tuple[Post | None, dict[str, Any]]:
     """The request with its client, and facts for its log line; None if it is not plain."""
     request, route = arrived.request, arrived.route
     facts: dict[str, Any] = {}
-    headers: dict[str, str] = dict(request.headers.items())
-    # `items` omits a value that is not ASCII, and a name that comes twice is here once.
-    if len(headers) < len(request.headers.keys()) or not _FOR_DJANGO.isdisjoint(headers):
+    fields = request.headers.items()
+    headers: dict[str, str] = dict(fields)
+    # `keys` has each name once. `items` has a name as often as it was sent, but omits a value that
+    # is not ASCII.
+    if not len(headers) == len(fields) == len(request.headers.keys()) or not _FOR_DJANGO.isdisjoint(
+        headers
+    ):
         return None, facts
     framing = route.framings.get(headers.get("content-type", ""))
     if (
         framing is None
-        or not _is_ours(headers.get("host", ""))
+        or len(host := headers.get("host", "")) > _LONGEST_HOST  # they are kept
+        or not _is_ours(host)
         or (settings.HTTPS and headers.get("x-forwarded-proto") != "https")
     ):
         return None, facts

@@ -60,11 +60,7 @@ class FairThreads:
         try:
             await self._loop.run_in_executor(self._pool, call)
         finally:
-            self._in_lane[lane] -= 1
-            self._of_client[lane, client] -= 1
-            if not self._of_client[lane, client]:
-                del self._of_client[lane, client]
-            self._call_next()
+            self._give_back(lane, client)
         return True
 
     async def finish(self) -> None:
@@ -83,13 +79,26 @@ class FairThreads:
         self._in_lane[lane] += 1
         self._of_client[lane, client] += 1
 
+    def _give_back(self, lane: Lane, client: str) -> None:
+        self._in_lane[lane] -= 1
+        self._of_client[lane, client] -= 1
+        if not self._of_client[lane, client]:
+            del self._of_client[lane, client]
+        self._call_next()
+
     async def _stand_in_line(self, lane: Lane, client: str) -> bool:
         turn = _Turn(lane=lane, client=client, came=self._loop.create_future())
         self._waiting.setdefault((lane, client), deque()).append(turn)
         if sum(map(len, self._waiting.values())) > self._line:
             longest = max(self._waiting, key=lambda one: len(self._waiting[one]))
             self._leave(longest, self._waiting[longest].pop(), came=False)
-        return await turn.came
+        try:
+            return await asyncio.shield(turn.came)
+        except asyncio.CancelledError:  # its deadline passed: it gives its turn back when it comes
+            turn.came.add_done_callback(
+                lambda came: self._give_back(lane, client) if came.result() else None
+            )
+            raise
 
     def _leave(self, whose: tuple[Lane, str], turn: _Turn, *, came: bool) -> None:
         if not self._waiting[whose]:

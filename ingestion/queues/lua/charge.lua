@@ -36,6 +36,6 @@ for at = 2, #ARGV do
 end
 if any_charged then
   local value = string.format('%.3f %.0f', used_until, now)
-  redis.call('SET', KEYS[1], value, 'PX', math.ceil(used_until - now))
+  redis.call('SET', KEYS[1], value, 'PX', math.max(1, math.ceil(used_until - now)))
 end
 return verdicts
