@@ -1,6 +1,7 @@
 """The WSGI application, for any WSGI server behind a proxy that buffers bodies."""
 
 import os
+from io import BytesIO
 from typing import Any
 
 import django
@@ -22,7 +23,7 @@ class Request(WSGIRequest):
         """Let go of the body too: Django's requests are in cycles and live on until these are
         collected."""
         super().close()
-        self._body = b""
+        self._body, self._stream = b"", BytesIO()
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         try:
