@@ -270,7 +270,8 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off_and_costs_little(
             wait_until(lambda: server.connections() == readers)
             assert len(server.ask(f"GET /large?bytes={answer_bytes}").body) == answer_bytes
             wait_until(lambda: server.connections() == 0, seconds=30)
-        assert server.peak_memory_bytes() - before < readers * answer_bytes / 4
+        # Each of the four threads holds an answer or two, however many clients there are.
+        assert server.peak_memory_bytes() - before < readers * answer_bytes / 2
         cut = [e["count"] for e in server.events() if e["event"] == "connections_not_reading_cut"]
         assert sum(cut) == readers
 
