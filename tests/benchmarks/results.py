@@ -166,8 +166,11 @@ def _kept() -> dict[str, Any]:
     return found
 
 
-def write(results: Sequence[Result]) -> None:
-    """Put all of it into the page, in the place of the run before, and make the drawing."""
+def write(results: Sequence[Result], *, absent: Sequence[str] = ()) -> None:
+    """Put all of it into the page, in the place of the run before, and make the drawing.
+
+    `absent` are the names of rows that were not measured; the page says so.
+    """
     DRAWING.write_text(drawing.bars(_bars(results)))
     rounds = min(len(samples) for result in results for samples in result.samples.values())
     days = sorted({result.on for result in results})
@@ -178,6 +181,7 @@ def write(results: Sequence[Result]) -> None:
             *(result.table() for result in results),
             f"Medians of {rounds} alternating rounds or more, measured on {', '.join(days)}; "
             f"{machine()}; {_versions()}.",
+            *(f"The row `{name}` is not measured yet." for name in absent),
         ]
     )
     PAGE.write_text(_MARKED.sub(lambda _: marked + "\n", PAGE.read_text()))

@@ -127,8 +127,9 @@ def test_a_run_becomes_a_table_and_a_drawing(known, tmp_path, monkeypatch):
         results.keep(one)
     assert results.kept([known["single"]]) == []  # it has other cases by now
     assert results.kept(one.row for one in done) == done
-    results.write(done)
+    results.write(done, absent=["csv"])
     text = page.read_text()
+    assert "The row `csv` is not measured yet." in text
     assert text.startswith("before\n<!-- figures -->\n![")
     assert text.endswith("<!-- /figures -->\nafter\n") and "old" not in text
     assert f"| {PORTAL} | 100 | 90 - 110 | 10 |" in text
