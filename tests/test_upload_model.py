@@ -334,7 +334,7 @@ def test_an_upload_does_what_its_model_does(store, settings, monkeypatch):
     monkeypatch.setattr(limited, "rows", rows_here)
     settings.MAX_BATCH_RECORDS = 2  # the fixture restores it at the end
     lives, seen = [], set()
-    for name in ("push", "take_off"):
+    for name in ("push", "push_together", "take_off"):
         verb = getattr(queues, name)
         monkeypatch.setattr(
             queues, name, lambda *facts, verb=verb, **more: lives[-1].call(verb, *facts, **more)

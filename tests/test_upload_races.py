@@ -41,7 +41,7 @@ def before(words: str, act: Callable[[], Any]) -> Iterator[None]:
 @contextmanager
 def after_push(at: int, act: Callable[[], Any]) -> Iterator[None]:
     """Something happens after the `at`-th push has reached the store, before its answer comes."""
-    push, pushes = queues.push, []
+    push, pushes = queues.push_together, []
 
     def push_and_act(*facts: Any, **rest: Any) -> Any:
         found = push(*facts, **rest)
@@ -51,7 +51,7 @@ def after_push(at: int, act: Callable[[], Any]) -> Iterator[None]:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queues, "push", push_and_act)
+        patch.setattr(queues, "push_together", push_and_act)
         yield
 
 
