@@ -410,6 +410,22 @@ def test_a_fault_with_one_answer_spoils_no_other(lane, store, log, monkeypatch):
     assert any("request_failed" in line and "ZeroDivisionError" in line for line in log())
 
 
+def test_a_mistake_in_the_lane_leaves_all_to_django(lane, store, log, monkeypatch):
+    judge = posting.judge
+
+    def broken(post: posting.Post, records: Any) -> posting.Judged:
+        if b"broken" in post.payload.content:
+            raise ZeroDivisionError
+        return judge(post, records)
+
+    monkeypatch.setattr(posting, "judge", broken)
+    answers = lane.at_once(plain(), plain("tutors", example(tutor_id="broken")), plain())
+    assert [one.status for one in answers] == [201, 500, 201]
+    assert not any(one.by_lane for one in answers)
+    assert store.llen(TUTORS.queue) == 2
+    assert any("fast_lane_failed" in line for line in log())
+
+
 def test_a_request_that_is_cancelled_takes_no_other_with_it(lane, store):
     assert lane.after_cancelled(plain(), plain()).status == 201
     assert store.llen(TUTORS.queue) == 2

@@ -162,31 +162,19 @@ class FastLane:
                 self._keys.submit(request_finished.send, sender=type(self))
 
     def _judge(self) -> None:
-        """Push what has arrived, and hand back what is not plain.
-
-        All of it in one loop: the processor then finds each step's code and data in its cache.
-        """
+        """Push what is plain of that which has arrived, and hand back the rest."""
         group, self._arrived = self._arrived, []
-        posts = [(one, *_post(one)) for one in group]
-        known = [post for _, post, _ in posts if post]
-        found = iter(validation.read_certain([(one.record_type, one.payload) for one in known]))
-        for one, post, facts in posts:
-            records = next(found) if post else None
-            one.request.is_plain = records is not None
-            if post and records and self._headers:
-                self._writers[post.record_type.queue].add(
-                    Plain(
-                        request=one.request,
-                        route=one.route,
-                        answered=one.answered,
-                        post=post,
-                        facts=facts,
-                        judged=posting.judge(post, records),
-                        charged=records.charged,
-                    )
-                )
-            elif not one.answered.done():
-                one.answered.set_result(False)
+        try:
+            found = _judged(group)
+        except Exception:  # a mistake of ours with one of them: Django answers each by itself
+            logger.exception("fast_lane_failed")
+            found = [None] * len(group)
+        for arrived, plain in zip(group, found, strict=True):
+            arrived.request.is_plain = plain is not None
+            if plain and self._headers:
+                self._writers[plain.post.record_type.queue].add(plain)
+            elif not arrived.answered.done():
+                arrived.answered.set_result(False)
 
     def learn(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
         """Take over the headers of Django's answer to a plain request."""
@@ -298,6 +286,34 @@ class _Writer:
                 plain.answered.set_exception(fault)
             else:
                 plain.answered.set_result(True)
+
+
+def _judged(group: Sequence[_Arrived]) -> list[Plain | None]:
+    """Each request with its validated records; None if it is not plain.
+
+    Each step is done for all of them before the next: the processor then finds the step's code and
+    data in its cache.
+    """
+    posts = [_post(one) for one in group]
+    known = [(post.record_type, post.payload) for post, _ in posts if post]
+    certain = iter(validation.read_certain(known))
+    found: list[Plain | None] = []
+    for one, (post, facts) in zip(group, posts, strict=True):
+        records = next(certain) if post else None
+        found.append(
+            Plain(
+                request=one.request,
+                route=one.route,
+                answered=one.answered,
+                post=post,
+                facts=facts,
+                judged=posting.judge(post, records),
+                charged=records.charged,
+            )
+            if post and records
+            else None
+        )
+    return found
 
 
 def _post(arrived: _Arrived) -> tuple[Post | None, dict[str, Any]]:
