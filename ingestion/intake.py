@@ -78,21 +78,21 @@ def queue(received: Received, *, source: Source, once: Once | None = None) -> Re
     (usually a `StoreError`) if the push was refused; then nothing was queued, unless the fault says
     that its outcome is unknown.
     """
-    push = prepare(received, source=source, once=once)
+    push = prepare(received, source=source, at=utc_timestamp(), once=once)
     (outcome,) = queues.push_together(received.record_type.queue, [push])
     receipt = settle(received, push, outcome)
     logger.info("records_judged", source=str(source), **facts(received, receipt))
     return receipt
 
 
-def prepare(received: Received, *, source: Source, once: Once | None = None) -> Push:
-    """What to ask of the store; the first half of `queue`."""
-    rejections, queued_at = received.receipt.rejections, utc_timestamp()
+def prepare(received: Received, *, source: Source, at: str, once: Once | None = None) -> Push:
+    """What to ask of the store; the first half of `queue`. `at` is the time of the messages."""
+    rejections = received.receipt.rejections
     return Push(
-        messages=_messages(received, source, queued_at),
+        messages=_messages(received, source, at),
         rejected=len(rejections),
         causes=_causes(received) if rejections else {},
-        rejections=_kept(rejections, source, queued_at) if rejections else (),
+        rejections=_kept(rejections, source, at) if rejections else (),
         once=once,
     )
 

@@ -78,7 +78,8 @@ def check_key(post: Post) -> None:
 def judge(post: Post, records: Records) -> Judged:
     """Validate the records."""
     received = intake.receive(post.record_type, records, strict=post.strict)
-    status, document, code = (_tell_of_batch if post.batch else _tell)(post, received.receipt)
+    at = utc_timestamp()
+    status, document, code = (_tell_of_batch if post.batch else _tell)(post, received.receipt, at)
     answer = b"%d %s" % (status, encode(document))
     once = None
     if post.key is not None:
@@ -88,7 +89,7 @@ def judge(post: Post, records: Records) -> Judged:
             answer=answer,
             ttl_seconds=settings.IDEMPOTENCY_SECONDS,
         )
-    push = intake.prepare(received, source=Source(client=post.client), once=once)
+    push = intake.prepare(received, source=Source(client=post.client), at=at, once=once)
     return Judged(received=received, push=push, answer=answer, code=code)
 
 
@@ -111,7 +112,7 @@ def quota_headers(quota: Quota) -> dict[str, str]:
     }
 
 
-def _tell(post: Post, receipt: Receipt) -> tuple[HTTPStatus, Struct, Code | None]:
+def _tell(post: Post, receipt: Receipt, at: str) -> tuple[HTTPStatus, Struct, Code | None]:
     """The receipt of one record, or its errors."""
     if receipt.rejections:
         (rejection,) = receipt.rejections
@@ -120,20 +121,20 @@ def _tell(post: Post, receipt: Receipt) -> tuple[HTTPStatus, Struct, Code | None
     document = answers.Receipt(
         message=f"The {post.record_type.title} is queued.",
         id=receipt.ids[0],
-        timestamp=utc_timestamp(),
+        timestamp=at,
         ignored_fields=list(receipt.ignored_fields) or UNSET,
     )
     return HTTPStatus.CREATED, document, None
 
 
-def _tell_of_batch(post: Post, receipt: Receipt) -> tuple[HTTPStatus, Struct, Code | None]:
+def _tell_of_batch(post: Post, receipt: Receipt, at: str) -> tuple[HTTPStatus, Struct, Code | None]:
     """A batch: counts, and the first rejections."""
     counts: dict[str, Any] = {
         "message": f"Records queued: {receipt.accepted}. Records refused: {receipt.rejected}.",
         "count": receipt.accepted,
         "rejected": receipt.rejected,
         "queued": receipt.accepted > 0,
-        "timestamp": utc_timestamp(),
+        "timestamp": at,
         "errors": [answers.rejection(one) for one in receipt.rejections[:MOST_ERRORS]],
         "errors_truncated": True if receipt.rejected > MOST_ERRORS else UNSET,
     }
