@@ -23,6 +23,9 @@ from tests.browser.chromium import CHROMIUM, chromium
 from tests.portal_process import Portal
 from tutormax import urls
 
+# The pages render themselves; on a busy machine that takes long.
+BOUND_MS = 60_000
+
 
 @pytest.fixture
 def schema(client) -> dict[str, Any]:
@@ -234,7 +237,7 @@ def test_the_example_of_a_batch_can_be_sent_from_swagger_ui(page, portal, media_
 )
 def test_a_page_shows_itself_whole_on_a_desk_and_on_a_phone(page, path, heading):
     page.goto(path)
-    expect(page.get_by_role("heading", name=heading).first).to_be_visible()
+    expect(page.get_by_role("heading", name=heading).first).to_be_visible(timeout=BOUND_MS)
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -245,7 +248,7 @@ def test_the_front_page_leads_to_the_documentation(page):
     for name, address in (("Try the API", "/docs"), ("API reference", "/redoc")):
         page.goto("/")
         page.get_by_role("link", name=name).click()
-        expect(page.get_by_role("heading", name="TutorMax").first).to_be_visible()
+        expect(page.get_by_role("heading", name="TutorMax").first).to_be_visible(timeout=BOUND_MS)
         assert page.url.endswith(address)
 
 

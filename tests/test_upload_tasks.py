@@ -104,6 +104,10 @@ class Site:
             "from django.core.management import call_command; call_command('migrate', verbosity=0)",
         )
 
+    def push_in_small_chunks(self) -> None:
+        """Make queueing take some seconds, so that it can be disturbed."""
+        self._environment["MAX_BATCH_RECORDS"] = "10"
+
     def run(self, *command: str) -> str:
         done = subprocess.run(
             [sys.executable, *command],
@@ -245,6 +249,7 @@ def test_a_chunk_pushed_by_a_worker_that_died_before_it_could_note_it_is_not_pus
 
 
 def test_a_worker_that_is_told_to_end_hands_its_file_on_at_once(site: Site) -> None:
+    site.push_in_small_chunks()
     content, good = many(6_000)
     number = site.upload(content)
     worker = site.start_worker()
@@ -262,6 +267,7 @@ def test_a_worker_that_is_told_to_end_hands_its_file_on_at_once(site: Site) -> N
 
 
 def test_a_worker_that_was_taken_for_dead_disturbs_nobody(site: Site) -> None:
+    site.push_in_small_chunks()
     content, good = many(6_000)
     number = site.upload(content)
     stopped = site.start_worker()
