@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import urllib3
 from django.core.management import CommandError, call_command
 from redis import Redis
 
@@ -57,9 +58,19 @@ def send_tutors(url: str, number: int, *manner: str) -> None:
 def test_with_a_key_the_records_are_the_clients(portal: Process, manner: list[str]) -> None:
     making = ("create", f"sender-{len(manner)}", "--scope", "tutors")
     made = manage("api_key", *making, DATA_DIR=str(portal.data_dir))
-    send_tutors(portal.address, 2, "--key", made.stdout.decode().strip(), *manner)
+    key = made.stdout.decode().strip()
+    # If the portal has read its keys just before, it looks for a new one a second later.
+    portal.wait_for(lambda: status(portal, key) != 401)
+    send_tutors(portal.address, 2, "--key", key, *manner)
     sources = {message["source"] for message in queued(portal, "tutors")}
     assert sources == {f"api:sender-{len(manner)}"}
+
+
+def status(portal: Process, key: str) -> int:
+    """How the portal answers a record that is not valid, sent with this key."""
+    headers = {"Authorization": f"Api-Key {key}"}
+    address = f"{portal.address}/api/tutors"
+    return urllib3.request("POST", address, json={}, headers=headers).status
 
 
 def test_half_a_key_is_not_sent() -> None:

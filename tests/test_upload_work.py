@@ -47,7 +47,8 @@ def notice() -> None:
 
 
 def files() -> set[str]:
-    return set(upload_storage().listdir("")[1])
+    storage = upload_storage()
+    return set(storage.listdir("")[1]) if storage.exists("") else set()
 
 
 # --- killed, stopped, waiting ------------------------------------------------------------------
